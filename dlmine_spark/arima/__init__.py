@@ -1,0 +1,1 @@
+"""One ARIMA model per series."""

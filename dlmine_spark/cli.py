@@ -1,0 +1,249 @@
+"""The command line: ``dlmine <command>``; ``jobs/*.py`` call it under spark-submit.
+
+Below this module nobody sees arguments, environment variables or untyped configuration. Errors become one line on
+standard error and an exit code: 0 done, 1 the data or a stage failed, 2 wrong usage or configuration, 3 something is
+missing on the machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dlmine_spark import __version__
+from dlmine_spark.config import Config, load_config
+from dlmine_spark.errors import DlmineError
+from dlmine_spark.progress import StageProgress, configure_logging
+
+log = logging.getLogger("dlmine")
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+output = Console(soft_wrap=True, highlight=False)
+
+app = typer.Typer(
+    name="dlmine",
+    help="Data mining and deep learning fused: from dirty files to an explained forecast, as Spark jobs over Delta.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--config", "-c", metavar="FILE", help="YAML file; repeatable, later files overlay earlier ones."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="One setting, e.g. evaluation.horizon=14; repeatable."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Run the stage even if it is up to date.")]
+NoUpstream = Annotated[
+    bool, typer.Option("--no-upstream", help="Refuse, instead of first bringing the stage's inputs up to date.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log one JSON object a line (no progress bar).")]
+
+STAGE_HELP = {
+    "clean": "Read the sources, repair what can be repaired, put the rest into quarantine: bronze and silver tables.",
+    "segment": "Cluster stores and customers with k-means: gold.segments, gold.segment_profiles.",
+    "mine": "Mine frequent itemsets and association rules from baskets: gold.itemsets, gold.rules.",
+    "arima": "Fit one ARIMA per series and forecast: gold.arima_models, gold.forecasts.",
+    "train": "Train the LSTM on everything that was mined: models/, gold.forecasts.",
+    "backtest": "Compare all forecasts with held-out actuals: gold.metrics.",
+    "explain": "Measure what drives the network's forecast: gold.explanations.",
+    "forecast": "Forecast the time after the data: gold.forecasts.",
+    "report": "Write the HTML report (runs every stage that is not up to date).",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; return on success, leave with the exit code of the error otherwise.
+
+    Success returns because Databricks takes every SystemExit, even 0, for a failure.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=given, standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("interrupted: run the same command again to go on from here")
+        code = 130
+    except Exception as error:
+        code = _say(error, debug="--debug" in given)
+    if code:
+        sys.exit(code)
+
+
+def _say(error: Exception, *, debug: bool) -> int:
+    """Print one line about an error; its exit code."""
+    if debug:
+        errors.print_exception(show_locals=False)
+    # Typer's own usage errors: they know how to show themselves and carry exit code 2.
+    if hasattr(error, "format_message"):
+        errors.print(f"error: {error.format_message()} (see --help)", markup=False)
+        return int(getattr(error, "exit_code", 2))
+    if isinstance(error, DlmineError):
+        errors.print(f"error: {' '.join(str(error).split())}", markup=False)
+        return error.exit_code
+    first = (str(error).strip().splitlines() or [""])[0]
+    hint = "" if debug else " (--debug shows where)"
+    errors.print(f"error: {type(error).__name__}: {first}{hint}", markup=False)
+    return 1
+
+
+def _load(files: list[Path] | None, overrides: list[str] | None) -> Config:
+    return load_config(files or (), overrides or (), dict(os.environ))
+
+
+def _start_logging(json_logs: bool, verbose: bool) -> None:
+    configure_logging(json_logs=json_logs, verbose=verbose, console=errors)
+
+
+def _run_stages(
+    targets: Sequence[str],
+    config: Config,
+    *,
+    force: bool,
+    upstream: bool,
+    json_logs: bool,
+) -> None:
+    """Bring the targets up to date in one session and say where the results are."""
+    from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines.graph import bring_up_to_date
+    from dlmine_spark.session import open_session
+
+    with (
+        StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
+        open_session(config.spark) as spark,
+    ):
+        lakehouse = Lakehouse(spark, config.lakehouse)
+        with lakehouse.lock():
+            runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
+    for target in targets:
+        output.print(f"{target}: {runs[target].message}", markup=False)
+
+
+def _add_stage_command(stage: str) -> None:
+    def command(
+        config: ConfigFiles = None,
+        overrides: Overrides = None,
+        force: Force = False,
+        no_upstream: NoUpstream = False,
+        debug: Debug = False,
+        verbose: Verbose = False,
+        json_logs: JsonLogs = False,
+    ) -> None:
+        _start_logging(json_logs, verbose)
+        resolved = _load(config, overrides)
+        _run_stages([stage], resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
+
+    command.__doc__ = STAGE_HELP[stage]
+    app.command(stage)(command)
+
+
+for _stage in STAGE_HELP:
+    _add_stage_command(_stage)
+
+
+@app.command("run")
+def run_all(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    force: Force = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Run the whole pipeline, from the source files to the report; what is up to date is skipped."""
+    from dlmine_spark.pipelines.graph import STAGES
+
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    targets = list(STAGES) if force else ["report"]
+    _run_stages(targets, resolved, force=force, upstream=True, json_logs=json_logs)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")],
+    size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 7,
+    couplings: Annotated[
+        bool, typer.Option(help="Let promotions pull what is bought with the promoted item.")
+    ] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier simulation in the folder.")] = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Write the raw, dirty files of a simulated retail world, and the truth about them."""
+    from dlmine_spark.datasets.simulate import simulate as write_world
+
+    _start_logging(json_logs, verbose)
+
+    def write(spark: Any = None) -> None:
+        report = write_world(size, seed, out, spark, couplings=couplings, force=force)
+        output.print(f"{out}: {report.message}", markup=False)
+
+    if size == "large":
+        from dlmine_spark.config import SparkConfig
+        from dlmine_spark.session import open_session
+
+        with open_session(SparkConfig()) as spark:
+            write(spark)
+    else:
+        write()
+
+
+@app.command()
+def doctor(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Check Java, Spark, Delta, workers, torch, Horovod, memory and disk, and say what to do about each failure."""
+    from dlmine_spark import doctor as checks
+
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+
+    def show(result: checks.CheckResult) -> None:
+        output.print(f"{marks[result.status]:<5} ", end="")
+        output.print(f"{result.name}: {result.detail}", markup=False)
+        if result.status != "ok" and result.remedy:
+            output.print(f"      -> {result.remedy}", markup=False)
+
+    results = checks.run_checks(resolved, on_result=show)
+    raise typer.Exit(checks.exit_code(results))
+
+
+@app.command("config")
+def show_config(config: ConfigFiles = None, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Print the resolved configuration: defaults, files, environment and --set together."""
+    typer.echo(_load(config, overrides).to_yaml(), nl=False)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dlmine-spark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+

@@ -1,0 +1,548 @@
+"""The typed configuration: one frozen pydantic model, read from YAML files, the environment and the command line.
+
+Precedence, lowest first: the defaults below, the files in the order given, ``DLMINE__SECTION__KEY`` environment
+variables, ``--set section.key=value``. Unknown keys are refused; every error names the key, what was found and where it
+was set. ``${NAME}`` inside a YAML string is replaced by that environment variable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dlmine_spark import schemas as s
+from dlmine_spark.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "DLMINE__"
+
+Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
+Role = Literal["known_future", "past_only", "static", "ignore"]
+ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
+Scalar = str | int | float | bool
+
+CANONICAL_TYPES: dict[str, ColumnType] = {
+    s.TS: "timestamp",
+    s.DS: "date",
+    s.Y: "double",
+    s.QUANTITY: "double",
+    s.PRICE: "double",
+    s.OPEN: "integer",
+}
+"""Types of the columns the suite knows; every other column is a string unless the source declares its type."""
+
+REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "lines": (s.BASKET_ID, s.ITEM),
+    "panel": (s.DS, s.Y),
+    "statics": (s.UNIQUE_ID,),
+    "calendar": (s.DS,),
+    "baskets": (),
+    "table": (),
+}
+"""What a source of a kind has to map; a panel without ``unique_id`` is one series."""
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, protected_namespaces=())
+
+
+class LakehouseConfig(Section):
+    """Where the tables lie: a folder or object-store address, or a catalog."""
+
+    root: str = Field("lakehouse", description="folder or address; a table lies at <root>/<layer>/<name>")
+    catalog: str | None = Field(None, description="catalog to use instead of root, e.g. main")
+    schema_name: str | None = Field(
+        None, alias="schema", description="schema in the catalog; default: one schema per layer"
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SparkConfig(Section):
+    """How the session is built where this program starts it."""
+
+    app_name: str = Field("dlmine-spark", description="name shown in the Spark UI")
+    master: str | None = Field(
+        None, description="master address; default: what spark-submit gives, else local[*]"
+    )
+    remote: str | None = Field(None, description="Spark Connect address (sc://host:port) instead of a master")
+    driver_memory: str = Field("3g", description="driver heap, where this program starts the JVM")
+    shuffle_partitions: int | None = Field(
+        None, ge=1, description="spark.sql.shuffle.partitions; default: twice the cores in local mode"
+    )
+    conf: dict[str, Scalar] = Field(default_factory=dict, description="further Spark settings, passed as they are")
+
+
+class OutlierRule(Section):
+    """How values far from the rest of their group are recognised, and what happens to them."""
+
+    method: Literal["iqr", "zscore", "mad", "quantile"] = Field("iqr", description="test of a value")
+    threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD)")
+    by: tuple[str, ...] = Field((), description="columns whose groups have statistics of their own")
+    action: Literal["flag", "clip", "null", "quarantine"] = Field(
+        "null", description="keep and flag, move to the fence, blank (so that fill applies), or refuse the row"
+    )
+
+
+class ColumnConfig(Section):
+    """One canonical column of a source: where it comes from and what is expected of it."""
+
+    source: str | None = Field(None, alias="from", description="column in the file; default: the same name")
+    type: ColumnType | None = Field(None, description="type after cleaning")
+    formats: tuple[str, ...] = Field((), description="accepted date or time patterns (Spark's), tried in order")
+    required: bool | None = Field(
+        None, description="a row without it is quarantined; default: true for the keys of the kind"
+    )
+    decimal: Literal[".", ","] = Field(".", description="decimal sign when a number is ambiguous (1,234)")
+    minimum: float | None = Field(None, alias="min", description="smallest legal value")
+    maximum: float | None = Field(None, alias="max", description="largest legal value")
+    out_of_range: Literal["quarantine", "null", "warn"] = Field(
+        "quarantine", description="what happens to a value below min or above max"
+    )
+    allowed: tuple[str, ...] = Field((), description="legal values; near misses are corrected")
+    similarity: float = Field(
+        0.8, gt=0, le=1, description="least similarity (1 - edit distance / length) for a correction"
+    )
+    case: Literal["keep", "upper", "lower"] = Field("keep", description="letter case after trimming")
+    fill: Literal["none", "constant", "mean", "median", "mode", "forward", "linear", "seasonal_median"] = Field(
+        "none", description="how blanks are filled; filled cells are flagged <column>_imputed"
+    )
+    fill_value: Scalar | None = Field(None, description="value of fill: constant")
+    fill_by: tuple[str, ...] = Field((), description="groups of the fill's statistics, e.g. [unique_id]")
+    outliers: OutlierRule | None = Field(None, description="treatment of outliers")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ColumnConfig:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"min {self.minimum} is above max {self.maximum}")
+        if self.fill == "constant" and self.fill_value is None:
+            raise ValueError("fill: constant needs fill_value")
+        return self
+
+
+class RowRule(Section):
+    """A condition every row should meet."""
+
+    name: str = Field(description="shown as the reason in silver.quarantine")
+    expr: str = Field(description="Spark SQL predicate over canonical columns; null counts as met")
+    action: Literal["quarantine", "warn"] = Field("quarantine", description="refuse the row, or count and keep it")
+
+
+class SourceConfig(Section):
+    """One source: files of one shape, and how they become rows of a silver table."""
+
+    kind: Kind = Field(description="what a row is: basket line, series value, static attributes, calendar, basket")
+    path: str = Field(min_length=1, description="file, folder or glob")
+    format: Literal["csv", "json", "parquet", "delta", "text"] = Field("csv", description="file format")
+    delimiter: str = Field(",", min_length=1, max_length=4, description="between the cells of a CSV line")
+    encoding: str = Field("UTF-8", description="of text files")
+    separator: str = Field(
+        r"[\s,]+", description="kind baskets: regular expression between items; a quoted CSV item stays whole"
+    )
+    columns: dict[str, ColumnConfig] = Field(
+        default_factory=dict, description="canonical column: its column in the file, or its whole declaration"
+    )
+    other_columns: Literal["drop", "keep"] = Field(
+        "drop", description="columns not mapped: dropped, or kept (typed as number or text by their content)"
+    )
+    null_tokens: tuple[str, ...] = Field(
+        ("", "NA", "N/A", "n/a", "null", "NULL", "None", "NaN", "nan", "-", "?"),
+        description="cells that mean missing, after trimming",
+    )
+    roles: dict[str, Role] = Field(default_factory=dict, description="covariate: its role in forecasting")
+    default_role: Role = Field("past_only", description="role of covariates without one; past_only cannot leak")
+    key: tuple[str, ...] = Field((), description="columns that identify a row; default by kind")
+    keep: Literal["first", "last"] = Field(
+        "last", description="which row of a key stays, in the order of file name and line"
+    )
+    rules: tuple[RowRule, ...] = Field((), description="conditions on whole rows")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _expand_shorthand(cls, value: Any) -> Any:
+        """``quantity: Menge`` means ``quantity: {from: Menge}``."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: {"from": spec} if isinstance(spec, str) else ({} if spec is None else spec)
+            for name, spec in value.items()
+        }
+
+    @model_validator(mode="after")
+    def _has_required_columns(self) -> SourceConfig:
+        missing = [name for name in REQUIRED_COLUMNS[self.kind] if name not in self.columns]
+        if missing:
+            raise ValueError(
+                f"a source of kind {self.kind} has to map {', '.join(missing)} "
+                f"(columns: {{{missing[0]}: <column in the file>}})"
+            )
+        return self
+
+    def column_type(self, name: str) -> ColumnType:
+        """Type of a mapped column: declared, else the canonical one, else string."""
+        declared = self.columns[name].type if name in self.columns else None
+        return declared or CANONICAL_TYPES.get(name, "string")
+
+    def is_required(self, name: str) -> bool:
+        """Whether a row whose cell is missing is quarantined (``y`` may be missing: it can be filled)."""
+        declared = self.columns[name].required if name in self.columns else None
+        if declared is not None:
+            return declared
+        return name in REQUIRED_COLUMNS[self.kind] and name != s.Y
+
+    def role(self, name: str) -> Role:
+        """Role of a covariate; names are compared without regard to case, as Spark does."""
+        by_name = {key.lower(): role for key, role in self.roles.items()}
+        return by_name.get(name.lower(), self.default_role)
+
+
+class CleaningConfig(Section):
+    """What is the same for every source."""
+
+    frequency: Literal["auto", "D", "W", "MS"] = Field(
+        "auto", description="step of the panel: day, week, month; auto: from the dates"
+    )
+    fill_gaps: bool = Field(True, description="add the dates missing inside a series, as missing values")
+    max_rejected: float = Field(
+        0.5, ge=0, le=1, description="largest share of a source that may be quarantined before the job fails"
+    )
+    panel_value: Literal["amount", "quantity", "baskets"] = Field(
+        "amount", description="what y is when the panel is aggregated from lines"
+    )
+
+
+class SegmentationConfig(Section):
+    """k-means on stores (or series) and on customers."""
+
+    k: int | Literal["auto"] = Field("auto", description="clusters; auto: by silhouette up to k_max")
+    k_max: int = Field(8, ge=2, description="largest k tried by auto")
+    restarts: int = Field(3, ge=1, description="seeds tried per k; the lowest inertia wins")
+    max_iter: int = Field(30, ge=1, description="Lloyd iterations at most")
+    customers: bool = Field(True, description="also cluster customers by recency, frequency and money")
+    seed: int = Field(7, description="of the starts")
+
+    @field_validator("k")
+    @classmethod
+    def _k_at_least_two(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 2:
+            raise ValueError("must be at least 2, or auto")
+        return value
+
+
+class MiningConfig(Section):
+    """Frequent itemsets and rules over baskets."""
+
+    algorithm: Literal["auto", "apriori", "fpgrowth"] = Field("auto", description="engine; both count exactly")
+    min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
+    min_confidence: float = Field(0.3, ge=0, le=1, description="least confidence of a rule")
+    min_lift: float = Field(1.0, ge=0, description="least lift of a rule; 1: no better than chance")
+    max_len: int | None = Field(None, ge=1, description="largest itemset; default: unbounded")
+    max_itemsets: int = Field(5_000_000, ge=1, description="guard: stop with an error beyond so many")
+    max_basket: int = Field(10_000, ge=1, description="a longer basket is refused by name")
+    num_partitions: int | None = Field(None, ge=1, description="tasks of the miner; default: the session's")
+    verify: bool = Field(False, description="run both engines and compare")
+
+
+class ArimaConfig(Section):
+    """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
+
+    season_length: int | Literal["auto"] = Field("auto", description="steps in a season; auto: 7, 52 or 12")
+    max_p: int = Field(3, ge=0, description="largest autoregressive order tried")
+    max_q: int = Field(3, ge=0, description="largest moving-average order tried")
+    order: tuple[int, int, int] | None = Field(None, description="fixed (p, d, q) instead of a search")
+    fourier: int = Field(3, ge=0, description="pairs of yearly Fourier terms where two years are known")
+    min_history: int = Field(16, ge=4, description="fewer known values: status too_short, naive forecast")
+    max_history: int = Field(1500, ge=50, description="older values are not used")
+    transform: Literal["auto", "none", "log1p"] = Field("auto", description="auto: log1p if no value is negative")
+    feature_origins: int = Field(
+        52, ge=0, description="past origins whose out-of-sample forecasts become an input of the network"
+    )
+    feature_step: int = Field(7, ge=1, description="steps between those origins")
+    timeout: float = Field(60.0, gt=0, description="seconds a series may take before its fallback is used")
+
+
+class TrainingConfig(Section):
+    """The global LSTM and how its ranks run."""
+
+    backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
+    workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
+    fallback: bool = Field(True, description="use backend torch, with a warning, where Horovod is not installed")
+    history: int = Field(56, ge=2, description="steps the encoder sees")
+    hidden: int = Field(64, ge=1, description="units of the LSTM")
+    layers: int = Field(1, ge=1, description="LSTM layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout between layers and before the head")
+    embedding: int = Field(6, ge=1, description="width of the embedding of a categorical static")
+    epochs: int = Field(12, ge=1, description="passes over the sampled origins at most")
+    samples_per_epoch: int = Field(12_800, ge=1, description="windows drawn an epoch, all ranks together")
+    batch_size: int = Field(64, ge=1, description="windows a step, all ranks together")
+    learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
+    validation_origins: int = Field(2, ge=1, description="last origins before the cutoff kept for validation")
+    final_epochs: int = Field(4, ge=1, description="epochs of the production model, started from the evaluated one")
+    seed: int = Field(7, description="of weights and sampling")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
+    launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
+    mined: tuple[Literal["segments", "rules", "arima"], ...] = Field(
+        ("segments", "rules", "arima"), description="mined signals among the inputs"
+    )
+
+    @model_validator(mode="after")
+    def _batch_covers_ranks(self) -> TrainingConfig:
+        if self.batch_size < self.workers:
+            raise ValueError(f"batch_size {self.batch_size} is below workers {self.workers}: a rank would get nothing")
+        return self
+
+
+class EvaluationConfig(Section):
+    """Held-out time."""
+
+    horizon: int = Field(28, ge=1, description="steps forecast after a cutoff")
+    cutoffs: int = Field(1, ge=1, description="rolling origins; the last one leaves one horizon of actuals")
+    step: int | None = Field(None, ge=1, description="steps between origins; default: the horizon")
+    unknown_future: Literal["repeat", "refuse"] = Field(
+        "repeat",
+        description="known-future covariates that end before the horizon: repeat those a season ago, or refuse",
+    )
+
+
+class ExplainConfig(Section):
+    """What drives the forecast."""
+
+    windows: int = Field(256, ge=1, description="windows that importance is measured on")
+    repeats: int = Field(3, ge=1, description="permutations a feature")
+    seed: int = Field(7, description="of the permutations")
+
+
+class ReportConfig(Section):
+    """The HTML page."""
+
+    title: str = Field("dlmine report", description="heading of the page")
+    path: str | None = Field(None, description="file to write; default: <lakehouse.root>/report/index.html")
+    series: tuple[str, ...] = Field((), description="series to draw; default: a choice of good and bad ones")
+    max_series: int = Field(8, ge=1, description="series drawn when none are named")
+    max_rules: int = Field(25, ge=1, description="rules in the table")
+    truth: str | None = Field(None, description="truth/ folder of a simulation, to compare with")
+
+
+class Config(Section):
+    """Everything a run needs to know."""
+
+    lakehouse: LakehouseConfig = Field(default_factory=LakehouseConfig)
+    spark: SparkConfig = Field(default_factory=SparkConfig)
+    sources: dict[str, SourceConfig] = Field(default_factory=dict)
+    cleaning: CleaningConfig = Field(default_factory=CleaningConfig)
+    segmentation: SegmentationConfig = Field(default_factory=SegmentationConfig)
+    mining: MiningConfig = Field(default_factory=MiningConfig)
+    arima: ArimaConfig = Field(default_factory=ArimaConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    explain: ExplainConfig = Field(default_factory=ExplainConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("sources")
+    @classmethod
+    def _names_are_identifiers(cls, sources: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
+        for name in sources:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"source name {name!r} must be lower-case letters, digits and _ (it names a table)")
+        return sources
+
+    def source_of_kind(self, kind: Kind) -> tuple[str, SourceConfig] | None:
+        """Name and declaration of the source of a kind, or None; two of one kind are refused at load."""
+        return next(((name, src) for name, src in self.sources.items() if src.kind == kind), None)
+
+    @model_validator(mode="after")
+    def _one_source_a_kind(self) -> Config:
+        for kind in ("lines", "panel", "statics", "calendar", "baskets"):
+            names = [name for name, source in self.sources.items() if source.kind == kind]
+            if len(names) > 1:
+                raise ValueError(f"sources {' and '.join(names)} are both of kind {kind}: give one path with a glob")
+        return self
+
+    def digest(self, *sections: str) -> str:
+        """Stable hash of some sections: what a stage's result depends on."""
+        chosen = self.model_dump(mode="json", include=set(sections))
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, as saved beside each run; it loads again to an equal one."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False)
+        return text
+
+
+def load_config(
+    files: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Read, overlay and check the configuration.
+
+    Args:
+        files: YAML files, later ones overlay earlier ones key by key (lists are replaced).
+        overrides: ``section.key=value`` strings; the value is read as YAML.
+        environment: variables to honour (``DLMINE__SECTION__KEY`` and ``${NAME}``); none by default.
+
+    Raises:
+        ConfigError: naming the key, what was expected and found, and the file or option that set it.
+    """
+    environment = environment or {}
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer, origin in _layers(files, overrides, environment):
+        _overlay(merged, layer, origin, origins)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from error
+
+
+def _layers(
+    files: Sequence[Path], overrides: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The layers of the configuration with a word for where each comes from, lowest precedence first."""
+    for file in files:
+        yield _substitute(_read_yaml(file), environment, str(file)), str(file)
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            yield _nest(keys, _parse_value(environment[variable], variable)), f"environment {variable}"
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set evaluation.horizon=28")
+        yield _nest(key.strip().split("."), _parse_value(value, f"--set {key}")), f"--set {override}"
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: expected sections such as 'lakehouse:', found a {type(content).__name__}")
+    return content
+
+
+def _parse_value(text: str, where: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    # YAML 1.1 needs a dot in 1e-3; people who type numbers on a command line don't know that.
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _substitute(value: Any, environment: Mapping[str, str], where: str) -> Any:
+    """Replace ``${NAME}`` in strings by the environment's value."""
+    if isinstance(value, dict):
+        return {key: _substitute(item, environment, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, environment, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def lookup(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in environment:
+            raise ConfigError(f"{where}: environment variable {name} is not set (export {name}=...)")
+        return environment[name]
+
+    return re.sub(r"\$\{(\w+)\}", lookup, value)
+
+
+def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    nested: Any = value
+    for key in reversed(keys):
+        nested = {key: nested}
+    result: dict[str, Any] = nested
+    return result
+
+
+def _overlay(base: dict[str, Any], layer: Mapping[Any, Any], origin: str, origins: dict[str, str], at: str = "") -> None:
+    """Merge ``layer`` into ``base`` in place, remembering where each leaf was set."""
+    for key, value in layer.items():
+        path = f"{at}{key}"
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _overlay(base[key], value, origin, origins, f"{path}.")
+        elif isinstance(value, Mapping):
+            base[key] = {}
+            _overlay(base[key], value, origin, origins, f"{path}.")
+        else:
+            if isinstance(base.get(key), dict) and value is not None:
+                # `columns.y: Umsatz` over `columns.y: {from: sales, fill: linear}` replaces the source only
+                if at.endswith(".columns.") and isinstance(value, str):
+                    base[key]["from"] = value
+                    origins[f"{path}.from"] = origin
+                    continue
+            base[key] = value.isoformat() if isinstance(value, date) else value
+        origins[path] = origin
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """One line per problem, each with its key, what was found and who set it."""
+    lines = []
+    for problem in error.errors():
+        keys = [str(part) for part in problem["loc"]]
+        path = ".".join(keys)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_suggestion(keys)}"
+            where = _origin(path, origins)
+            lines.append(f"{path}: {message}{where}")
+            continue
+        if problem["type"] == "missing":
+            lines.append(f"{path}: is required{_origin('.'.join(keys[:-1]), origins)}")
+            continue
+        found = problem.get("input")
+        got = f", got {found!r}" if isinstance(found, Scalar | None) else ""
+        lines.append(f"{path or 'configuration'}: {message}{got}{_origin(path, origins)}")
+    return "; ".join(dict.fromkeys(lines))
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str:
+    for candidate, origin in reversed(origins.items()):
+        if candidate == path or candidate.startswith(f"{path}.") or path.startswith(f"{candidate}."):
+            return f" ({origin})"
+    return ""
+
+
+def _suggestion(keys: Sequence[str]) -> str:
+    """`` (did you mean horizon?)`` for the nearest legal key of the same section, else the legal ones."""
+    section: type[BaseModel] | None = Config
+    for key in keys[:-1]:
+        section = _subsection(section, key) if section else None
+    if section is None:
+        return ""
+    legal = [info.alias or name for name, info in section.model_fields.items()]
+    near = difflib.get_close_matches(keys[-1], legal, n=1)
+    return f", did you mean {near[0]}?" if near else f"; known keys: {', '.join(legal)}"
+
+
+def _subsection(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    if section is Config and key == "sources":
+        return None
+    info = section.model_fields.get(key)
+    candidate = info.annotation if info else None
+    return candidate if isinstance(candidate, type) and issubclass(candidate, BaseModel) else None

@@ -1,0 +1,1 @@
+"""Forecast origins, metrics and backtests."""

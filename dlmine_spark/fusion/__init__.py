@@ -1,0 +1,1 @@
+"""What was mined, as covariates for the network: the training panel."""

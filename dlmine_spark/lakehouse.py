@@ -1,0 +1,311 @@
+"""The only place that reads and writes Delta tables.
+
+A table has a logical name, ``<layer>.<name>``; it lies at ``<root>/<layer>/<name>`` or, with a catalog, at
+``<catalog>.<layer>.<name>`` (``<catalog>.<schema>.<layer>_<name>`` where a schema is set). Every write is one Delta
+transaction: a killed job leaves the old table or the new one, never half of either.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
+from dlmine_spark.schemas import TABLES, Table
+
+log = logging.getLogger(__name__)
+
+# Written by several stages, each its own rows: their version says nothing about one stage's inputs.
+SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs"})
+
+
+class Lakehouse:
+    """Access to the tables under one root or catalog, optionally bound to a run.
+
+    Bound to a run (see ``for_run``), reads are pinned to the versions of the run's inputs, and every version read or
+    written is remembered for the ledger.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        config: LakehouseConfig,
+        *,
+        run_id: str = "adhoc",
+        pinned: Mapping[str, int] | None = None,
+    ) -> None:
+        self.spark = spark
+        self.config = config
+        self.run_id = run_id
+        self._pinned = dict(pinned or {})
+        self.written: dict[str, int] = {}
+
+    def for_run(self, run_id: str, pinned: Mapping[str, int]) -> Lakehouse:
+        """The same tables, bound to a run: ``pinned`` maps a table to the version the run reads."""
+        return Lakehouse(self.spark, self.config, run_id=run_id, pinned=pinned)
+
+    # Names
+
+    def address(self, table: str) -> str:
+        """Where a table lies: a path or object-store address, or a name in the catalog."""
+        layer, _, name = table.partition(".")
+        if not re.fullmatch(r"[a-z]+", layer) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            raise ConfigError(f"{table!r} is no table name: expected <layer>.<name>, e.g. silver.panel")
+        catalog, schema = self.config.catalog, self.config.schema_name
+        if catalog is not None:
+            return f"{catalog}.{schema}.{layer}_{name}" if schema else f"{catalog}.{layer}.{name}"
+        return f"{self._root()}/{layer}/{name}"
+
+    def folder(self, name: str) -> Path:
+        """A folder for what is not a table (models, report), on a local or mounted file system.
+
+        Raises:
+            ConfigError: the root is an object-store address, where ranks and browsers cannot write files.
+        """
+        root = self._root()
+        if urlparse(root).scheme not in ("", "file"):
+            raise ConfigError(
+                f"lakehouse.root is {root}: {name}/ needs a mounted path (on Databricks: /Volumes/... or /dbfs/...)"
+            )
+        path = Path(root.removeprefix("file://")) / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _root(self) -> str:
+        root = self.config.root.rstrip("/")
+        # Spark resolves relative paths against the driver's folder, ranks against their own.
+        return root if urlparse(root).scheme else str(Path(root).absolute())
+
+    def _sql_name(self, table: str) -> str:
+        address = self.address(table)
+        if self.config.catalog is not None:
+            return ".".join(f"`{part}`" for part in address.split("."))
+        return f"delta.`{address.replace('`', '``')}`"
+
+    # Versions
+
+    def version(self, table: str) -> int | None:
+        """The newest version of a table, None where there is no such table."""
+        try:
+            history = self.spark.sql(f"DESCRIBE HISTORY {self._sql_name(table)} LIMIT 1").collect()
+        except AnalysisException as error:
+            if _is_missing(error):
+                return None
+            raise DlmineError(f"{table} ({self.address(table)}): {_first_line(error)}") from error
+        return int(history[0]["version"])
+
+    def exists(self, table: str) -> bool:
+        """Whether there is such a table."""
+        return table in self.written or table in self._pinned or self.version(table) is not None
+
+    def pinned_version(self, table: str) -> int:
+        """The version of a table that reads of this run get."""
+        pinned = self.written.get(table, self._pinned.get(table))
+        version = self.version(table) if pinned is None else pinned
+        if version is None:
+            raise self._missing(table)
+        return version
+
+    # Reading and writing
+
+    def read(self, table: str) -> DataFrame:
+        """The rows of a table, at the version pinned for this run.
+
+        Raises:
+            TableContractError: there is no such table, the version was vacuumed, or a column is missing.
+        """
+        reader = self.spark.read
+        pinned = self.written.get(table, self._pinned.get(table))
+        if pinned is not None:
+            reader = reader.option("versionAsOf", pinned)
+        try:
+            if self.config.catalog is not None:
+                frame = reader.table(self.address(table))
+            else:
+                frame = reader.format("delta").load(self.address(table))
+            columns = frame.columns
+        except AnalysisException as error:
+            if _is_missing(error):
+                raise self._missing(table) from error
+            raise TableContractError(
+                f"{table} ({self.address(table)}) at version {pinned}: {_first_line(error)}"
+            ) from error
+        if table in TABLES:
+            _check_columns(TABLES[table], columns, f"{table} ({self.address(table)})")
+        return frame
+
+    def overwrite(self, table: str, frame: DataFrame, *, replace_where: str | None = None) -> int:
+        """Replace a table, or the rows of it that meet ``replace_where``, in one transaction.
+
+        The frame is cast to the table's contract where it has one; further columns are refused unless it is open.
+
+        Returns:
+            The version written.
+        """
+        contract = TABLES.get(table)
+        writer = _conform(frame, contract).write.format("delta").mode("overwrite")
+        if contract is not None and contract.partition_by:
+            writer = writer.partitionBy(*contract.partition_by)
+        if replace_where is not None and self.version(table) is not None:
+            writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        with self._writing(table):
+            if self.config.catalog is not None:
+                self._create_schema(table)
+                writer.saveAsTable(self.address(table))
+            else:
+                writer.save(self.address(table))
+        return self._remember(table)
+
+    def append(self, table: str, frame: DataFrame) -> int:
+        """Add rows to a table, creating it at the first call; returns the version written."""
+        writer = _conform(frame, TABLES.get(table)).write.format("delta").mode("append").option("mergeSchema", "true")
+        with self._writing(table):
+            if self.config.catalog is not None:
+                self._create_schema(table)
+                writer.saveAsTable(self.address(table))
+            else:
+                writer.save(self.address(table))
+        return self._remember(table)
+
+    def merge(self, table: str, frame: DataFrame, keys: Sequence[str], *, keep: Sequence[str] = ()) -> int:
+        """Update the rows with the same keys and insert the others; returns the version written.
+
+        Args:
+            table: a table that exists.
+            frame: at most one row per key, with the table's columns.
+            keys: columns that identify a row.
+            keep: columns that an update leaves as they are.
+        """
+        source = _conform(frame, TABLES.get(table))
+        view = f"dlmine_merge_{uuid.uuid4().hex}"
+        source.createOrReplaceTempView(view)
+        on = " AND ".join(f"target.`{key}` <=> source.`{key}`" for key in keys)
+        updates = ", ".join(
+            f"target.`{name}` = source.`{name}`" for name in source.columns if name not in (*keys, *keep)
+        )
+        try:
+            with self._writing(table):
+                self.spark.sql(
+                    f"MERGE INTO {self._sql_name(table)} target USING {view} source ON {on} "
+                    f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT *"
+                )
+        finally:
+            self.spark.catalog.dropTempView(view)
+        return self._remember(table)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
+
+        Object stores and catalogs have no such lock: there Delta's optimistic transactions refuse the later writer.
+        """
+        root = self._root()
+        if self.config.catalog is not None or urlparse(root).scheme not in ("", "file"):
+            yield
+            return
+        folder = Path(root.removeprefix("file://"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = (folder / ".dlmine.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise DlmineError(
+                    f"lakehouse.root {root}: another dlmine job (process {holder}) is writing here; "
+                    "wait for it, or give this one its own lakehouse.root"
+                ) from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+    def _create_schema(self, table: str) -> None:
+        schema = self.address(table).rpartition(".")[0]
+        self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {'.'.join(f'`{part}`' for part in schema.split('.'))}")
+
+    def _remember(self, table: str) -> int:
+        version = self.version(table)
+        if version is None:
+            raise self._missing(table)
+        self.written[table] = version
+        log.debug("%s is at version %d", table, version)
+        return version
+
+    def _missing(self, table: str) -> TableContractError:
+        return TableContractError(
+            f"{table}: there is no such table at {self.address(table)}; run the stage that writes it ('dlmine run')"
+        )
+
+    @contextmanager
+    def _writing(self, table: str) -> Iterator[None]:
+        """Name the table in errors of the storage: a full disk, a missing right, a concurrent writer."""
+        try:
+            yield
+        except PySparkException as error:
+            text = str(error)
+            if "No space left on device" in text:
+                raise EnvironmentProblem(
+                    f"{table} ({self.address(table)}): no space left on device; the table is as it was"
+                ) from error
+            if "Permission denied" in text:
+                raise EnvironmentProblem(f"{table} ({self.address(table)}): permission denied") from error
+            if "Concurrent" in text and "DELTA" in text:
+                raise DlmineError(
+                    f"{table} ({self.address(table)}): another job wrote it at the same time; run again"
+                ) from error
+            raise
+
+
+def _conform(frame: DataFrame, contract: Table | None) -> DataFrame:
+    """The frame with the contract's columns first, cast to its types, and nothing undeclared."""
+    if contract is None:
+        return frame
+    _check_columns(contract, frame.columns, f"frame for {contract.name}")
+    further = [name for name in frame.columns if name not in contract.columns]
+    if further and not contract.is_open:
+        raise TableContractError(f"frame for {contract.name}: undeclared columns {', '.join(further)}")
+    declared = [F.col(f"`{name}`").cast(type_).alias(name) for name, type_ in contract.columns.items()]
+    return frame.select(*declared, *(F.col(f"`{name}`") for name in further))
+
+
+def _check_columns(contract: Table, columns: Sequence[str], where: str) -> None:
+    missing = [name for name in contract.columns if name not in columns]
+    if missing:
+        raise TableContractError(f"{where}: column {', '.join(missing)} is missing; found {', '.join(columns)}")
+
+
+def _is_missing(error: AnalysisException) -> bool:
+    condition = error.getCondition() or ""
+    text = str(error)
+    return condition in {
+        "DELTA_MISSING_DELTA_TABLE",
+        "DELTA_PATH_DOES_NOT_EXIST",
+        "DELTA_TABLE_NOT_FOUND",
+        "PATH_NOT_FOUND",
+        "TABLE_OR_VIEW_NOT_FOUND",
+        "SCHEMA_NOT_FOUND",
+        "DELTA_TABLE_ONLY_OPERATION",
+    } or any(word in text for word in ("is not a Delta table", "doesn't exist", "does not exist"))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

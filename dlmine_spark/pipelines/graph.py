@@ -1,0 +1,221 @@
+"""The stages, what each depends on, and bringing them up to date as make does.
+
+    clean -> segment, mine, arima -> fuse -> train -> backtest, explain, forecast -> report
+
+A stage runs when its inputs or its configuration changed since it last finished, or its tables are gone; otherwise it is
+skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dlmine_spark import sources
+from dlmine_spark.config import Config
+from dlmine_spark.errors import ConfigError, EnvironmentProblem
+from dlmine_spark.lakehouse import SHARED_TABLES, Lakehouse
+from dlmine_spark.runs import DONE, NOT_APPLICABLE, Ledger, NotApplicable, Run, StageReport
+
+log = logging.getLogger(__name__)
+
+StageFunction = Callable[[Config, Lakehouse], StageReport | NotApplicable]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A node of the graph.
+
+    Attributes:
+        name: of the stage, its command and its module in ``dlmine_spark.pipelines``.
+        upstream: stages whose tables it reads.
+        sections: parts of the configuration its result depends on.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    sections: tuple[str, ...]
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("clean", (), ("sources", "cleaning")),
+        Stage("segment", ("clean",), ("sources", "cleaning", "segmentation")),
+        Stage("mine", ("clean",), ("mining",)),
+        Stage("arima", ("clean",), ("sources", "cleaning", "arima", "evaluation")),
+        Stage(
+            "fuse",
+            ("segment", "mine", "arima"),
+            ("sources", "cleaning", "segmentation", "mining", "evaluation", "training"),
+        ),
+        Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
+        Stage("backtest", ("train",), ("evaluation", "arima", "cleaning")),
+        Stage("explain", ("train",), ("explain", "evaluation")),
+        Stage("forecast", ("train",), ("evaluation",)),
+        Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation")),
+    )
+}
+"""In the order they run; every stage stands after those it depends on."""
+
+
+class Listener(Protocol):
+    """Told what happens, to show it to whoever waits."""
+
+    def started(self, stage: str, index: int, total: int) -> None: ...
+
+    def up_to_date(self, stage: str, index: int, total: int) -> None: ...
+
+    def finished(self, stage: str, message: str, seconds: float) -> None: ...
+
+    def failed(self, stage: str, seconds: float) -> None: ...
+
+
+def upstream_of(names: Iterable[str]) -> list[str]:
+    """The named stages and everything they depend on, in running order."""
+    wanted = set(names)
+    for stage in reversed(STAGES.values()):
+        if stage.name in wanted:
+            wanted.update(stage.upstream)
+    return [name for name in STAGES if name in wanted]
+
+
+def bring_up_to_date(
+    config: Config,
+    lakehouse: Lakehouse,
+    targets: Sequence[str],
+    listener: Listener,
+    *,
+    force: bool = False,
+    upstream: bool = True,
+) -> dict[str, Run]:
+    """Run the targets, and before them the stages they depend on, where they are not up to date.
+
+    Args:
+        config: the whole configuration.
+        lakehouse: the tables, not bound to a run.
+        targets: stages wanted.
+        listener: told of every stage.
+        force: run the targets even if they are up to date.
+        upstream: bring their inputs up to date first; otherwise refuse if they are not.
+
+    Returns:
+        The finished run of every stage involved.
+
+    Raises:
+        ConfigError: an input is not up to date and ``upstream`` is false.
+        DlmineError: of the stage that failed, noted in the ledger.
+    """
+    if not config.sources:
+        raise ConfigError(
+            "no sources are configured: name a file, e.g. --config conf/examples/sales_csv.yaml "
+            "--set sources.sales.path=sales.csv"
+        )
+    ledger = Ledger(lakehouse)
+    plan = upstream_of(targets)
+    finished: dict[str, Run] = {}
+    for index, name in enumerate(plan, start=1):
+        stage = STAGES[name]
+        config_hash = config.digest(*stage.sections)
+        inputs = _input_versions(config, stage, lakehouse, finished)
+        last = ledger.last(name)
+        forced = force and name in targets
+        if last is not None and not forced and _is_up_to_date(last, config_hash, inputs, lakehouse):
+            finished[name] = last
+            listener.up_to_date(name, index, len(plan))
+            continue
+        if not upstream and name not in targets:
+            raise ConfigError(
+                f"{name} is not up to date, and --no-upstream was given: run 'dlmine {name}' first, or drop the option"
+            )
+        listener.started(name, index, len(plan))
+        run = ledger.begin(name, config_hash, inputs)
+        finished[name] = _run_stage(config, lakehouse, ledger, run, listener)
+    return finished
+
+
+def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener) -> Run:
+    start = time.monotonic()
+    bound = lakehouse.for_run(run.run_id, _pins(run.input_versions))
+    try:
+        report = _stage_function(run.stage)(config, bound)
+    except BaseException as error:
+        listener.failed(run.stage, time.monotonic() - start)
+        _note_failure(ledger, run, error)
+        raise
+    done = ledger.finish(run, report, bound.written)
+    listener.finished(run.stage, done.message, time.monotonic() - start)
+    return done
+
+
+def _note_failure(ledger: Ledger, run: Run, error: BaseException) -> None:
+    try:
+        ledger.fail(run, str(error) or type(error).__name__)
+    except Exception as second:
+        # A full disk or a dead JVM must not replace the error that the user needs to see.
+        log.debug("the failure of %s could not be noted in ops.runs: %s", run.stage, second)
+
+
+def _stage_function(name: str) -> StageFunction:
+    """The stage's ``run``; imported here, so that mining needs no torch."""
+    try:
+        function: StageFunction = importlib.import_module(f"dlmine_spark.pipelines.{name}").run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("dlmine_spark"):
+            raise
+        raise EnvironmentProblem(
+            f"stage {name} needs the package {error.name}: pip install 'dlmine-spark[train]' (or the extra it is in)"
+        ) from error
+    return function
+
+
+def _input_versions(
+    config: Config, stage: Stage, lakehouse: Lakehouse, finished: Mapping[str, Run]
+) -> dict[str, str]:
+    """What identifies a stage's inputs: source files, runs of the stages before it, versions of their tables."""
+    if not stage.upstream:
+        return {f"source {name}": sources.fingerprint(source) for name, source in sorted(config.sources.items())}
+    versions: dict[str, str] = {}
+    for name in upstream_of(stage.upstream):
+        run = finished[name]
+        versions[f"stage {name}"] = run.run_id
+        for table, written in run.output_versions.items():
+            # A table of one writer counts as it is now: a correction made by hand reaches the stages after it.
+            current = written if table in SHARED_TABLES else lakehouse.version(table)
+            known = int(versions.get(f"table {table}", -1))
+            versions[f"table {table}"] = str(max(known, written if current is None else current))
+    return versions
+
+
+def _pins(input_versions: Mapping[str, str]) -> dict[str, int]:
+    return {
+        key.removeprefix("table "): int(version)
+        for key, version in input_versions.items()
+        if key.startswith("table ")
+    }
+
+
+def _is_up_to_date(last: Run, config_hash: str, inputs: Mapping[str, str], lakehouse: Lakehouse) -> bool:
+    return (
+        last.status in (DONE, NOT_APPLICABLE)
+        and last.config_hash == config_hash
+        and last.input_versions == inputs
+        and all(lakehouse.version(table) is not None for table in last.output_versions)
+    )
+
+
+def check_stage(name: str) -> str:
+    """The name, if there is such a stage.
+
+    Raises:
+        ConfigError: naming the stages there are.
+    """
+    if name not in STAGES:
+        raise ConfigError(f"no stage {name!r}; stages: {', '.join(STAGES)}")
+    return name
+
+

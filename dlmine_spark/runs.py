@@ -1,0 +1,153 @@
+"""The run ledger ``ops.runs``: what ran, on which versions, with what result; and what need not run again.
+
+One row per run of a stage. A stage is up to date when its last finished run had the same configuration (the sections it
+depends on) and the same inputs (versions of tables, fingerprints of source files) and the tables it wrote are still
+there. A run that was killed stays ``running`` in the ledger; the next run of that stage with the same inputs takes over
+its ``run_id``, so that training finds its own checkpoints.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.lakehouse import Lakehouse
+
+RUNNING, DONE, FAILED, NOT_APPLICABLE = "running", "done", "failed", "not_applicable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """What a stage did: rows read, written and refused, and one line for the terminal."""
+
+    rows_in: int
+    rows_out: int
+    rows_rejected: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """A stage that has nothing to do on this data, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of the ledger."""
+
+    run_id: str
+    stage: str
+    status: str
+    input_versions: Mapping[str, str]
+    config_hash: str
+    output_versions: Mapping[str, int] = field(default_factory=dict)
+    message: str = ""
+
+
+class Ledger:
+    """Reads and writes ``ops.runs``."""
+
+    def __init__(self, lakehouse: Lakehouse) -> None:
+        self._lakehouse = lakehouse
+
+    def last(self, stage: str) -> Run | None:
+        """The newest run of a stage, whatever became of it."""
+        if not self._lakehouse.exists(s.RUNS.name):
+            return None
+        newest = (
+            self._lakehouse.read(s.RUNS.name)
+            .where(F.col("stage") == stage)
+            .orderBy(F.col("started_at").desc(), F.col(s.RUN_ID).desc())
+            .limit(1)
+            .collect()
+        )
+        return _to_run(newest[0]) if newest else None
+
+    def begin(self, stage: str, config_hash: str, input_versions: Mapping[str, str]) -> Run:
+        """Note that a stage starts; an interrupted or failed run on the same inputs is continued under its id."""
+        last = self.last(stage)
+        continues = (
+            last is not None
+            and last.status in (RUNNING, FAILED)
+            and last.config_hash == config_hash
+            and last.input_versions == input_versions
+        )
+        run_id = last.run_id if last is not None and continues else _new_run_id(stage)
+        run = Run(run_id, stage, RUNNING, dict(input_versions), config_hash)
+        self._write(run, started=True)
+        return run
+
+    def finish(self, run: Run, report: StageReport | NotApplicable, output_versions: Mapping[str, int]) -> Run:
+        """Note how a stage ended well; from here on it counts as up to date."""
+        applicable = isinstance(report, StageReport)
+        finished = Run(
+            run.run_id,
+            run.stage,
+            DONE if applicable else NOT_APPLICABLE,
+            run.input_versions,
+            run.config_hash,
+            dict(output_versions),
+            report.message if isinstance(report, StageReport) else report.reason,
+        )
+        self._write(finished, report=report if isinstance(report, StageReport) else None)
+        return finished
+
+    def fail(self, run: Run, error: str) -> None:
+        """Note the error a stage ended with."""
+        self._write(Run(run.run_id, run.stage, FAILED, run.input_versions, run.config_hash), error=error)
+
+    def _write(
+        self, run: Run, *, started: bool = False, report: StageReport | None = None, error: str | None = None
+    ) -> None:
+        now = datetime.now(UTC)
+        row = {
+            s.RUN_ID: run.run_id,
+            "stage": run.stage,
+            "status": run.status,
+            "started_at": now if started else None,
+            "ended_at": None if started else now,
+            "rows_in": report.rows_in if report else None,
+            "rows_out": report.rows_out if report else None,
+            "rows_rejected": report.rows_rejected if report else None,
+            "input_versions": dict(run.input_versions),
+            "output_versions": dict(run.output_versions),
+            "config_hash": run.config_hash,
+            "message": run.message,
+            "error": error,
+        }
+        frame = _one_row(self._lakehouse.spark, row)
+        if not self._lakehouse.exists(s.RUNS.name):
+            self._lakehouse.append(s.RUNS.name, frame)
+        else:
+            # started_at is written once, at the start; a restart of the same run moves it.
+            keep = () if started else ("started_at",)
+            self._lakehouse.merge(s.RUNS.name, frame, keys=(s.RUN_ID, "stage"), keep=keep)
+
+
+def _to_run(row: Row) -> Run:
+    return Run(
+        row[s.RUN_ID],
+        row["stage"],
+        row["status"],
+        row["input_versions"] or {},
+        row["config_hash"],
+        row["output_versions"] or {},
+        row["message"] or "",
+    )
+
+
+def _one_row(spark: SparkSession, row: dict[str, object]) -> DataFrame:
+    return spark.createDataFrame([tuple(row[name] for name in s.RUNS.names)], s.RUNS.ddl)
+
+
+def _new_run_id(stage: str) -> str:
+    """Sortable by time, unique without coordination."""
+    return f"{stage}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"

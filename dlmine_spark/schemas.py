@@ -1,0 +1,297 @@
+"""The vocabulary: names and types of the columns of every table, as plain data that needs no Spark.
+
+A table's columns are Spark DDL types by name. An *open* table (the panel, say) holds further columns that depend on the
+user's data, after the declared ones. Naming follows the forecasting libraries that users know: ``unique_id`` is the
+series, ``ds`` the date a row is about, ``y`` the value, ``cutoff`` the last date a forecast was allowed to see, ``h`` the
+number of steps after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# A series and its values.
+UNIQUE_ID = "unique_id"
+DS = "ds"
+Y = "y"
+CUTOFF = "cutoff"
+H = "h"
+MODEL = "model"
+Y_HAT = "y_hat"
+LO_80, HI_80, LO_95, HI_95 = "lo_80", "hi_80", "lo_95", "hi_95"
+RUN_ID = "run_id"
+
+# The panel's own covariates; every other covariate comes from the user's data.
+OPEN = "open"
+"""1 where the series could have a value, 0 where it was closed (a closed day is not a missing day)."""
+IMPUTED_SUFFIX = "_imputed"
+Y_IMPUTED = Y + IMPUTED_SUFFIX
+"""True where ``y`` was filled by cleaning: masked out of the training loss and of every metric."""
+
+# A basket line.
+BASKET_ID = "basket_id"
+TS = "ts"
+ITEM = "item"
+QUANTITY = "quantity"
+PRICE = "price"
+CUSTOMER_ID = "customer_id"
+STORE_ID = "store_id"
+ITEMS = "items"
+
+# What bronze adds to every row as it came.
+SOURCE_FILE = "_source_file"
+INGESTED_AT = "_ingested_at"
+BRONZE_RUN_ID = "_run_id"
+RAW_LINE = "_raw"
+"""The whole text of a line that does not have the header's number of columns, else null."""
+
+STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
+"""What became of one series in the ARIMA stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The contract of one table: its columns with Spark DDL types, and whether it may hold more."""
+
+    name: str
+    columns: dict[str, str]
+    is_open: bool = False
+    partition_by: tuple[str, ...] = field(default=())
+
+    @property
+    def ddl(self) -> str:
+        """The declared columns as a Spark DDL schema string."""
+        return ", ".join(f"`{column}` {type_}" for column, type_ in self.columns.items())
+
+    @property
+    def names(self) -> list[str]:
+        """The declared columns, in order."""
+        return list(self.columns)
+
+
+_FORECAST_BOUNDS = {bound: "double" for bound in (LO_80, HI_80, LO_95, HI_95)}
+
+LINES = Table(
+    "silver.lines",
+    {
+        BASKET_ID: "string",
+        TS: "timestamp",
+        ITEM: "string",
+        QUANTITY: "double",
+        PRICE: "double",
+        CUSTOMER_ID: "string",
+        STORE_ID: "string",
+    },
+    is_open=True,
+)
+BASKETS = Table("silver.baskets", {BASKET_ID: "string", ITEMS: "array<string>"})
+"""Sources of one basket a line; baskets of a lines source are grouped from silver.lines when mined."""
+PANEL = Table(
+    "silver.panel",
+    {UNIQUE_ID: "string", DS: "date", Y: "double", OPEN: "int", Y_IMPUTED: "boolean"},
+    is_open=True,
+)
+CALENDAR = Table("silver.calendar", {UNIQUE_ID: "string", DS: "date"}, is_open=True)
+"""Known-future covariates, past and future: one row per series and date (every series has its own rows)."""
+STATICS = Table("silver.statics", {UNIQUE_ID: "string"}, is_open=True)
+QUARANTINE = Table(
+    "silver.quarantine",
+    {
+        "source": "string",
+        "row": "string",
+        "reasons": "array<struct<rule: string, column: string, message: string>>",
+        RUN_ID: "string",
+    },
+)
+REPAIRS = Table(
+    "silver.repairs",
+    {
+        "source": "string",
+        "key": "string",
+        "column": "string",
+        "old_value": "string",
+        "new_value": "string",
+        "rule": "string",
+        RUN_ID: "string",
+    },
+)
+SEGMENTS = Table(
+    "gold.segments",
+    {
+        "entity": "string",
+        "entity_id": "string",
+        "segment": "int",
+        "distance": "double",
+        "membership": "array<double>",
+    },
+)
+SEGMENT_PROFILES = Table(
+    "gold.segment_profiles",
+    {
+        "entity": "string",
+        "segment": "int",
+        "size": "bigint",
+        "feature": "string",
+        "mean": "double",
+        "z": "double",
+    },
+)
+ITEMSETS = Table(
+    "gold.itemsets", {ITEMS: "array<string>", "size": "int", "count": "bigint", "support": "double"}
+)
+RULES = Table(
+    "gold.rules",
+    {
+        "antecedent": "array<string>",
+        "consequent": "array<string>",
+        "antecedent_support": "double",
+        "consequent_support": "double",
+        "support": "double",
+        "confidence": "double",
+        "lift": "double",
+        "leverage": "double",
+        "conviction": "double",
+    },
+)
+SEQUENCES = Table(
+    "gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"}
+)
+ARIMA_MODELS = Table(
+    "gold.arima_models",
+    {
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        "p": "int",
+        "d": "int",
+        "q": "int",
+        "seasonal_p": "int",
+        "seasonal_d": "int",
+        "seasonal_q": "int",
+        "m": "int",
+        "aicc": "double",
+        "sigma2": "double",
+        "params": "map<string, double>",
+        "status": "string",
+        "error": "string",
+        "seconds": "double",
+        "diagnostics": "map<string, double>",
+    },
+)
+FORECASTS = Table(
+    "gold.forecasts",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        H: "int",
+        Y_HAT: "double",
+        **_FORECAST_BOUNDS,
+    },
+    partition_by=(MODEL,),
+)
+ARIMA_ORIGINS = Table(
+    "gold.arima_origins",
+    {
+        UNIQUE_ID: "string",
+        "origin": "date",
+        "fit_cutoff": "date",
+        "path": "array<double>",
+        "sigma": "double",
+    },
+)
+"""Out-of-sample ARIMA forecasts as an input of the network: one row per series and origin, ``path[h-1]`` is the forecast
+``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin."""
+TRAINING_PANEL = Table(
+    "gold.training_panel",
+    {
+        CUTOFF: "date",
+        "shard": "int",
+        UNIQUE_ID: "string",
+        DS: "date",
+        Y: "double",
+        "mask": "int",
+        OPEN: "int",
+        "arima_path": "array<double>",
+    },
+    is_open=True,
+    partition_by=(CUTOFF, "shard"),
+)
+"""One row per cutoff, series and date, gap-free from the series' start to ``horizon`` steps after the cutoff.
+
+``y`` is null after the cutoff; ``mask`` is 1 where ``y`` counts in the loss (known, open, not imputed, at or before the
+cutoff). ``arima_path`` holds ARIMA's forecasts made at this row's date (null where none were made). The further columns
+are doubles without nulls and say their role by prefix: see ``KNOWN_FUTURE_PREFIX`` and its neighbours.
+"""
+KNOWN_FUTURE_PREFIX = "kf_"
+"""Covariates known in advance: encoder and decoder inputs."""
+PAST_ONLY_PREFIX = "po_"
+"""Covariates known afterwards only: encoder inputs; 0 after the cutoff."""
+STATIC_PREFIX = "sn_"
+"""Numeric attributes of the series, standardised."""
+CATEGORY_PREFIX = "sc_"
+"""Categorical attributes of the series as whole-numbered codes; 0 is unknown."""
+EMBEDDINGS = Table(
+    "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}
+)
+METRICS = Table(
+    "gold.metrics",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        "scope": "string",
+        "scope_id": "string",
+        "metric": "string",
+        "value": "double",
+    },
+)
+EXPLANATIONS = Table(
+    "gold.explanations",
+    {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
+)
+RUNS = Table(
+    "ops.runs",
+    {
+        RUN_ID: "string",
+        "stage": "string",
+        "status": "string",
+        "started_at": "timestamp",
+        "ended_at": "timestamp",
+        "rows_in": "bigint",
+        "rows_out": "bigint",
+        "rows_rejected": "bigint",
+        "input_versions": "map<string, string>",
+        "output_versions": "map<string, bigint>",
+        "config_hash": "string",
+        "message": "string",
+        "error": "string",
+    },
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        LINES,
+        BASKETS,
+        PANEL,
+        CALENDAR,
+        STATICS,
+        QUARANTINE,
+        REPAIRS,
+        SEGMENTS,
+        SEGMENT_PROFILES,
+        ITEMSETS,
+        RULES,
+        SEQUENCES,
+        ARIMA_MODELS,
+        FORECASTS,
+        ARIMA_ORIGINS,
+        TRAINING_PANEL,
+        EMBEDDINGS,
+        METRICS,
+        EXPLANATIONS,
+        RUNS,
+    )
+}
+"""Every table with a fixed contract, by name; ``bronze.<source>`` and ``silver.<source>`` follow the sources."""

@@ -1,0 +1,163 @@
+"""The only place that builds a Spark session: local mode, spark-submit, Spark Connect or a platform's own.
+
+A session that was already there (Databricks, a notebook, a test) is used as it is and never stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from dlmine_spark.config import SparkConfig
+from dlmine_spark.errors import EnvironmentProblem
+
+log = logging.getLogger(__name__)
+
+DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+_SETTINGS = {
+    "spark.sql.extensions": DELTA_EXTENSION,
+    "spark.sql.catalog.spark_catalog": DELTA_CATALOG,
+    # Dates and times mean the same on every machine.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+    # One small file per task is what ruins later reads; let Spark choose by size.
+    "spark.sql.adaptive.enabled": "true",
+    # Delta keeps the state of its log as a table of so many partitions; ours are small.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.debug.maxToStringFields": "200",
+}
+
+
+@contextmanager
+def open_session(config: SparkConfig) -> Iterator[SparkSession]:
+    """A session with Delta Lake, built if there is none; stopped at the end only if it was built here.
+
+    Raises:
+        EnvironmentProblem: no Java, no Delta jars, no cluster at the address.
+    """
+    existing = SparkSession.getActiveSession()
+    if existing is not None:
+        _check_delta(existing)
+        yield existing
+        return
+    spark = _build(config)
+    try:
+        _check_delta(spark)
+        yield spark
+    finally:
+        # A JVM that died under us (kill -9) must not hide the error that ended the job.
+        with suppress(Exception):
+            spark.stop()
+
+
+def delta_coordinates() -> str:
+    """Maven coordinates of the Delta jar that fits the installed pyspark and delta-spark."""
+    try:
+        spark_version, delta_version = version("pyspark"), version("delta-spark")
+    except PackageNotFoundError as error:
+        raise EnvironmentProblem(f"{error.name} is not installed: pip install 'dlmine-spark[spark]'") from error
+    return f"io.delta:delta-spark_{'.'.join(spark_version.split('.')[:2])}_2.13:{delta_version}"
+
+
+def spark_home() -> Path:
+    """Folder of the Spark installation whose jars this interpreter's sessions use."""
+    if "SPARK_HOME" in os.environ:
+        return Path(os.environ["SPARK_HOME"])
+    found = importlib.util.find_spec("pyspark")
+    if found is None or found.origin is None:
+        raise EnvironmentProblem("pyspark is not installed: pip install 'dlmine-spark[spark]'")
+    return Path(found.origin).parent
+
+
+def cores_of_master(master: str) -> int | None:
+    """Cores of ``local[N]`` and ``local[*]``; None for a cluster."""
+    if master == "local":
+        return 1
+    if not master.startswith("local["):
+        return None
+    inside = master[len("local[") :].split("]")[0].split(",")[0]
+    return (os.cpu_count() or 1) if inside == "*" else int(inside)
+
+
+def _build(config: SparkConfig) -> SparkSession:
+    # Executors run the interpreter this program runs in, else they may lack its packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(config.app_name)
+    if config.remote is not None:
+        builder = builder.remote(config.remote)
+    else:
+        if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
+            raise EnvironmentProblem("Java is not installed: install a JDK 17 or newer, or set JAVA_HOME")
+        for key, value in {**_SETTINGS, **_master_settings(config)}.items():
+            builder = builder.config(key, value)
+    for key, setting in config.conf.items():
+        builder = builder.config(key, setting)
+    try:
+        spark = builder.getOrCreate()
+    except Exception as error:
+        # The launcher raises whatever it met: a Py4J error, a PySparkException, an OSError.
+        raise EnvironmentProblem(
+            f"Spark did not start ({config.remote or config.master or 'default master'}): {_first_line(error)}; "
+            "run 'dlmine doctor'"
+        ) from error
+    if config.remote is None:
+        spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def _master_settings(config: SparkConfig) -> dict[str, str]:
+    """Settings that depend on where the session runs."""
+    settings: dict[str, str] = {}
+    # spark-submit has chosen a master and started the JVM already; both must stay as they are.
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    master = config.master or (None if submitted else "local[*]")
+    if master is not None:
+        settings["spark.master"] = master
+    if not submitted:
+        settings["spark.driver.memory"] = config.driver_memory
+        # IPv4 loopback by name avoids a lookup of a host name that laptops and containers often lack.
+        if master and master.startswith("local"):
+            settings["spark.driver.host"] = "localhost"
+            settings["spark.driver.bindAddress"] = "127.0.0.1"
+        quiet = Path(__file__).with_name("log4j2.properties").as_uri()
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet}"
+        if not any((spark_home() / "jars").glob("delta-spark_*.jar")):
+            log.info("Delta's jars are not beside Spark's: resolving %s", delta_coordinates())
+            settings["spark.jars.packages"] = delta_coordinates()
+    cores = cores_of_master(master) if master else None
+    partitions = config.shuffle_partitions or (2 * cores if cores else None)
+    if partitions is not None:
+        settings["spark.sql.shuffle.partitions"] = str(partitions)
+    return settings
+
+
+def _check_delta(spark: SparkSession) -> None:
+    """Fail now, with the way out, rather than at the first write."""
+    try:
+        spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
+    except Exception as error:
+        if "DELTA" in str(error).upper() and "PARSE_SYNTAX" not in str(error):
+            return
+        raise EnvironmentProblem(
+            "this Spark session has no Delta Lake: start it with "
+            f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
+            f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, PySparkException) and error.getCondition():
+        return f"{error.getCondition()}: {str(error).splitlines()[0]}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""A global LSTM trained by ranks that read Delta without Spark."""

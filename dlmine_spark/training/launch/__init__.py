@@ -1,0 +1,1 @@
+"""Ways to start the ranks: one process, Horovod, torch."""

@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests: one lazily started Spark session, a fresh lakehouse, the public data's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark.config import LakehouseConfig, SparkConfig
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.session import open_session
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A local session with two slots and Delta, started by the first test that asks for it."""
+    config = SparkConfig(
+        master="local[2]",
+        driver_memory="1500m",
+        shuffle_partitions=2,
+        conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": "build/test-warehouse"},
+    )
+    with open_session(config) as session:
+        yield session
+
+
+@pytest.fixture
+def lakehouse(spark: SparkSession, tmp_path: Path) -> Lakehouse:
+    """An empty lakehouse under the test's own folder."""
+    return Lakehouse(spark, LakehouseConfig(root=str(tmp_path / "lakehouse")))
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The folder of public data; tests that need it are skipped where ``DLMINE_DATA`` is unset."""
+    folder = os.environ.get("DLMINE_DATA")
+    if not folder:
+        pytest.skip("DLMINE_DATA is not set: no public data to test with")
+    return Path(folder)

@@ -1,0 +1,157 @@
+"""The lakehouse: atomic writes, pinned reads, contracts, names."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.errors import ConfigError, DlmineError, TableContractError
+from dlmine_spark.lakehouse import Lakehouse
+
+
+def itemsets(spark: SparkSession, *rows: tuple[list[str], int, int, float]):  # type: ignore[no-untyped-def]
+    return spark.createDataFrame(list(rows), "items array<string>, size int, count int, support double")
+
+
+def test_a_table_is_written_to_its_address_and_cast_to_its_contract(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    version = lakehouse.overwrite("gold.itemsets", itemsets(lakehouse.spark, (["a"], 1, 3, 0.5)))
+
+    assert version == 0
+    assert (tmp_path / "lakehouse" / "gold" / "itemsets" / "_delta_log").is_dir()
+    assert dict(lakehouse.read("gold.itemsets").dtypes)["count"] == "bigint"
+
+
+def test_a_run_reads_the_versions_it_is_pinned_to(lakehouse: Lakehouse) -> None:
+    lakehouse.overwrite("gold.itemsets", itemsets(lakehouse.spark, (["old"], 1, 3, 0.5)))
+    lakehouse.overwrite("gold.itemsets", itemsets(lakehouse.spark, (["new"], 1, 4, 0.6)))
+
+    bound = lakehouse.for_run("run-1", {"gold.itemsets": 0})
+
+    assert [row["items"] for row in bound.read("gold.itemsets").collect()] == [["old"]]
+    assert bound.pinned_version("gold.itemsets") == 0
+    assert lakehouse.version("gold.itemsets") == 1
+
+
+def test_replace_where_leaves_the_other_rows(lakehouse: Lakehouse) -> None:
+    def forecasts(model: str, y_hat: float):  # type: ignore[no-untyped-def]
+        return lakehouse.spark.createDataFrame(
+            [("run", model, "s", None, None, 1, y_hat, 0.0, 0.0, 0.0, 0.0)],
+            "run_id string, model string, unique_id string, cutoff date, ds date, h int, y_hat double, "
+            "lo_80 double, hi_80 double, lo_95 double, hi_95 double",
+        )
+
+    lakehouse.overwrite("gold.forecasts", forecasts("arima", 1.0), replace_where="model = 'arima'")
+    lakehouse.overwrite("gold.forecasts", forecasts("lstm", 2.0), replace_where="model = 'lstm'")
+    lakehouse.overwrite("gold.forecasts", forecasts("arima", 3.0), replace_where="model = 'arima'")
+
+    rows = {row["model"]: row["y_hat"] for row in lakehouse.read("gold.forecasts").collect()}
+    assert rows == {"arima": 3.0, "lstm": 2.0}
+
+
+def test_a_frame_that_breaks_the_contract_is_refused_and_nothing_is_written(lakehouse: Lakehouse) -> None:
+    frame = lakehouse.spark.createDataFrame([(["a"], 1)], "items array<string>, size int")
+
+    with pytest.raises(TableContractError, match=r"gold\.itemsets.*count, support"):
+        lakehouse.overwrite("gold.itemsets", frame)
+    assert not lakehouse.exists("gold.itemsets")
+
+
+def test_undeclared_columns_are_refused_in_a_closed_table_only(lakehouse: Lakehouse) -> None:
+    spark = lakehouse.spark
+    statics = spark.createDataFrame([("a", "north")], "unique_id string, region string")
+    lakehouse.overwrite("silver.statics", statics)
+    assert lakehouse.read("silver.statics").columns == ["unique_id", "region"]
+
+    with pytest.raises(TableContractError, match="undeclared columns extra"):
+        lakehouse.overwrite(
+            "gold.itemsets", itemsets(spark, (["a"], 1, 3, 0.5)).selectExpr("*", "1 as extra")
+        )
+
+
+def test_merge_updates_inserts_and_keeps(lakehouse: Lakehouse) -> None:
+    spark = lakehouse.spark
+    lakehouse.overwrite("silver.extra", spark.createDataFrame([("a", 1, 10), ("b", 2, 20)], "id string, x int, k int"))
+
+    lakehouse.merge(
+        "silver.extra",
+        spark.createDataFrame([("b", 3, 30), ("c", 4, 40)], "id string, x int, k int"),
+        keys=["id"],
+        keep=["k"],
+    )
+
+    assert sorted(tuple(row) for row in lakehouse.read("silver.extra").collect()) == [
+        ("a", 1, 10),
+        ("b", 3, 20),
+        ("c", 4, 40),
+    ]
+
+
+def test_a_missing_table_names_the_stage_to_run(lakehouse: Lakehouse) -> None:
+    assert lakehouse.version("silver.panel") is None
+    with pytest.raises(TableContractError, match=r"silver\.panel.*dlmine run"):
+        lakehouse.read("silver.panel")
+
+
+def test_a_table_lacking_a_column_is_refused_at_the_door(lakehouse: Lakehouse) -> None:
+    frame = lakehouse.spark.createDataFrame([("a",)], "unique_id string")
+    frame.write.format("delta").save(lakehouse.address(s.PANEL.name))
+
+    with pytest.raises(TableContractError, match="column ds, y, open, y_imputed is missing"):
+        lakehouse.read("silver.panel")
+
+
+def test_catalog_names(spark: SparkSession) -> None:
+    def address(schema: str | None) -> str:
+        return Lakehouse(spark, LakehouseConfig(catalog="main", schema_name=schema)).address("gold.rules")
+
+    assert address(None) == "main.gold.rules"
+    assert address("retail") == "main.retail.gold_rules"
+
+
+def test_catalog_tables_are_written_and_read(spark: SparkSession) -> None:
+    lakehouse = Lakehouse(spark, LakehouseConfig(catalog="spark_catalog", schema_name="dlmine_test"))
+    spark.sql("DROP SCHEMA IF EXISTS dlmine_test CASCADE")
+
+    lakehouse.overwrite("gold.itemsets", itemsets(spark, (["a"], 1, 3, 0.5)))
+    lakehouse.overwrite("gold.itemsets", itemsets(spark, (["b"], 1, 3, 0.5)))
+
+    assert [row["items"] for row in lakehouse.read("gold.itemsets").collect()] == [["b"]]
+    old = lakehouse.for_run("r", {"gold.itemsets": 0}).read("gold.itemsets")
+    assert [row["items"] for row in old.collect()] == [["a"]]
+    spark.sql("DROP SCHEMA dlmine_test CASCADE")
+
+
+@pytest.mark.parametrize("name", ["panel", "silver.", "silver.a/../b", "silver.`x`"])
+def test_odd_table_names_are_refused(lakehouse: Lakehouse, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no table name"):
+        lakehouse.address(name)
+
+
+def _try_lock(root: str, outcome: multiprocessing.Queue[str]) -> None:
+    try:
+        with Lakehouse(None, LakehouseConfig(root=root)).lock():  # type: ignore[arg-type]
+            outcome.put("got it")
+    except DlmineError as error:
+        outcome.put(str(error))
+
+
+def test_a_second_job_is_kept_out_while_the_first_one_holds_the_lock(lakehouse: Lakehouse) -> None:
+    context = multiprocessing.get_context("spawn")
+    outcome: multiprocessing.Queue[str] = context.Queue()
+
+    with lakehouse.lock():
+        other = context.Process(target=_try_lock, args=(lakehouse.config.root, outcome))
+        other.start()
+        refused = outcome.get(timeout=60)
+        other.join()
+    after = context.Process(target=_try_lock, args=(lakehouse.config.root, outcome))
+    after.start()
+
+    assert "another dlmine job" in refused
+    assert outcome.get(timeout=60) == "got it"
+    after.join()
