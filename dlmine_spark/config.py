@@ -252,6 +252,9 @@ class MiningConfig(Section):
     max_itemsets: int = Field(5_000_000, ge=1, description="guard: stop with an error beyond so many")
     max_basket: int = Field(10_000, ge=1, description="a longer basket is refused by name")
     num_partitions: int | None = Field(None, ge=1, description="tasks of the miner; default: the session's")
+    promoted_item: str | None = Field(
+        None, description="known-future covariate that names the promoted item; rules say what it drags along"
+    )
     verify: bool = Field(False, description="run both engines and compare")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import operator
 from dataclasses import dataclass
 from datetime import date
+from functools import reduce
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
@@ -12,6 +15,9 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import BY_ALIAS, Frequency, backtest_cutoffs, from_step
+from dlmine_spark.lakehouse import Lakehouse
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +89,151 @@ def _steps_between(start: date, end: date, frequency: Frequency) -> int:
     if frequency.alias == "MS":
         return (end.year - start.year) * 12 + end.month - start.month + 1
     return (end - start).days // (7 if frequency.alias == "W" else 1) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Covariates:
+    """Names of the covariates of a panel by role; what the user did not declare is past-only, which cannot leak."""
+
+    known_future: tuple[str, ...]
+    past_only: tuple[str, ...]
+    open_is_known: bool
+    """Whether closures are declared by the data, or only seen afterwards in a panel made from lines."""
+
+
+def covariates(config: Config, panel: DataFrame, calendar: DataFrame | None) -> Covariates:
+    """The covariates of ``silver.panel`` and ``silver.calendar`` with their declared roles."""
+    flags = {name for name in panel.columns if name.endswith(s.IMPUTED_SUFFIX)}
+    in_panel = [name for name in panel.columns if name not in s.PANEL.columns and name not in flags]
+    in_calendar = [
+        name
+        for name in (calendar.columns if calendar is not None else [])
+        if name not in (s.UNIQUE_ID, s.DS, s.OPEN) and not name.endswith(s.IMPUTED_SUFFIX)
+    ]
+    panel_source = config.source_of_kind("panel")
+    calendar_source = config.source_of_kind("calendar")
+
+    def role(name: str) -> str:
+        if name in in_calendar and calendar_source is not None:
+            declared = {key.lower() for key in calendar_source[1].roles}
+            return calendar_source[1].role(name) if name.lower() in declared else "known_future"
+        return panel_source[1].role(name) if panel_source is not None else "past_only"
+
+    names = list(dict.fromkeys([*in_panel, *in_calendar]))
+    open_is_known = (calendar is not None and s.OPEN in calendar.columns) or (
+        panel_source is not None and s.OPEN in {name.lower() for name in panel_source[1].columns}
+    )
+    if panel_source is not None and panel_source[1].role(s.OPEN) == "known_future":
+        open_is_known = True
+    return Covariates(
+        tuple(name for name in names if role(name) == "known_future"),
+        tuple(name for name in in_panel if role(name) == "past_only" and name not in in_calendar),
+        open_is_known,
+    )
+
+
+def known_future(
+    config: Config,
+    panel: DataFrame,
+    calendar: DataFrame | None,
+    frequency: Frequency,
+    cutoff: date,
+) -> DataFrame:
+    """What was known at a cutoff about the dates up to ``horizon`` after it.
+
+    Returns:
+        One row per series and date, from the series' first date to ``horizon`` steps after the cutoff: ``unique_id``,
+        ``ds``, ``open`` and the known-future covariates. Where those end before the horizon, the last known season
+        is repeated and a warning says so.
+
+    Raises:
+        TableContractError: they end before the horizon and ``evaluation.unknown_future`` is ``refuse``.
+    """
+    roles = covariates(config, panel, calendar)
+    end = frequency.shift(cutoff, config.evaluation.horizon)
+    spine = (
+        panel.where(F.col(s.DS) <= F.lit(cutoff))
+        .groupBy(s.UNIQUE_ID)
+        .agg(F.min(s.DS).alias("start"))
+        .select(
+            s.UNIQUE_ID,
+            F.explode(F.sequence("start", F.lit(end), F.expr(frequency.sql_interval()))).alias(s.DS),
+        )
+    )
+    names = [s.OPEN, *roles.known_future]
+    known = spine.join(_values(panel, names, "panel", cutoff, roles), on=[s.UNIQUE_ID, s.DS], how="left")
+    if calendar is not None:
+        known = known.join(_values(calendar, names, "calendar", cutoff, roles), on=[s.UNIQUE_ID, s.DS], how="left")
+    sides = [side for side in ("calendar", "panel") if side == "panel" or calendar is not None]
+    merged = known.select(
+        s.UNIQUE_ID,
+        s.DS,
+        *(
+            F.coalesce(*(F.col(f"`{side}:{name}`") for side in sides if f"{side}:{name}" in known.columns)).alias(name)
+            for name in names
+        ),
+    )
+    _tell_unknown(config, merged, roles, cutoff, end)
+    return _repeat_last_season(merged, names, frequency, cutoff)
+
+
+def _values(frame: DataFrame, names: list[str], side: str, cutoff: date, roles: Covariates) -> DataFrame:
+    """The covariates of one table under names that say their side; closures seen only afterwards end at the cutoff."""
+    columns = []
+    for name in names:
+        if name not in frame.columns:
+            continue
+        value = F.col(f"`{name}`")
+        if name == s.OPEN and not roles.open_is_known:
+            value = F.when(F.col(s.DS) <= F.lit(cutoff), value)
+        columns.append(value.alias(f"{side}:{name}"))
+    return frame.select(s.UNIQUE_ID, s.DS, *columns)
+
+
+def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, cutoff: date, end: date) -> None:
+    """Warn of, or refuse, covariates that no row knows on some date of the horizon (one aggregation)."""
+    names = [*roles.known_future, *([s.OPEN] if roles.open_is_known else [])]
+    if not names:
+        return
+    last_known = (
+        known.where(F.col(s.DS) > F.lit(cutoff))
+        .agg(*(F.max(F.when(F.col(f"`{name}`").isNotNull(), F.col(s.DS))).alias(name) for name in names))
+        .first()
+    )
+    # A covariate whose blanks mean "none" (the name of a promotion) ends where the table itself ends.
+    latest = max((day for day in (last_known or ()) if day is not None), default=cutoff)
+    if latest >= end:
+        return
+    problem = (
+        f"known-future covariates {', '.join(names)} end at {latest}, before the horizon's end {end} "
+        f"(cutoff {cutoff}): give a source of kind calendar that covers it"
+    )
+    if config.evaluation.unknown_future == "refuse":
+        raise TableContractError(f"silver.calendar: {problem}, or set evaluation.unknown_future=repeat")
+    log.warning("%s; the last known season is repeated", problem)
+
+
+def _repeat_last_season(known: DataFrame, names: list[str], frequency: Frequency, cutoff: date) -> DataFrame:
+    """Fill dates after the last one that any covariate knows with the values one or more whole seasons before."""
+    table_end = Window.partitionBy(s.UNIQUE_ID)
+    step = F.row_number().over(Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS))
+    is_known = reduce(operator.or_, (F.col(f"`{name}`").isNotNull() for name in names))
+    phased = known.withColumn("phase", step % F.lit(frequency.season_length)).withColumn(
+        "known_until",
+        F.greatest(F.max(F.when(is_known, F.col(s.DS))).over(table_end), F.lit(cutoff)),
+    )
+    row = F.struct(*(F.col(f"`{name}`").alias(name) for name in names))
+    earlier = (
+        Window.partitionBy(s.UNIQUE_ID, "phase").orderBy(s.DS).rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    )
+    last_season = F.last(F.when(F.col(s.DS) <= F.col("known_until"), row), ignorenulls=True).over(earlier)
+    return (
+        phased.withColumn("values", last_season)
+        .select(s.UNIQUE_ID, s.DS, *(F.col(f"values.`{name}`").alias(name) for name in names))
+        .withColumn(s.OPEN, F.coalesce(F.col(s.OPEN), F.lit(1)).cast("int"))
+    )
+
+
+def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
+    """``silver.calendar``, where there is a source of that kind."""
+    return lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None

@@ -1,0 +1,159 @@
+"""The training panel: one row per series and date, nothing from after the cutoff, no nulls where the network reads."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config, load_config
+from dlmine_spark.errors import TableContractError
+from dlmine_spark.frequency import DAILY
+from dlmine_spark.fusion.panel import PROFILE, PanelInputs, training_panel
+from dlmine_spark.fusion.signals import RULE_PULL, add_rule_pull, pull_of_items, segment_signals
+from dlmine_spark.pipelines.common import all_cutoffs, covariates, known_future
+
+START = date(2024, 1, 1)
+CUTOFF = START + timedelta(days=27)
+CONFIG = load_config(
+    overrides=[
+        "sources.panel={kind: panel, path: p, columns: {unique_id: u, ds: d, y: y, open: o}, other_columns: keep, "
+        "roles: {promo: known_future, item: known_future}}",
+        "evaluation.horizon=7",
+    ]
+)
+
+
+def panel(spark: SparkSession, days: int = 35, future_y: float = 1.0) -> DataFrame:
+    """Two series; ``a`` doubles on promotion days; values after the cutoff can be replaced."""
+    rows = []
+    for series, level in (("a", 100.0), ("b", 10.0)):
+        for day in range(days):
+            ds = START + timedelta(days=day)
+            promo = 1.0 if day % 5 == 0 else 0.0
+            y = level * (2 if promo and series == "a" else 1) + day % 7
+            y = y if ds <= CUTOFF else future_y
+            rows.append((series, ds, y, 1 if day != 3 else 0, day == 4, promo, "x" if promo else None, float(day)))
+    return spark.createDataFrame(
+        rows,
+        "unique_id string, ds date, y double, open int, y_imputed boolean, promo double, item string, visitors double",
+    )
+
+
+def build(spark: SparkSession, table: DataFrame, config: Config = CONFIG) -> DataFrame:
+    roles = covariates(config, table, None)
+    known = known_future(config, table, None, DAILY, CUTOFF)
+    rules = spark.createDataFrame(
+        [(["x"], ["y"], 1.5, 0.6, 0.1), (["x"], ["z"], 2.0, 0.4, 0.2), (["x", "y"], ["z"], 2.0, 0.9, 0.2)],
+        "antecedent array<string>, consequent array<string>, lift double, confidence double, consequent_support double",
+    )
+    known = add_rule_pull(known, rules, "item")
+    segments = segment_signals(
+        spark.createDataFrame(
+            [("store", "a", 1, 0.1, [0.2, 0.8])],
+            "entity string, entity_id string, segment int, distance double, membership array<double>",
+        ),
+        2,
+    )
+    origins = spark.createDataFrame(
+        [
+            ("a", CUTOFF, CUTOFF, [1.0] * 7, 0.1),
+            ("a", CUTOFF - timedelta(days=7), CUTOFF, [2.0] * 7, 0.1),
+            ("a", CUTOFF + timedelta(days=1), CUTOFF, [3.0] * 7, 0.1),
+        ],
+        "unique_id string, origin date, fit_cutoff date, path array<double>, sigma double",
+    )
+    inputs = PanelInputs(table, known, None, segments, origins, roles.known_future, roles.past_only, "promo")
+    return training_panel(inputs, CUTOFF, DAILY)
+
+
+def test_roles_are_the_declared_ones_and_past_only_by_default(spark: SparkSession) -> None:
+    roles = covariates(CONFIG, panel(spark), None)
+
+    assert roles.known_future == ("promo", "item")
+    assert roles.past_only == ("visitors",)
+    assert roles.open_is_known
+
+
+def test_the_panel_is_gap_free_masked_and_without_nulls(spark: SparkSession) -> None:
+    rows = build(spark, panel(spark)).orderBy(s.UNIQUE_ID, s.DS).toPandas()
+
+    a = rows[rows.unique_id == "a"].reset_index(drop=True)
+    assert len(a) == 35
+    assert a.ds.max() == CUTOFF + timedelta(days=7)
+    # closed on day 3, imputed on day 4, unknown after the cutoff
+    assert [day for day in range(35) if a["mask"][day] == 0] == [3, 4, *range(28, 35)]
+    assert a.y[28:].isna().all()
+    features = [name for name in rows.columns if name[:3] in ("kf_", "po_", "sn_", "sc_")]
+    assert rows[features].notna().all().all()
+    assert (a.po_visitors[28:] == 0).all()
+
+
+def test_nothing_after_the_cutoff_reaches_the_panel(spark: SparkSession) -> None:
+    one = build(spark, panel(spark, future_y=1.0)).orderBy(s.UNIQUE_ID, s.DS).toPandas()
+    other = build(spark, panel(spark, future_y=1e9)).orderBy(s.UNIQUE_ID, s.DS).toPandas()
+
+    assert one.equals(other)
+
+
+def test_the_profile_knows_that_promotions_double_a(spark: SparkSession) -> None:
+    rows = build(spark, panel(spark)).groupBy(s.UNIQUE_ID, "kf_promo").agg(F.avg(PROFILE).alias("profile"))
+
+    profile = {(row[s.UNIQUE_ID], row["kf_promo"]): row["profile"] for row in rows.collect()}
+    assert profile["a", 1.0] - profile["a", 0.0] > 0.1
+    assert abs(profile["b", 1.0] - profile["b", 0.0]) < 0.1
+
+
+def test_rule_pull_sums_what_single_items_drag_along(spark: SparkSession) -> None:
+    rows = build(spark, panel(spark)).select("kf_promo", RULE_PULL).distinct().collect()
+
+    assert {row["kf_promo"]: round(row[RULE_PULL], 6) for row in rows} == {1.0: 0.7, 0.0: 0.0}
+
+
+def test_chance_level_rules_pull_nothing(spark: SparkSession) -> None:
+    rules = spark.createDataFrame(
+        [(["x"], ["y"], 1.0, 0.5, 0.5)],
+        "antecedent array<string>, consequent array<string>, lift double, confidence double, consequent_support double",
+    )
+    assert pull_of_items(rules).count() == 0
+
+
+def test_arima_paths_stand_at_their_origin_and_only_where_they_are_honest(spark: SparkSession) -> None:
+    rows = build(spark, panel(spark)).where(F.col("arima_path").isNotNull()).collect()
+
+    # the second origin was forecast with parameters fitted later; the third lies after the cutoff
+    assert [(row[s.UNIQUE_ID], row[s.DS], row["arima_path"][0]) for row in rows] == [("a", CUTOFF, 1.0)]
+
+
+def test_segments_reach_their_series_and_the_others_are_unknown(spark: SparkSession) -> None:
+    rows = build(spark, panel(spark)).select(s.UNIQUE_ID, "sc_mined_segments", "sn_mined_segments_1").distinct()
+
+    assert sorted(tuple(row) for row in rows.collect()) == [("a", 2.0, 0.8), ("b", 0.0, 0.0)]
+
+
+def test_covariates_that_end_too_early_repeat_their_season_with_a_warning(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = panel(spark, days=28)
+    known = known_future(CONFIG, ended, None, DAILY, CUTOFF).where(F.col(s.UNIQUE_ID) == "a").orderBy(s.DS).collect()
+
+    assert len(known) == 35
+    assert [row["promo"] for row in known[28:]] == [row["promo"] for row in known[21:28]]
+    assert "end at 2024-01-28, before the horizon's end 2024-02-04" in caplog.text
+
+
+def test_covariates_that_end_too_early_can_be_refused(spark: SparkSession) -> None:
+    config = CONFIG.model_copy(
+        update={"evaluation": CONFIG.evaluation.model_copy(update={"unknown_future": "refuse"})}
+    )
+    with pytest.raises(TableContractError, match="promo, item, open end at 2024-01-28"):
+        known_future(config, panel(spark, days=28), None, DAILY, CUTOFF)
+
+
+def test_a_horizon_longer_than_the_history_says_what_would_fit(spark: SparkSession) -> None:
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"horizon": 30})})
+    with pytest.raises(TableContractError, match=r"evaluation\.horizon is 30.*35 steps.*at most 17"):
+        all_cutoffs(config, panel(spark), DAILY)
