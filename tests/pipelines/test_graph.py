@@ -1,0 +1,193 @@
+"""Bringing stages up to date: what runs, what is skipped, what a killed or failed run leaves behind.
+
+The stages here are two tiny ones, ``first`` (reads the sources) and ``second`` (reads ``first``'s table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from dlmine_spark import sources
+from dlmine_spark.config import Config, load_config
+from dlmine_spark.errors import ConfigError, SourceError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines import graph
+from dlmine_spark.pipelines.graph import Stage, bring_up_to_date, upstream_of
+from dlmine_spark.runs import FAILED, RUNNING, Ledger, NotApplicable, StageReport
+
+CONFIG = load_config(overrides=["sources.panel={kind: panel, path: p.csv, columns: {ds: date, y: sales}}"])
+
+
+@dataclass
+class World:
+    """Two stages that note what ran, and a source whose content can change."""
+
+    ran: list[tuple[str, str]] = field(default_factory=list)
+    content: str = "content-1"
+    error: BaseException | None = None
+
+    def first(self, config: Config, lakehouse: Lakehouse) -> StageReport:
+        self.ran.append(("first", lakehouse.run_id))
+        lakehouse.overwrite("silver.first", lakehouse.spark.sql("select 1 as x"))
+        if self.error is not None:
+            raise self.error
+        return StageReport(rows_in=1, rows_out=1, message="first is done")
+
+    def second(self, config: Config, lakehouse: Lakehouse) -> StageReport | NotApplicable:
+        self.ran.append(("second", lakehouse.run_id))
+        rows = lakehouse.read("silver.first").count()
+        return StageReport(rows_in=rows, rows_out=0) if config.mining.max_len != 1 else NotApplicable("no")
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.ran]
+
+
+class Silent:
+    """A listener that keeps what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self, stage: str, index: int, total: int) -> None:
+        self.heard.append(f"{stage} started {index}/{total}")
+
+    def up_to_date(self, stage: str, index: int, total: int) -> None:
+        self.heard.append(f"{stage} up to date")
+
+    def finished(self, stage: str, message: str, seconds: float) -> None:
+        self.heard.append(f"{stage} finished: {message}")
+
+    def failed(self, stage: str, seconds: float) -> None:
+        self.heard.append(f"{stage} failed")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    stages = {
+        "first": Stage("first", (), ("sources", "cleaning")),
+        "second": Stage("second", ("first",), ("mining",)),
+    }
+    monkeypatch.setattr(graph, "STAGES", stages)
+    monkeypatch.setattr(graph, "_stage_function", lambda name: getattr(made, name))
+    monkeypatch.setattr(sources, "fingerprint", lambda source: made.content)
+    return made
+
+
+def test_stages_run_in_order_once_and_are_then_up_to_date(world: World, lakehouse: Lakehouse) -> None:
+    listener = Silent()
+    bring_up_to_date(CONFIG, lakehouse, ["second"], listener)
+    bring_up_to_date(CONFIG, lakehouse, ["second"], listener)
+
+    assert world.names == ["first", "second"]
+    assert listener.heard == [
+        "first started 1/2",
+        "first finished: first is done",
+        "second started 2/2",
+        "second finished: ",
+        "first up to date",
+        "second up to date",
+    ]
+
+
+def test_a_changed_source_reruns_everything_after_it(world: World, lakehouse: Lakehouse) -> None:
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    world.content = "content-2"
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "second", "first", "second"]
+
+
+def test_a_changed_section_reruns_the_stages_that_depend_on_it(world: World, lakehouse: Lakehouse) -> None:
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    changed = CONFIG.model_copy(update={"mining": CONFIG.mining.model_copy(update={"min_support": 0.5})})
+    bring_up_to_date(changed, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "second", "second"]
+
+
+def test_a_table_corrected_by_hand_reaches_the_stages_after_it(world: World, lakehouse: Lakehouse) -> None:
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    lakehouse.append("silver.first", lakehouse.spark.sql("select 2 as x"))
+    runs = bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "second", "second"]
+    assert runs["second"].input_versions["table silver.first"] == "1"
+
+
+def test_forcing_reruns_the_target_only(world: World, lakehouse: Lakehouse) -> None:
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), force=True)
+
+    assert world.names == ["first", "second", "second"]
+
+
+def test_without_upstream_a_stale_input_is_refused(world: World, lakehouse: Lakehouse) -> None:
+    with pytest.raises(ConfigError, match="first is not up to date.*dlmine first"):
+        bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), upstream=False)
+    assert world.ran == []
+
+
+def test_a_failed_stage_is_noted_and_continued_under_its_id(world: World, lakehouse: Lakehouse) -> None:
+    world.error = SourceError("p.csv: is empty")
+    listener = Silent()
+    with pytest.raises(SourceError):
+        bring_up_to_date(CONFIG, lakehouse, ["second"], listener)
+    last = Ledger(lakehouse).last("first")
+    assert last is not None
+    assert last.status == FAILED
+    assert listener.heard[-1] == "first failed"
+
+    world.error = None
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "first", "second"]
+    assert world.ran[0] == world.ran[1]
+
+
+def test_a_killed_stage_is_continued_under_its_id(world: World, lakehouse: Lakehouse) -> None:
+    inputs = {"source panel": "content-1"}
+    killed = Ledger(lakehouse).begin("first", CONFIG.digest("sources", "cleaning"), inputs)
+
+    bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
+
+    assert world.ran == [("first", killed.run_id)]
+    rows = lakehouse.read("ops.runs").collect()
+    assert [(row["run_id"], row["status"]) for row in rows] == [(killed.run_id, "done")]
+    assert rows[0]["started_at"] < rows[0]["ended_at"]
+    assert killed.status == RUNNING
+
+
+def test_a_stage_with_nothing_to_do_counts_as_up_to_date(world: World, lakehouse: Lakehouse) -> None:
+    config = CONFIG.model_copy(update={"mining": CONFIG.mining.model_copy(update={"max_len": 1})})
+    runs = bring_up_to_date(config, lakehouse, ["second"], Silent())
+    bring_up_to_date(config, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "second"]
+    assert runs["second"].status == "not_applicable"
+    assert runs["second"].message == "no"
+
+
+def test_a_deleted_table_is_made_again(world: World, lakehouse: Lakehouse) -> None:
+    import shutil
+
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    shutil.rmtree(lakehouse.address("silver.first"))
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names[:3] == ["first", "second", "first"]
+
+
+def test_no_sources_is_said_before_anything_starts(lakehouse: Lakehouse) -> None:
+    with pytest.raises(ConfigError, match="no sources are configured"):
+        bring_up_to_date(Config(), lakehouse, ["clean"], Silent())
+
+
+def test_the_real_graph_orders_every_stage_after_its_inputs() -> None:
+    assert upstream_of(["train"]) == ["clean", "segment", "mine", "arima", "fuse", "train"]
+    names = list(graph.STAGES)
+    for stage in graph.STAGES.values():
+        assert all(names.index(name) < names.index(stage.name) for name in stage.upstream)

@@ -1,0 +1,124 @@
+"""The configuration: precedence, clear errors, and every file in conf/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dlmine_spark.config import Config, load_config
+from dlmine_spark.errors import ConfigError
+
+CONF = Path(__file__).parents[1] / "conf"
+PANEL = "sources.panel={kind: panel, path: p.csv, columns: {ds: date, y: sales}}"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_later_layers_win_key_by_key(tmp_path: Path) -> None:
+    base = write(tmp_path, "base.yaml", "evaluation: {horizon: 7, cutoffs: 2}\nmining: {min_support: 0.1}")
+    overlay = write(tmp_path, "overlay.yaml", "evaluation: {horizon: 14}\nmining: {min_support: 0.2}")
+    environment = {"DLMINE__MINING__MIN_SUPPORT": "0.3", "DLMINE__SEGMENTATION__K": "5", "HOME": "x"}
+
+    config = load_config([base, overlay], ["segmentation.k=6"], environment)
+
+    assert config.evaluation.horizon == 14
+    assert config.evaluation.cutoffs == 2
+    assert config.mining.min_support == 0.3
+    assert config.segmentation.k == 6
+
+
+def test_a_column_can_be_renamed_without_losing_its_declaration(tmp_path: Path) -> None:
+    base = write(
+        tmp_path,
+        "base.yaml",
+        "sources: {s: {kind: panel, path: p, columns: {ds: date, y: {from: sales, fill: linear}}}}",
+    )
+    config = load_config([base], ["sources.s.columns.y=Umsatz"])
+
+    assert config.sources["s"].columns["y"].source == "Umsatz"
+    assert config.sources["s"].columns["y"].fill == "linear"
+
+
+def test_environment_variables_are_filled_in_and_missing_ones_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "c.yaml", "lakehouse: {root: '${BASE}/tables'}")
+
+    assert load_config([file], (), {"BASE": "here"}).lakehouse.root == "here/tables"
+    with pytest.raises(ConfigError, match=r"c\.yaml: lakehouse: root: environment variable BASE is not set"):
+        load_config([file])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluation.horizn=3", r"evaluation\.horizn: unknown key, did you mean horizon\?.*--set"),
+        ("evaluation.horizon=0", r"evaluation\.horizon: .*greater than or equal to 1, got 0 \(--set"),
+        ("mining.min_support=1.5", r"mining\.min_support: .*less than or equal to 1, got 1\.5"),
+        ("segmentation.k=1", r"segmentation\.k: must be at least 2, or auto, got 1"),
+        ("nonsense=1", r"nonsense: unknown key; known keys: lakehouse"),
+        ("evaluation.horizon", r"expected section\.key=value"),
+        ("training.batch_size=1", r"batch_size 1 is below workers 2"),
+        ("sources.x={kind: lines, path: f}", r"kind lines has to map basket_id, item"),
+        ("sources.X={kind: table, path: f}", r"source name 'X'"),
+        ("sources.x={kind: table, path: f, colour: red}", r"sources\.x\.colour: unknown key"),
+        ("mining=[1", "not valid YAML"),
+    ],
+)
+def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config((), [override])
+
+
+def test_two_sources_of_one_kind_are_refused() -> None:
+    second = PANEL.replace("sources.panel", "sources.other")
+    with pytest.raises(ConfigError, match="panel and other are both of kind panel"):
+        load_config((), [PANEL, second])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b", "expected sections"), ("a: [", "not valid YAML"), ("\0", "not valid YAML")],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"odd\.yaml: .*{message}"):
+        load_config([write(tmp_path, "odd.yaml", text)])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such configuration file"):
+        load_config([tmp_path / "none.yaml"])
+
+
+def test_the_saved_configuration_loads_to_an_equal_one() -> None:
+    config = load_config((), [PANEL, "evaluation.horizon=3"])
+
+    assert Config.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_the_digest_changes_with_its_sections_only() -> None:
+    one, other = load_config(), load_config((), ["evaluation.horizon=3"])
+
+    assert one.digest("mining") == other.digest("mining")
+    assert one.digest("evaluation") != other.digest("evaluation")
+
+
+def test_base_yaml_says_what_the_defaults_are() -> None:
+    assert load_config([CONF / "base.yaml"]) == Config()
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+def test_every_configuration_of_the_project_loads(file: Path) -> None:
+    load_config([file], (), {"DLMINE_DATA": "data"})
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for name, section in Config.model_fields.items():
+        model = section.annotation
+        if isinstance(model, type) and hasattr(model, "model_fields"):
+            for key, field in model.model_fields.items():
+                assert field.description, f"{name}.{key} has no description"
