@@ -175,9 +175,7 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")],
     size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 7,
-    couplings: Annotated[
-        bool, typer.Option(help="Let promotions pull what is bought with the promoted item.")
-    ] = True,
+    couplings: Annotated[bool, typer.Option(help="Let promotions pull what is bought with the promoted item.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier simulation in the folder.")] = False,
     debug: Debug = False,
     verbose: Verbose = False,
@@ -246,4 +244,3 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the program itself."""
-

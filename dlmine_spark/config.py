@@ -72,9 +72,7 @@ class SparkConfig(Section):
     """How the session is built where this program starts it."""
 
     app_name: str = Field("dlmine-spark", description="name shown in the Spark UI")
-    master: str | None = Field(
-        None, description="master address; default: what spark-submit gives, else local[*]"
-    )
+    master: str | None = Field(None, description="master address; default: what spark-submit gives, else local[*]")
     remote: str | None = Field(None, description="Spark Connect address (sc://host:port) instead of a master")
     driver_memory: str = Field("3g", description="driver heap, where this program starts the JVM")
     shuffle_partitions: int | None = Field(
@@ -483,7 +481,9 @@ def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
     return result
 
 
-def _overlay(base: dict[str, Any], layer: Mapping[Any, Any], origin: str, origins: dict[str, str], at: str = "") -> None:
+def _overlay(
+    base: dict[str, Any], layer: Mapping[Any, Any], origin: str, origins: dict[str, str], at: str = ""
+) -> None:
     """Merge ``layer`` into ``base`` in place, remembering where each leaf was set."""
     for key, value in layer.items():
         path = f"{at}{key}"
@@ -493,12 +493,11 @@ def _overlay(base: dict[str, Any], layer: Mapping[Any, Any], origin: str, origin
             base[key] = {}
             _overlay(base[key], value, origin, origins, f"{path}.")
         else:
-            if isinstance(base.get(key), dict) and value is not None:
-                # `columns.y: Umsatz` over `columns.y: {from: sales, fill: linear}` replaces the source only
-                if at.endswith(".columns.") and isinstance(value, str):
-                    base[key]["from"] = value
-                    origins[f"{path}.from"] = origin
-                    continue
+            # `columns.y: Umsatz` over `columns.y: {from: sales, fill: linear}` replaces the source only.
+            if at.endswith(".columns.") and isinstance(value, str) and isinstance(base.get(key), dict):
+                base[key]["from"] = value
+                origins[f"{path}.from"] = origin
+                continue
             base[key] = value.isoformat() if isinstance(value, date) else value
         origins[path] = origin
 
@@ -525,7 +524,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str:
-    for candidate, origin in reversed(origins.items()):
+    for candidate, origin in reversed(list(origins.items())):
         if candidate == path or candidate.startswith(f"{path}.") or path.startswith(f"{candidate}."):
             return f" ({origin})"
     return ""

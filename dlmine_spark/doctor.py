@@ -211,9 +211,7 @@ print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads
 def check_torch(config: Config) -> Iterator[CheckResult]:
     """Import torch in a process of its own; tell which GPUs it can use (none is no failure)."""
     if not _installed("torch"):
-        yield CheckResult(
-            "torch", "warn", "not installed: no training, no explanation, no LSTM", TORCH_REMEDY
-        )
+        yield CheckResult("torch", "warn", "not installed: no training, no explanation, no LSTM", TORCH_REMEDY)
         return
     told = _last_json(_run([sys.executable, "-c", _TORCH_PROBE], TORCH_SECONDS))
     yield CheckResult("torch", "ok", f"{told['version']}, {told['threads']} threads")
@@ -289,9 +287,7 @@ def check_disk(config: Config) -> Iterator[CheckResult]:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / GIB
         status: Status = "ok" if free >= LITTLE_DISK_GIB else "warn" if free >= NO_DISK_GIB else "fail"
-        remedy = (
-            "" if status == "ok" else "free some space, or move lakehouse.root or TMPDIR to a larger disk"
-        )
+        remedy = "" if status == "ok" else "free some space, or move lakehouse.root or TMPDIR to a larger disk"
         yield CheckResult(f"disk ({what})", status, f"{free:.1f} GiB free in {existing}", remedy)
 
 

@@ -144,7 +144,7 @@ def _to_run(row: Row) -> Run:
     )
 
 
-def _one_row(spark: SparkSession, row: dict[str, object]) -> DataFrame:
+def _one_row(spark: SparkSession, row: Mapping[str, object]) -> DataFrame:
     return spark.createDataFrame([tuple(row[name] for name in s.RUNS.names)], s.RUNS.ddl)
 
 

@@ -2,8 +2,8 @@
 
 A table's columns are Spark DDL types by name. An *open* table (the panel, say) holds further columns that depend on the
 user's data, after the declared ones. Naming follows the forecasting libraries that users know: ``unique_id`` is the
-series, ``ds`` the date a row is about, ``y`` the value, ``cutoff`` the last date a forecast was allowed to see, ``h`` the
-number of steps after it.
+series, ``ds`` the date a row is about, ``y`` the value, ``cutoff`` the last date a forecast was allowed to see, ``h``
+the number of steps after it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Table:
         return list(self.columns)
 
 
-_FORECAST_BOUNDS = {bound: "double" for bound in (LO_80, HI_80, LO_95, HI_95)}
+_FORECAST_BOUNDS = dict.fromkeys((LO_80, HI_80, LO_95, HI_95), "double")
 
 LINES = Table(
     "silver.lines",
@@ -136,9 +136,7 @@ SEGMENT_PROFILES = Table(
         "z": "double",
     },
 )
-ITEMSETS = Table(
-    "gold.itemsets", {ITEMS: "array<string>", "size": "int", "count": "bigint", "support": "double"}
-)
+ITEMSETS = Table("gold.itemsets", {ITEMS: "array<string>", "size": "int", "count": "bigint", "support": "double"})
 RULES = Table(
     "gold.rules",
     {
@@ -153,9 +151,7 @@ RULES = Table(
         "conviction": "double",
     },
 )
-SEQUENCES = Table(
-    "gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"}
-)
+SEQUENCES = Table("gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"})
 ARIMA_MODELS = Table(
     "gold.arima_models",
     {
@@ -201,8 +197,8 @@ ARIMA_ORIGINS = Table(
         "sigma": "double",
     },
 )
-"""Out-of-sample ARIMA forecasts as an input of the network: one row per series and origin, ``path[h-1]`` is the forecast
-``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin."""
+"""Out-of-sample ARIMA forecasts as an input of the network: one row per series and origin, ``path[h-1]`` is the
+forecast ``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin."""
 TRAINING_PANEL = Table(
     "gold.training_panel",
     {
@@ -234,9 +230,8 @@ STATIC_PREFIX = "sn_"
 """Numeric attributes of the series, standardised."""
 CATEGORY_PREFIX = "sc_"
 """Categorical attributes of the series as whole-numbered codes; 0 is unknown."""
-EMBEDDINGS = Table(
-    "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}
-)
+FEATURE_PREFIXES = (KNOWN_FUTURE_PREFIX, PAST_ONLY_PREFIX, STATIC_PREFIX, CATEGORY_PREFIX)
+EMBEDDINGS = Table("gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"})
 METRICS = Table(
     "gold.metrics",
     {

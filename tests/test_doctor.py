@@ -78,9 +78,7 @@ def fake_java(home: Path, version: str) -> Path:
     return home
 
 
-def test_an_old_java_home_fails_whatever_is_on_the_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_java_home_fails_whatever_is_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path, "11.0.2")))
     [result] = doctor.check_java(Config())
     assert (result.status, "version 11" in result.detail) == ("fail", True)

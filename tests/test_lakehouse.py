@@ -68,9 +68,7 @@ def test_undeclared_columns_are_refused_in_a_closed_table_only(lakehouse: Lakeho
     assert lakehouse.read("silver.statics").columns == ["unique_id", "region"]
 
     with pytest.raises(TableContractError, match="undeclared columns extra"):
-        lakehouse.overwrite(
-            "gold.itemsets", itemsets(spark, (["a"], 1, 3, 0.5)).selectExpr("*", "1 as extra")
-        )
+        lakehouse.overwrite("gold.itemsets", itemsets(spark, (["a"], 1, 3, 0.5)).selectExpr("*", "1 as extra"))
 
 
 def test_merge_updates_inserts_and_keeps(lakehouse: Lakehouse) -> None:

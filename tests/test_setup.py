@@ -64,10 +64,7 @@ VERSIONS = {"python3.11": (3, 11), "python3": (3, 13), "old": (3, 9), "python3.1
 
 
 def test_the_first_python_that_runs_and_is_right_is_chosen() -> None:
-    assert (
-        setup.choose_python(None, ["python3", "shim", "python3.11", "python3.12"], VERSIONS.get)
-        == "python3.11"
-    )
+    assert setup.choose_python(None, ["python3", "shim", "python3.11", "python3.12"], VERSIONS.get) == "python3.11"
 
 
 def test_the_requested_python_is_taken_or_refused() -> None:
@@ -77,9 +74,7 @@ def test_the_requested_python_is_taken_or_refused() -> None:
 
 
 def test_no_python_says_what_to_install() -> None:
-    with pytest.raises(
-        setup.SetupError, match=r"missing: Python 3\.11.*apt-get install -y python3\.11"
-    ) as caught:
+    with pytest.raises(setup.SetupError, match=r"missing: Python 3\.11.*apt-get install -y python3\.11") as caught:
         setup.choose_python(None, ["python3", "shim"], VERSIONS.get)
     assert "\n" not in str(caught.value)
 
@@ -103,9 +98,7 @@ def test_everything_missing_is_said_in_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_make_and_compiler_are_needed_for_horovod_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_and_compiler_are_needed_for_horovod_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "missing_java", lambda environment: None)
     monkeypatch.setattr(setup, "compiler_version", lambda environment: None)
     environment = {"PATH": str(tmp_path)}

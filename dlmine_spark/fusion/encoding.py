@@ -46,9 +46,7 @@ def learn_encoding(frame: DataFrame, columns: Sequence[str], *, max_values: int)
     types = dict(frame.dtypes)
     text = [name for name in columns if types[name] == "string"]
     numeric = [name for name in columns if name not in text]
-    return Encoding(
-        _scalings(frame, numeric), {name: _frequent_values(frame, name, max_values) for name in text}
-    )
+    return Encoding(_scalings(frame, numeric), {name: _frequent_values(frame, name, max_values) for name in text})
 
 
 def _scalings(frame: DataFrame, names: Sequence[str]) -> dict[str, Scaling]:

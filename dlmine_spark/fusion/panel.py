@@ -150,18 +150,15 @@ def _calendar_features(frequency: Frequency, cutoff: date) -> dict[str, Column]:
 def _with_profile(rows: DataFrame, frequency: Frequency, promo: str | None) -> DataFrame:
     """Add the seasonal profile: how far a series' median on this weekday and promotion state lies from its own median.
 
-    On a signed log1p scale, shrunk towards 0 by the number of observations, so that a rare cell says little. Series x
-    season position x promotion medians were the strongest single covariate in the project's prototypes (PLATFORM notes);
-    for steps longer than a day there are too few observations a cell, and position in the year stands for it.
+    On a signed log1p scale, shrunk towards 0 by the number of observations, so that a rare cell says little. For steps
+    longer than a day there are too few observations a cell, and the position in the year stands for it.
     """
     if frequency.alias != "D":
         return rows.withColumn(PROFILE, F.lit(0.0))
     keys = [s.UNIQUE_ID, "__position", "__promo"]
     is_promo = F.coalesce(F.col(f"`{promo}`").cast("double") > 0, F.lit(False)) if promo else F.lit(False)
     keyed = rows.withColumn("__position", F.dayofweek(s.DS)).withColumn("__promo", is_promo)
-    observed = keyed.where(F.col("mask") == 1).withColumn(
-        "__log", F.signum(s.Y) * F.log1p(F.abs(F.col(s.Y)))
-    )
+    observed = keyed.where(F.col("mask") == 1).withColumn("__log", F.signum(s.Y) * F.log1p(F.abs(F.col(s.Y))))
     overall = observed.groupBy(s.UNIQUE_ID).agg(F.median("__log").alias("__level"))
     cells = (
         observed.groupBy(*keys)
@@ -198,11 +195,7 @@ def _with_attributes(rows: DataFrame, inputs: PanelInputs, history: DataFrame) -
     """Add encoded statics, the series' own code, and segment signals."""
     attributes = _series_codes(history)
     if inputs.statics is not None:
-        names = [
-            name
-            for name in inputs.statics.columns
-            if name != s.UNIQUE_ID and not name.endswith(s.IMPUTED_SUFFIX)
-        ]
+        names = [name for name in inputs.statics.columns if name != s.UNIQUE_ID and not name.endswith(s.IMPUTED_SUFFIX)]
         types = dict(inputs.statics.dtypes)
         encoding = learn_encoding(inputs.statics, names, max_values=MAX_CODES)
         numeric = {name: types[name] != "string" for name in names}

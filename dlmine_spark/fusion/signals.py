@@ -38,8 +38,8 @@ def segment_signals(assignments: DataFrame, segments: int) -> DataFrame:
 def pull_of_items(rules: DataFrame) -> DataFrame:
     """How much buying an item drags along: the sum over its rules of confidence beyond chance.
 
-    A rule ``item => c`` adds ``confidence - consequent_support``: the extra share of the item's baskets that hold ``c``.
-    Only single-item antecedents count, since a promotion names one item.
+    A rule ``item => c`` adds ``confidence - consequent_support``: the extra share of the item's baskets that hold
+    ``c``. Only single-item antecedents count, since a promotion names one item.
 
     Returns:
         One row per item: ``item``, ``pull`` (expected extra items per basket with the item).

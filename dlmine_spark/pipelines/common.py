@@ -19,6 +19,9 @@ from dlmine_spark.lakehouse import Lakehouse
 
 log = logging.getLogger(__name__)
 
+PROMOTION_NAMES = frozenset({"promo", "promotion", "on_promotion", "onpromotion", "display", "disp"})
+"""Names under which a covariate is taken for the promotion, whatever their case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
@@ -69,17 +72,15 @@ def all_cutoffs(config: Config, panel: DataFrame, frequency: Frequency) -> Cutof
     """
     evaluation = config.evaluation
     final = panel_end(panel)
-    backtest = tuple(
-        backtest_cutoffs(final, frequency, evaluation.horizon, evaluation.cutoffs, evaluation.step)
-    )
+    backtest = tuple(backtest_cutoffs(final, frequency, evaluation.horizon, evaluation.cutoffs, evaluation.step))
     first = panel.where(F.col(s.Y).isNotNull()).agg(F.min(s.DS).alias(s.DS)).first()
     start: date = first[s.DS] if first is not None else final
     needed = frequency.shift(start, evaluation.horizon)
     if backtest[0] < needed:
         known = _steps_between(start, final, frequency)
         raise TableContractError(
-            f"evaluation.horizon is {evaluation.horizon} with {evaluation.cutoffs} cutoff(s), but silver.panel has only "
-            f"{known} steps ({start} to {final}): the first cutoff {backtest[0]} must leave at least a horizon of "
+            f"evaluation.horizon is {evaluation.horizon} with {evaluation.cutoffs} cutoff(s), but silver.panel has "
+            f"only {known} steps ({start} to {final}): the first cutoff {backtest[0]} must leave at least a horizon of "
             f"history; set evaluation.horizon to at most {max(1, known // (1 + evaluation.cutoffs))}"
         )
     return Cutoffs(backtest, final)
@@ -129,6 +130,15 @@ def covariates(config: Config, panel: DataFrame, calendar: DataFrame | None) -> 
         tuple(name for name in names if role(name) == "known_future"),
         tuple(name for name in in_panel if role(name) == "past_only" and name not in in_calendar),
         open_is_known,
+    )
+
+
+def promotion_of(panel: DataFrame, calendar: DataFrame | None, roles: Covariates) -> str | None:
+    """The known-future covariate that says whether, or how deeply, a series is promoted; None without one."""
+    types = dict([*panel.dtypes, *(calendar.dtypes if calendar is not None else [])])
+    return next(
+        (name for name in roles.known_future if name.lower() in PROMOTION_NAMES and types[name] != "string"),
+        None,
     )
 
 

@@ -2,8 +2,8 @@
 
     clean -> segment, mine, arima -> fuse -> train -> backtest, explain, forecast -> report
 
-A stage runs when its inputs or its configuration changed since it last finished, or its tables are gone; otherwise it is
-skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
+A stage runs when its inputs or its configuration changed since it last finished, or its tables are gone; otherwise
+it is skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ def _stage_function(name: str) -> StageFunction:
     return function
 
 
-def _input_versions(
-    config: Config, stage: Stage, lakehouse: Lakehouse, finished: Mapping[str, Run]
-) -> dict[str, str]:
+def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished: Mapping[str, Run]) -> dict[str, str]:
     """What identifies a stage's inputs: source files, runs of the stages before it, versions of their tables."""
     if not stage.upstream:
         return {f"source {name}": sources.fingerprint(source) for name, source in sorted(config.sources.items())}
@@ -193,9 +191,7 @@ def _input_versions(
 
 def _pins(input_versions: Mapping[str, str]) -> dict[str, int]:
     return {
-        key.removeprefix("table "): int(version)
-        for key, version in input_versions.items()
-        if key.startswith("table ")
+        key.removeprefix("table "): int(version) for key, version in input_versions.items() if key.startswith("table ")
     }
 
 
@@ -217,5 +213,3 @@ def check_stage(name: str) -> str:
     if name not in STAGES:
         raise ConfigError(f"no stage {name!r}; stages: {', '.join(STAGES)}")
     return name
-
-

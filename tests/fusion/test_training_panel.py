@@ -146,9 +146,7 @@ def test_covariates_that_end_too_early_repeat_their_season_with_a_warning(
 
 
 def test_covariates_that_end_too_early_can_be_refused(spark: SparkSession) -> None:
-    config = CONFIG.model_copy(
-        update={"evaluation": CONFIG.evaluation.model_copy(update={"unknown_future": "refuse"})}
-    )
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"unknown_future": "refuse"})})
     with pytest.raises(TableContractError, match="promo, item, open end at 2024-01-28"):
         known_future(config, panel(spark, days=28), None, DAILY, CUTOFF)
 

@@ -126,7 +126,7 @@ def test_forcing_reruns_the_target_only(world: World, lakehouse: Lakehouse) -> N
 
 
 def test_without_upstream_a_stale_input_is_refused(world: World, lakehouse: Lakehouse) -> None:
-    with pytest.raises(ConfigError, match="first is not up to date.*dlmine first"):
+    with pytest.raises(ConfigError, match=r"first is not up to date.*dlmine first"):
         bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), upstream=False)
     assert world.ran == []
 
