@@ -20,7 +20,8 @@ FIND_PYTHON = for python in python3.11 python3.12 python3 python3.13 python; do 
 
 help:  ## Show this list
 	@echo "dlmine-spark: data mining and deep learning fused, as Spark jobs over Delta tables"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | \
+		while read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
 
 setup:  ## Install everything into .venv (only what is not there yet); SETUP_ARGS="--without-training" leaves torch out
 	@$(FIND_PYTHON); "$$python" scripts/setup.py $(SETUP_ARGS)

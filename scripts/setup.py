@@ -41,6 +41,10 @@ HOROVOD_DEFAULTS = {
     "HOROVOD_WITHOUT_TENSORFLOW": "1",
     "HOROVOD_WITHOUT_MXNET": "1",
 }
+HOROVOD_BUILD_PREFIXES = tuple(
+    f"HOROVOD_{word}" for word in ("WITH", "BUILD", "CMAKE", "CPU_OPERATIONS", "CUDA", "GPU", "NCCL", "ROCM")
+)
+"""The user's variables that change what is built; others (HOROVOD_CYCLE_TIME) matter only when it runs."""
 GIB_PER_COMPILER = 2
 """Memory that one compiler process may need on torch's headers, in GiB."""
 
@@ -349,9 +353,7 @@ def make_venv(project: Project, python: str, machine: Machine, *, requested: boo
         return
     if output_of([python, "-c", "import ensurepip, venv"]) is None:
         version = ".".join(map(str, python_version(python) or OLDEST_PYTHON))
-        need = Missing(
-            f"the venv module of {python}", f"python{version}-venv", f"brew install python@{version}"
-        )
+        need = Missing(f"the venv module of {python}", f"python{version}-venv", f"brew install python@{version}")
         raise SetupError(missing_message([need]))
     with machine.step(f"environment .venv ({Path(python).name})"):
         # Its log cannot lie in the folder that is cleared.
@@ -516,8 +518,9 @@ def horovod_recipe(project: Project) -> list[Path]:
 
 def horovod_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Return Horovod's build settings: gloo and torch only, unless the environment says more (NCCL, MPI)."""
-    own = {name: value for name, value in environment.items() if name.startswith("HOROVOD_")}
-    return {**HOROVOD_DEFAULTS, **own}
+    own = {name: value for name, value in environment.items() if name.startswith(HOROVOD_BUILD_PREFIXES)}
+    refused = {name.replace("_WITH_", "_WITHOUT_") for name in own}
+    return {**{name: value for name, value in HOROVOD_DEFAULTS.items() if name not in refused}, **own}
 
 
 def compile_jobs(cores: int, memory_gib: float) -> int:
@@ -550,9 +553,7 @@ def build_horovod(project: Project, pin: str, target: Path, machine: Machine) ->
     """Build the wheel against the installed torch and put it in ``target``, whole or not at all."""
     include = output_of([project.python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"])
     if not include or not Path(include.strip(), "Python.h").exists():
-        raise SetupError(
-            missing_message([Missing("Python's headers", "python3-dev", "brew install python@3.11")])
-        )
+        raise SetupError(missing_message([Missing("Python's headers", "python3-dev", "brew install python@3.11")]))
     work = target.with_name(f"{target.name}.building")
     # A set-up that was killed may have left its build running to the end: that wheel is as good.
     if complete_wheel(work / "wheel") is None:

@@ -170,7 +170,24 @@ def test_a_wheel_cut_off_while_written_is_not_taken(tmp_path: Path) -> None:
 
 def test_the_environment_overrides_the_build_settings() -> None:
     assert setup.horovod_settings({"PATH": "/bin"}) == setup.HOROVOD_DEFAULTS
-    assert setup.horovod_settings({"HOROVOD_GPU_OPERATIONS": "NCCL"})["HOROVOD_GPU_OPERATIONS"] == "NCCL"
+    assert setup.horovod_settings({"HOROVOD_CYCLE_TIME": "5"}) == setup.HOROVOD_DEFAULTS
+    settings = setup.horovod_settings({"HOROVOD_GPU_OPERATIONS": "NCCL", "HOROVOD_WITH_MPI": "1"})
+    assert settings["HOROVOD_GPU_OPERATIONS"] == "NCCL"
+    assert "HOROVOD_WITHOUT_MPI" not in settings
+
+
+def test_a_wheel_that_an_orphaned_build_finished_is_taken(tmp_path: Path) -> None:
+    project = setup.Project(tmp_path, tmp_path / "cache")
+    project.python.parent.mkdir(parents=True)
+    project.python.symlink_to(sys.executable)
+    jar(tmp_path, "horovod-0.28.1-py3-none-any.whl", "horovod/torch.so")
+    finished = tmp_path / "cache" / "horovod-key.building" / "wheel"
+    finished.mkdir(parents=True)
+    (tmp_path / "horovod-0.28.1-py3-none-any.whl").rename(finished / "horovod-0.28.1-py3-none-any.whl")
+    target = tmp_path / "cache" / "horovod-key"
+    setup.build_horovod(project, "horovod==0.28.1", target, setup.Machine(tmp_path / "logs"))
+    assert setup.complete_wheel(target) is not None
+    assert not finished.parent.exists()
 
 
 @pytest.mark.parametrize(("cores", "memory", "jobs"), [(2, 24.0, 2), (16, 8.0, 4), (8, 1.0, 1)])
