@@ -613,6 +613,9 @@ def install_horovod(project: Project, machine: Machine, *, retry: bool) -> None:
             check = "import horovod.torch as hvd; assert hvd.gloo_built()"
             machine.run([project.python, "-c", check], "horovod")
     except SetupError as problem:
+        # One that was built for another torch is worse than none: it imports, then fails in the middle of a run.
+        if project.installed_version("horovod"):
+            machine.run([project.python, "-m", "pip", "uninstall", "--yes", "horovod"], "horovod")
         project.stamps.write("horovod", key, status="failed", problem=str(problem))
         warn_horovod(str(problem))
     else:
