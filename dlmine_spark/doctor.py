@@ -232,6 +232,8 @@ def check_horovod(config: Config) -> Iterator[CheckResult]:
     needed = config.training.backend == "horovod" and not config.training.fallback
     if not _installed("torch") or not _installed("horovod"):
         detail = "not installed: training will use backend torch"
+        if not _installed("torch"):
+            detail = "not tried: it needs torch"
         yield CheckResult("Horovod", "fail" if needed else "warn", detail, HOROVOD_REMEDY)
         return
     launcher = [sys.executable, "-m", "horovod.runner.launch", "--gloo", "-np", "2", "-H", "localhost:2"]

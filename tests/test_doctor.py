@@ -103,8 +103,14 @@ def test_missing_extras_warn_and_name_the_consequence(monkeypatch: pytest.Monkey
     ]
     assert [result.status for result in results] == ["warn", "warn", "warn"]
     assert "no training" in results[0].detail
-    assert "training will use backend torch" in results[1].detail
+    assert "needs torch" in results[1].detail
     assert all(result.remedy for result in results)
+
+
+def test_without_horovod_training_has_another_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda module: module != "horovod")
+    [result] = doctor.check_horovod(Config())
+    assert (result.status, result.detail) == ("warn", "not installed: training will use backend torch")
 
 
 def test_horovod_is_needed_where_no_fallback_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
