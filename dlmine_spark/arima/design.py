@@ -1,0 +1,153 @@
+"""Regressors of one series: level, trend, season, yearly waves and the covariates that are known ahead.
+
+Everything that is learned (levels of a category, medians, which columns are redundant) is learned on steps up to the
+cutoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from dlmine_spark.arima.timeline import Floats, Steps, Timeline
+
+INTERCEPT, TREND = "intercept", "trend"
+MAX_DUMMIES = 24
+"""Longer seasons than this have waves instead of one level a step."""
+MAX_LEVELS = 10
+"""Most frequent values of a text covariate that get an indicator."""
+DAYS_A_YEAR = 365.25
+OBSERVATIONS_A_REGRESSOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Regressors by step (rows) with their names (columns), and the covariates that were left out."""
+
+    names: tuple[str, ...]
+    values: Floats
+    dropped: tuple[str, ...] = ()
+
+
+def season_terms(length: int, season_length: int) -> Design:
+    """An indicator for every step of a season but the first; steps are counted from the start of the series."""
+    phases = np.arange(length) % season_length
+    return Design(
+        tuple(f"season.{phase}" for phase in range(1, season_length)),
+        (phases[:, None] == np.arange(1, season_length)).astype(np.float64),
+    )
+
+
+def yearly_terms(dates: tuple[date, ...], pairs: int) -> Design:
+    """Sine and cosine waves of the day of the year."""
+    days = np.array([day.toordinal() for day in dates], dtype=np.float64)
+    angles = 2 * np.pi * days[:, None] / DAYS_A_YEAR * np.arange(1, pairs + 1)
+    return Design(
+        tuple(f"year.{wave}{k}" for wave in ("sin", "cos") for k in range(1, pairs + 1)),
+        np.hstack([np.sin(angles), np.cos(angles)]),
+    )
+
+
+def covariate_terms(covariates: pd.DataFrame, seen: Steps) -> Design:
+    """Numbers as they are (a blank is their median), text as indicators of its most frequent values.
+
+    Args:
+        covariates: one row per step.
+        seen: steps that may be learned from.
+    """
+    names: list[str] = []
+    columns: list[Floats] = []
+    for name in sorted(covariates.columns):
+        column = covariates[name]
+        if pd.api.types.is_numeric_dtype(column):
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            finite = np.isfinite(values)
+            typical = np.median(values[seen][finite[seen]]) if finite[seen].any() else 0.0
+            names.append(name)
+            columns.append(np.where(finite, values, typical))
+            continue
+        counts = column.iloc[seen].value_counts()
+        frequent = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_LEVELS]
+        for level, _ in frequent:
+            names.append(f"{name}={level}")
+            columns.append((column == level).to_numpy(dtype=np.float64))
+    values = np.column_stack(columns) if columns else np.empty((len(covariates), 0))
+    return Design(tuple(names), values)
+
+
+def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier: int, seasonal: bool) -> Design:
+    """The regressors of a series for all its steps, in the order in which they are kept when few values are known.
+
+    Args:
+        timeline: the series.
+        cutoff: last step that may be learned from.
+        season_length: steps in a season.
+        fourier: pairs of yearly waves, where two years are known.
+        seasonal: whether the season is modelled by regressors at all (not where it is differenced away).
+    """
+    length = len(timeline.dates)
+    known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
+    span = known[-1] - known[0] + 1 if known.size else 0
+    parts = [Design((INTERCEPT,), np.ones((length, 1))), _trend(length, season_length)]
+    if seasonal and 1 < season_length <= MAX_DUMMIES and span >= 2 * season_length:
+        parts.append(season_terms(length, season_length))
+    parts.append(covariate_terms(timeline.covariates, known))
+    days_known = (timeline.dates[known[-1]] - timeline.dates[known[0]]).days if known.size else 0
+    # Monthly indicators already span every yearly wave; the collinear ones would only be dropped again.
+    is_yearly_season = 2 < season_length <= MAX_DUMMIES and _days_a_step(timeline.dates) > 8
+    if seasonal and fourier > 0 and days_known >= 2 * DAYS_A_YEAR - 8 and not is_yearly_season:
+        parts.append(yearly_terms(timeline.dates, fourier))
+    limit = max(2, known.size // OBSERVATIONS_A_REGRESSOR)
+    kept: list[Design] = []
+    dropped: list[str] = []
+    for part in parts:
+        if sum(len(block.names) for block in kept) + len(part.names) <= limit:
+            kept.append(part)
+        else:
+            dropped.extend(part.names)
+    return Design(
+        tuple(name for part in kept for name in part.names),
+        np.hstack([part.values for part in kept]),
+        tuple(dropped),
+    )
+
+
+def _trend(length: int, season_length: int) -> Design:
+    return Design((TREND,), (np.arange(length, dtype=np.float64) / season_length)[:, None])
+
+
+def _days_a_step(dates: tuple[date, ...]) -> float:
+    steps = [(later - earlier).days for earlier, later in pairwise(dates[:13])]
+    return float(np.median(steps)) if steps else 1.0
+
+
+def difference(values: Floats, d: int, seasonal_d: int, season_length: int) -> Floats:
+    """``(1-B)^d (1-B^m)^D`` along the first axis; the steps lost at the start are NaN, so that indices stay."""
+    result = values.astype(np.float64, copy=True)
+    for lag in [season_length] * seasonal_d + [1] * d:
+        lagged = np.full_like(result, np.nan)
+        lagged[lag:] = result[:-lag]
+        result = result - lagged
+    return result
+
+
+def independent_columns(values: Floats) -> Steps:
+    """Indices of the columns that neither vanish nor follow from the columns before them."""
+    sizes = np.linalg.norm(values, axis=0)
+    scaled = values / np.where(sizes > 0, sizes, 1.0)
+    kept: list[int] = []
+    basis = np.empty((values.shape[0], 0))
+    for column in np.flatnonzero(sizes > 1e-9):
+        if basis.shape[1] >= values.shape[0]:
+            break
+        rest = scaled[:, column] - basis @ (basis.T @ scaled[:, column])
+        rest -= basis @ (basis.T @ rest)
+        size = np.linalg.norm(rest)
+        if size > 1e-6:
+            basis = np.column_stack([basis, rest / size])
+            kept.append(int(column))
+    return np.array(kept, dtype=np.intp)

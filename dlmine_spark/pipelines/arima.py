@@ -1,0 +1,114 @@
+"""One ARIMA per series: what it found, what it forecasts, and what the network is given of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
+from dlmine_spark.arima.timeline import ForecastPlan
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TableContractError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future, panel_frequency
+from dlmine_spark.runs import StageReport
+
+log = logging.getLogger(__name__)
+
+STAGING = "staging.arima"
+"""Holds the results of all series between the one pass that computes them and the three tables made of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArimaReport(StageReport):
+    """Fits by what became of them; ``rows_out`` counts forecasts."""
+
+    fits_by_status: dict[str, int] = field(default_factory=dict)
+
+
+def run(config: Config, lakehouse: Lakehouse) -> ArimaReport:
+    """Fit every series at the earliest origin, the backtest cutoffs and the end, and write forecasts from all of them.
+
+    Raises:
+        TableContractError: the history is too short, or covariates end before the horizon and may not be repeated.
+    """
+    panel = lakehouse.read(s.PANEL.name)
+    plan = plan_forecasts(config, lakehouse, panel)
+    _refuse_if_all_are_too_short(config, panel, plan)
+    series = series_to_forecast(config, lakehouse, panel, plan)
+    lakehouse.overwrite(STAGING, fit_all(series, config.arima, plan))
+    results = lakehouse.read(STAGING)
+    lakehouse.overwrite(s.ARIMA_MODELS.name, models_of(results))
+    lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
+    lakehouse.overwrite(
+        s.FORECASTS.name,
+        forecasts_of(results, plan, lakehouse.run_id),
+        replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
+    )
+    return _report(lakehouse, panel, plan)
+
+
+def plan_forecasts(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> ForecastPlan:
+    """Horizon, cutoffs and what is known of the future."""
+    frequency = panel_frequency(config, panel)
+    cutoffs = all_cutoffs(config, panel, frequency)
+    roles = covariates(config, panel, calendar_of(lakehouse, config))
+    return ForecastPlan(
+        frequency=frequency,
+        horizon=config.evaluation.horizon,
+        backtest=cutoffs.backtest,
+        final=cutoffs.final,
+        open_is_known=roles.open_is_known,
+    )
+
+
+def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> DataFrame:
+    """Values with the covariates known ahead: one row per series and step, to the end of the horizon."""
+    calendar = calendar_of(lakehouse, config)
+    known = known_future(config, panel, calendar, plan.frequency, plan.final)
+    values = panel.where(F.col(s.DS) <= F.lit(plan.final)).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
+    return known.join(values, on=[s.UNIQUE_ID, s.DS], how="left")
+
+
+def _refuse_if_all_are_too_short(config: Config, panel: DataFrame, plan: ForecastPlan) -> None:
+    """Series that are too short among others get a naive forecast; if all are, the configuration is at odds with them."""
+    usable = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False)) & (F.col(s.DS) <= F.lit(plan.final))
+    lengths = panel.where(usable).groupBy(s.UNIQUE_ID).count()
+    longest = lengths.agg(F.max("count")).first()
+    known = int(longest[0] or 0) if longest is not None else 0
+    if known < config.arima.min_history:
+        raise TableContractError(
+            f"silver.panel: the longest series has {known} known values, arima.min_history asks for "
+            f"{config.arima.min_history}: give more history, or set arima.min_history=4 or more"
+        )
+
+
+def _report(lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> ArimaReport:
+    models = lakehouse.read(s.ARIMA_MODELS.name)
+    counts = {row["status"]: int(row["count"]) for row in models.groupBy("status").count().collect()}
+    by_status = {status: counts[status] for status in s.STATUSES if status in counts}
+    series = models.where(F.col(s.CUTOFF) == F.lit(plan.final)).count()
+    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, ARIMA_FALLBACK)).count()
+    lost = sum(count for status, count in by_status.items() if status != "ok")
+    if lost:
+        worst = models.where(F.col("status") != "ok").orderBy(F.desc(s.CUTOFF), s.UNIQUE_ID).first()
+        if worst is not None:
+            log.warning(
+                "%d of %d fits are no ARIMA, e.g. %s: %s (gold.arima_models says why for each)",
+                lost,
+                sum(by_status.values()),
+                worst[s.UNIQUE_ID],
+                worst["error"],
+            )
+    fits = ", ".join(f"{count} {status}" for status, count in by_status.items())
+    return ArimaReport(
+        rows_in=panel.count(),
+        rows_out=forecasts,
+        fits_by_status=by_status,
+        message=f"{series} series, {len(plan.cutoffs)} cutoffs, horizon {plan.horizon}; fits: {fits}",
+    )

@@ -1,0 +1,181 @@
+"""One series at a time: recovery, intervals, statuses, and no look into the future."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlmine_spark.arima.fit import RESULT_COLUMNS, fit_series
+from dlmine_spark.config import ArimaConfig
+from dlmine_spark.frequency import MONTHLY
+from tests.arima.examples import START, arma, plan, series
+
+CUTOFFS_ONLY = ArimaConfig(feature_origins=0)
+WEEK = np.array([0.0, 1.0, 2.0, 1.0, 4.0, 9.0, 5.0])
+
+
+def last(result: pd.DataFrame) -> pd.Series:
+    return result.iloc[-1]
+
+
+def test_an_ar1_process_is_recovered() -> None:
+    y = 50 + arma(800, ar=0.7)
+    fit = last(fit_series(series(y, 7), CUTOFFS_ONLY, plan(800, 7)))
+    assert fit["status"] == "ok"
+    assert fit["d"] == 0
+    assert fit["sigma2"] == pytest.approx(1.0, abs=0.15)
+    assert fit["path"][0] - 50 == pytest.approx(0.7 * (y[-1] - 50), abs=0.4)
+    assert fit["path"][6] == pytest.approx(50, abs=0.8)
+
+
+def test_fixed_orders_are_kept_and_their_coefficients_estimated() -> None:
+    y = 20 + arma(800, ar=0.6, ma=0.4)
+    config = ArimaConfig(feature_origins=0, order=(1, 0, 1), season_length=1, transform="none")
+    fit = last(fit_series(series(y, 3), config, plan(800, 3)))
+    assert (fit["p"], fit["d"], fit["q"]) == (1, 0, 1)
+    assert fit["params"]["ar.1"] == pytest.approx(0.6, abs=0.1)
+    assert fit["params"]["ma.1"] == pytest.approx(0.4, abs=0.1)
+
+
+def test_a_random_walk_is_differenced_and_forecast_by_its_last_value() -> None:
+    y = 500 + np.cumsum(arma(600))
+    fit = last(fit_series(series(y, 5), CUTOFFS_ONLY, plan(600, 5)))
+    assert fit["d"] == 1
+    assert fit["path"] == pytest.approx([y[-1]] * 5, abs=1.5)
+
+
+def test_weekdays_and_a_planned_promotion_are_known_ahead() -> None:
+    n, horizon = 420, 14
+    promo = (np.arange(n + horizon) % 10 < 3).astype(float)
+    week = np.tile(WEEK, 63)[: n + horizon]
+    truth = 30 + week + 12 * promo
+    y = truth[:n] + arma(n, sd=0.5)
+    result = fit_series(series(y, horizon, promo=promo), CUTOFFS_ONLY, plan(n, horizon))
+    assert last(result)["path"] == pytest.approx(truth[n:], rel=0.03)
+
+
+def test_constant_and_collinear_covariates_are_left_out_by_name() -> None:
+    n, horizon = 200, 7
+    promo = (np.arange(n + horizon) % 9 == 0).astype(float)
+    rows = series(30 + arma(n), horizon, always=np.ones(n + horizon), promo=promo, promo_again=2 * promo)
+    diagnostics = last(fit_series(rows, CUTOFFS_ONLY, plan(n, horizon)))["diagnostics"]
+    assert {name for name in diagnostics if name.startswith("dropped")} == {"dropped.always", "dropped.promo_again"}
+
+
+def test_closed_steps_are_forecast_as_zero_and_do_not_pull_the_others_down() -> None:
+    n, horizon = 280, 14
+    is_open = (np.arange(n + horizon) % 7 != 6).astype(int)
+    y = np.where(is_open[:n] == 1, 40 + np.tile(WEEK, 40) + arma(n, sd=0.3), 0.0)
+    rows = series(y, horizon, open=is_open)
+    path = np.array(last(fit_series(rows, CUTOFFS_ONLY, plan(n, horizon)))["path"])
+    expected = np.where(is_open[n:] == 1, 40 + np.tile(WEEK, 2), 0.0)
+    assert path == pytest.approx(expected, abs=1.0)
+
+
+def test_closures_that_are_not_known_ahead_are_expected_as_a_season_ago() -> None:
+    n, horizon = 140, 7
+    is_open = np.ones(n + horizon, dtype=int)
+    is_open[n - 2] = 0
+    is_open[n + 1] = 0
+    rows = series(30 + arma(n), horizon, open=is_open)
+    path = last(fit_series(rows, CUTOFFS_ONLY, plan(n, horizon, open_is_known=False)))["path"]
+    assert [step for step, value in enumerate(path) if value == 0] == [5]
+
+
+def test_a_monthly_season_is_followed() -> None:
+    months = np.tile(np.arange(12.0) * 3, 10)
+    y = 100 + months + arma(120, sd=1.0)
+    fit = last(fit_series(series(y, 12, frequency=MONTHLY), CUTOFFS_ONLY, plan(120, 12, frequency=MONTHLY)))
+    assert fit["path"] == pytest.approx(100 + np.arange(12) * 3, abs=4.0)
+
+
+def test_intervals_hold_their_share_of_the_future() -> None:
+    inside_80, inside_95, forecasts = 0, 0, 0
+    for seed in range(20):
+        y = 50 + arma(230, ar=0.5, seed=seed)
+        fit = last(fit_series(series(y[:220], 10), CUTOFFS_ONLY, plan(220, 10)))
+        future = y[220:]
+        inside_80 += int(((future >= fit["lo_80"]) & (future <= fit["hi_80"])).sum())
+        inside_95 += int(((future >= fit["lo_95"]) & (future <= fit["hi_95"])).sum())
+        forecasts += 10
+    assert 0.70 <= inside_80 / forecasts <= 0.90
+    assert 0.89 <= inside_95 / forecasts <= 0.995
+
+
+@pytest.mark.parametrize(
+    ("y", "status", "path"),
+    [
+        (np.full(60, 7.0), "ok", [7.0] * 3),
+        (np.zeros(60), "ok", [0.0] * 3),
+        (np.concatenate([np.full(55, np.nan), np.arange(5.0)]), "too_short", None),
+        (np.concatenate([np.full(59, np.nan), [4.0]]), "too_short", [4.0] * 3),
+        (np.full(60, np.nan), "failed", None),
+    ],
+    ids=["constant", "zeros", "five values", "one value", "no value"],
+)
+def test_a_poor_series_keeps_its_row(y: np.ndarray, status: str, path: list[float] | None) -> None:
+    result = fit_series(series(y, 3), CUTOFFS_ONLY, plan(60, 3))
+    assert list(result.columns) == list(RESULT_COLUMNS)
+    assert last(result)["status"] == status
+    assert (last(result)["error"] is None) == (status == "ok")
+    if path is not None:
+        assert last(result)["path"] == pytest.approx(path)
+    if status == "failed":
+        assert last(result)["path"] is None
+    else:
+        assert np.isfinite(last(result)["lo_95"]).all()
+        assert np.isfinite(last(result)["hi_95"]).all()
+
+
+def test_infinite_and_imputed_values_count_as_unknown() -> None:
+    y = 30 + arma(120)
+    y[50] = np.inf
+    y[60] = 1e6
+    imputed = np.zeros(127, dtype=bool)
+    imputed[60] = True
+    fit = last(fit_series(series(y, 7, y_imputed=imputed), CUTOFFS_ONLY, plan(120, 7)))
+    assert fit["status"] == "ok"
+    assert fit["path"] == pytest.approx([30] * 7, abs=3)
+
+
+@pytest.mark.parametrize("damage", ["twice", "hole"])
+def test_rows_that_are_no_series_fail_with_a_reason(damage: str) -> None:
+    rows = series(30 + arma(60), 3)
+    rows = pd.concat([rows, rows.iloc[[5]]]) if damage == "twice" else rows.drop(index=5)
+    fit = last(fit_series(rows, CUTOFFS_ONLY, plan(60, 3)))
+    assert fit["status"] == "failed"
+    assert ("more than once" if damage == "twice" else "every step") in fit["error"]
+
+
+def test_a_slow_series_falls_back_under_another_name() -> None:
+    config = ArimaConfig(feature_origins=0, timeout=1e-9)
+    fit = last(fit_series(series(30 + arma(60), 3), config, plan(60, 3)))
+    assert (fit["status"], fit["model"]) == ("timeout", "arima_fallback")
+    assert len(fit["path"]) == 3
+
+
+def test_the_future_changes_no_earlier_forecast() -> None:
+    n, horizon, cutoff = 200, 7, 170
+    y = 30 + np.tile(WEEK, 40)[:n] + arma(n, ar=0.5)
+    noise = y.copy()
+    noise[cutoff:] = 1000 * np.random.default_rng(0).random(n - cutoff)
+    config = ArimaConfig(feature_origins=8)
+    asked = plan(n, horizon, cutoff)
+    columns = ["origin", "fit_cutoff", "path", "lo_95", "hi_80", "sigma", "aicc", "params"]
+    before, after = (
+        result.loc[[origin <= asked.backtest[0] for origin in result["origin"]], columns]
+        for result in (fit_series(series(values, horizon), config, asked) for values in (y, noise))
+    )
+    pd.testing.assert_frame_equal(before, after)
+
+
+def test_origins_use_the_newest_fit_and_hold_every_cutoff() -> None:
+    n, cutoffs = 200, (160, 180)
+    config = ArimaConfig(feature_origins=4, feature_step=10)
+    result = fit_series(series(30 + arma(n), 5), config, plan(n, 5, *cutoffs))
+    steps = [(row.origin - START).days + 1 for row in result.itertuples()]
+    fits = [(row.fit_cutoff - START).days + 1 for row in result.itertuples()]
+    assert steps == [120, 130, 140, 150, 160, 170, 180, 190, 200]
+    assert fits == [120, 120, 120, 120, 160, 160, 180, 180, 200]
+    assert result["path"].map(len).eq(5).all()

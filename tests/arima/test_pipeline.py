@@ -1,0 +1,115 @@
+"""The stage on three small series: every table, in one pass, with no series lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TableContractError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines import arima
+from tests.arima.examples import START, arma
+
+pytestmark = pytest.mark.spark
+
+KNOWN, HORIZON = 120, 7
+
+
+def config(**evaluation: object) -> Config:
+    return Config.model_validate(
+        {
+            "sources": {
+                "panel": {
+                    "kind": "panel",
+                    "path": "panel.csv",
+                    "columns": {"unique_id": None, "ds": None, "y": None, "promo": {"type": "double"}},
+                    "roles": {"promo": "known_future"},
+                }
+            },
+            "arima": {"feature_origins": 3},
+            "evaluation": {"horizon": HORIZON, **evaluation},
+        }
+    )
+
+
+def write_panel(lakehouse: Lakehouse, known: int = KNOWN) -> None:
+    """Two stores, and one that only has three values."""
+    rows = []
+    for name, level, values in (("a", 30.0, known), ("b", 90.0, known), ("short", 5.0, 3)):
+        noise = arma(known, ar=0.5, seed=int(level))
+        for step in range(known - values, known):
+            rows.append((name, START + timedelta(days=step), level + float(noise[step]), 1, False, float(step % 2)))
+    schema = "unique_id string, ds date, y double, open int, y_imputed boolean, promo double"
+    lakehouse.overwrite("silver.panel", lakehouse.spark.createDataFrame(rows, schema))
+
+
+def test_every_series_has_models_forecasts_and_origins(lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture) -> None:
+    write_panel(lakehouse)
+    report = arima.run(config(), lakehouse)
+
+    assert report.fits_by_status == {"ok": 6, "too_short": 1, "failed": 1}
+    assert "3 series, 2 cutoffs, horizon 7" in report.message
+    assert "promo" in caplog.text
+    forecasts = lakehouse.read("gold.forecasts")
+    counts = {
+        (row["model"], row["unique_id"]): row["count"]
+        for row in forecasts.groupBy("model", "unique_id").count().collect()
+    }
+    assert counts == {("arima", "a"): 14, ("arima", "b"): 14, ("arima_fallback", "short"): 7}
+    assert report.rows_out == 35
+    first = forecasts.where("unique_id = 'a'").orderBy("cutoff", "h").first()
+    assert first is not None
+    assert (first["cutoff"], first["ds"], first["h"]) == (
+        START + timedelta(days=KNOWN - HORIZON - 1),
+        START + timedelta(days=KNOWN - HORIZON),
+        1,
+    )
+    assert first["lo_95"] < first["lo_80"] < first["y_hat"] < first["hi_80"] < first["hi_95"]
+    origins = lakehouse.read("gold.arima_origins").where("unique_id = 'a'")
+    assert origins.count() == 5
+    assert origins.where(F.size("path") != HORIZON).count() == 0
+    assert origins.where("fit_cutoff > origin").count() == 0
+
+
+def test_running_again_replaces_what_the_stage_wrote(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    first = arima.run(config(), lakehouse)
+    others = lakehouse.read("gold.forecasts").limit(4).withColumn("model", F.lit("lstm"))
+    lakehouse.append("gold.forecasts", others)
+    again = arima.run(config(), Lakehouse(lakehouse.spark, lakehouse.config))
+    assert again.rows_out == first.rows_out
+    rows = Lakehouse(lakehouse.spark, lakehouse.config).read("gold.forecasts")
+    assert rows.where("model = 'lstm'").count() == 4
+    assert rows.count() == 39
+
+
+def test_all_series_too_short_is_an_error_that_says_so(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse, known=15)
+    with pytest.raises(TableContractError, match=r"longest series has 15 known values, arima.min_history"):
+        arima.run(config(horizon=2), lakehouse)
+
+
+def test_unknown_covariates_of_the_future_may_be_refused(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    with pytest.raises(TableContractError, match=r"promo end at .*unknown_future=repeat"):
+        arima.run(config(unknown_future="refuse"), lakehouse)
+
+
+def test_paths_do_not_depend_on_partitions(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    plan = arima.plan_forecasts(config(), lakehouse, lakehouse.read("silver.panel"))
+    series = arima.series_to_forecast(config(), lakehouse, lakehouse.read("silver.panel"), plan)
+    results = [
+        {
+            (row["unique_id"], row["origin"]): row["path"]
+            for row in arima.fit_all(series.repartition(parts), config().arima, plan).collect()
+        }
+        for parts in (1, 5)
+    ]
+    for key, path in results[0].items():
+        if path is not None:
+            assert np.array_equal(path, results[1][key])
