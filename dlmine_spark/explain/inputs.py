@@ -1,0 +1,68 @@
+"""From the columns a network reads back to the inputs people know: one promotion, not seven indicators of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dlmine_spark import schemas as s
+
+_ROLES = {
+    s.KNOWN_FUTURE_PREFIX: "known_future",
+    s.PAST_ONLY_PREFIX: "past_only",
+    s.STATIC_PREFIX: "static",
+    s.CATEGORY_PREFIX: "static",
+}
+MINED_ROLE = "mined"
+_MINED_NAMES = ("segments", "rules", "arima")
+_CALENDAR = "calendar"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownInput:
+    """An input under the name that the user's data or the suite gave it."""
+
+    name: str
+    role: str
+
+
+def known_input(column: str, covariates: Iterable[str]) -> KnownInput | None:
+    """The input that a column of the training panel stands for; None if it is no covariate's column.
+
+    Args:
+        column: e.g. ``kf_promo_kind_leaflet``, an indicator of one value of the covariate ``promo_kind``.
+        covariates: names of the user's covariates and attributes.
+    """
+    prefix = next((prefix for prefix in s.FEATURE_PREFIXES if column.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    role, rest = _ROLES[prefix], column.removeprefix(prefix)
+    if rest.startswith(s.MINED):
+        signal = rest.removeprefix(s.MINED)
+        return KnownInput(next((name for name in _MINED_NAMES if signal.startswith(name)), signal), MINED_ROLE)
+    if rest.startswith(f"{_CALENDAR}_"):
+        return KnownInput(_CALENDAR, role)
+    matching = [name for name in covariates if _belongs(rest, _slug(name))]
+    # The longest: promo_kind_leaflet belongs to promo_kind and not to promo.
+    return KnownInput(max(matching, key=len) if matching else rest, role)
+
+
+def same_inputs(columns: Sequence[str], covariates: Iterable[str]) -> dict[KnownInput, list[str]]:
+    """Columns by the input they stand for, in the order of their first column; other columns are left out."""
+    names = list(covariates)
+    together: dict[KnownInput, list[str]] = {}
+    for column in columns:
+        known = known_input(column, names)
+        if known is not None:
+            together.setdefault(known, []).append(column)
+    return together
+
+
+def _belongs(column: str, covariate: str) -> bool:
+    return column == covariate or column.startswith(f"{covariate}_")
+
+
+def _slug(name: str) -> str:
+    """A covariate's name as it stands in a column's."""
+    return re.sub(r"\W+", "_", name.strip().lower())[:40].strip("_")

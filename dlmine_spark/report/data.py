@@ -1,0 +1,126 @@
+"""What the page is about, as plain values: everything ``page.render`` needs, and nothing that needs Spark.
+
+An empty frame means that its stage did not run or had nothing to do; ``absent`` says why, by section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import pandas as pd
+
+LSTM, ARIMA, SEASONAL_NAIVE = "lstm", "arima", "seasonal_naive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much data there is.
+
+    Attributes:
+        series: number of series in the panel.
+        first: first date of the panel.
+        last: last date with a known value.
+        step: ``day``, ``week`` or ``month``.
+        steps: steps from ``first`` to ``last``, both counted.
+        baskets: number of baskets, None without baskets.
+    """
+
+    series: int = 0
+    first: date | None = None
+    last: date | None = None
+    step: str = "day"
+    steps: int = 0
+    baskets: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSeries:
+    """A series that is drawn, why it was chosen, and the WAPE (a share) of the best-known model on it."""
+
+    unique_id: str
+    why: str
+    segment: int | None = None
+    wape: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a simulation knows and real data does not.
+
+    Attributes:
+        irreducible_wape: the WAPE (a share) of a forecast that knows the noiseless expected sales.
+        rules_planted: number of planted rules.
+        rules_found: how many of them are among the mined rules.
+        store_types_ari: adjusted Rand index of the segments against the true store types.
+    """
+
+    irreducible_wape: float | None = None
+    rules_planted: int | None = None
+    rules_found: int | None = None
+    store_types_ari: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything on the page.
+
+    Attributes:
+        title: heading of the page.
+        created: when the page was made.
+        extent: how much data there is.
+        horizon: steps that are forecast.
+        sources: source, rows_in, accepted, quarantined, duplicates; one row per source.
+        repairs: source, rule, column, count; one row per combination.
+        repair_examples: source, key, column, old_value, new_value, rule.
+        rejections: source, rule, column, count, message (an example); one row per reason.
+        profiles: entity, segment, size, feature, mean, z.
+        members: entity, entity_id, segment, distance; a bounded number per segment, nearest first.
+        rules: antecedent, consequent (lists), support, confidence, lift ...; the best rules, best first.
+        rule_cloud: antecedent, consequent, support, confidence, lift; a bounded sample for the scatter.
+        rules_total: number of rules in all.
+        itemsets: size, count; number of frequent itemsets by size.
+        mining_note: one line of the mining stage about itself: engine, agreement of the engines.
+        chosen: the series that are drawn.
+        history: unique_id, ds, y, y_imputed; the last steps of the chosen series.
+        forecasts: model, unique_id, cutoff, ds, h, y_hat, lo_80, hi_80, lo_95, hi_95 of the chosen series, at the
+            newest backtest cutoff and at the final one.
+        metrics: model, metric, value; over all series and held-out steps.
+        wape_by_step: model, h, value.
+        wape_by_segment: model, segment, value.
+        importance: method, feature, role, importance.
+        runs: stage, status, seconds, rows_in, rows_out, rows_rejected, message; in running order.
+        tables: table, version, stage; the tables that the runs wrote.
+        config_yaml: the resolved configuration.
+        truth: what a simulation knows.
+        absent: why a section is empty, by the section's id.
+    """
+
+    title: str
+    created: datetime
+    extent: Extent = Extent()
+    horizon: int = 0
+    sources: pd.DataFrame = field(default_factory=pd.DataFrame)
+    repairs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    repair_examples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rejections: pd.DataFrame = field(default_factory=pd.DataFrame)
+    profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    members: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rules: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rule_cloud: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rules_total: int = 0
+    itemsets: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mining_note: str = ""
+    chosen: tuple[ChosenSeries, ...] = ()
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    forecasts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
+    wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
+    importance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tables: pd.DataFrame = field(default_factory=pd.DataFrame)
+    config_yaml: str = ""
+    truth: Truth = Truth()
+    absent: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,707 @@
+"""What each section of the page says: data in, blocks out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from dlmine_spark import schemas as s
+from dlmine_spark.report import charts, data
+from dlmine_spark.report import text as t
+from dlmine_spark.report.blocks import (
+    Block,
+    Chart,
+    Code,
+    Column,
+    Fact,
+    Facts,
+    Heading,
+    Note,
+    Pane,
+    Section,
+    Table,
+    Tabs,
+    table,
+)
+from dlmine_spark.report.data import ChosenSeries, ReportData
+
+_METRICS = (
+    ("wape", "WAPE", t.percent),
+    ("mae", "MAE", t.number),
+    ("rmse", "RMSE", t.number),
+    ("smape", "sMAPE", t.percent),
+    ("mase", "MASE", t.number),
+    ("coverage_80", "in 80 % band", t.percent),
+    ("coverage_95", "in 95 % band", t.percent),
+)
+"""Metrics people ask for, in their order; any other follows under its own name."""
+
+_MEMBERS_SHOWN = 12
+
+
+def all_sections(report: ReportData) -> list[Section]:
+    """The sections of the page, in the order of reading."""
+    return [
+        summary(report),
+        quality(report),
+        segments(report),
+        rules(report),
+        forecasts(report),
+        accuracy(report),
+        drivers(report),
+        run(report),
+    ]
+
+
+# Summary
+
+
+def summary(report: ReportData) -> Section:
+    """Key figures, and the page in a few sentences."""
+    blocks: list[Block] = [Facts(_key_figures(report))]
+    wape = _wape(report)
+    if wape:
+        blocks.append(_wape_chart(report, wape))
+    blocks += [Note(sentence) for sentence in _findings(report)]
+    return Section("summary", "Summary", _what_this_is(report), blocks)
+
+
+def _what_this_is(report: ReportData) -> str:
+    extent = report.extent
+    if not extent.series:
+        return "What was found in the data, from the raw rows on."
+    return (
+        f"{t.plural(extent.series, 'series')} from {t.day(extent.first)} to {t.day(extent.last)}, "
+        f"forecast {t.plural(report.horizon, extent.step)} ahead. Made on {t.day(report.created)} "
+        f"at {report.created:%H:%M} UTC."
+    )
+
+
+def _key_figures(report: ReportData) -> list[Fact]:
+    extent = report.extent
+    facts = []
+    if extent.series:
+        facts.append(Fact("series", t.count(extent.series)))
+        facts.append(
+            Fact(f"{extent.step}s of history", t.count(extent.steps), f"{t.day(extent.first)} – {t.day(extent.last)}")
+        )
+    if extent.baskets is not None:
+        facts.append(Fact("baskets", t.count(extent.baskets)))
+    if not report.sources.empty:
+        refused = int(report.sources["quarantined"].sum())
+        repaired = 0 if report.repairs.empty else int(report.repairs["count"].sum())
+        facts.append(
+            Fact(
+                "rows cleaned",
+                t.count(report.sources["rows_in"].sum()),
+                f"{t.count(repaired)} cells repaired, {t.count(refused)} rows refused",
+            )
+        )
+    if report.rules_total:
+        facts.append(Fact("rules", t.count(report.rules_total)))
+    wape = _wape(report)
+    if wape:
+        best = min(wape, key=lambda model: wape[model])
+        floor = report.truth.irreducible_wape
+        facts.append(
+            Fact(
+                f"WAPE of {t.model_name(best)}",
+                t.percent(wape[best]),
+                "" if floor is None else f"irreducible: {t.percent(floor)}",
+            )
+        )
+    return facts
+
+
+def _wape_chart(report: ReportData, wape: dict[str, float]) -> Chart:
+    values = [
+        charts.Bar(t.model_name(model), wape[model], t.percent(wape[model]), charts.model_colour(model))
+        for model in charts.in_order(wape)
+    ]
+    floor = report.truth.irreducible_wape
+    reading = (
+        "The WAPE is the sum of all errors as a share of the sum of all values, on dates that no model had seen. "
+        "Shorter is better."
+    )
+    if floor is not None:
+        values.append(charts.Bar("irreducible", floor, t.percent(floor), charts.GREEN))
+        reading += (
+            " The irreducible error is what a forecast would still miss that knew everything but chance; "
+            "a simulation knows it, real data does not."
+        )
+    return Chart(
+        "wape",
+        "How far off the forecasts were",
+        charts.bars(values, "WAPE on held-out dates", percent=True),
+        reading,
+        _bar_table("WAPE by model", "model", "WAPE", values),
+    )
+
+
+def _findings(report: ReportData) -> list[str]:
+    """One sentence a section that has something to say."""
+    sentences = [winner_sentence(report)]
+    if not report.importance.empty:
+        strongest = _by_feature(report.importance).head(3)["feature"]
+        sentences.append(f"The network's forecast rests most on {t.enumeration([str(name) for name in strongest])}.")
+    if not report.rules.empty:
+        best = report.rules.sort_values(["lift", "support"], ascending=False).iloc[0]
+        sentences.append(
+            f"The strongest rule: of the baskets with {t.items(best['antecedent'])}, "
+            f"{t.percent(best['confidence'])} also hold {t.items(best['consequent'])}, {best['lift']:.1f} times as many as of all baskets."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+# Data quality
+
+
+def quality(report: ReportData) -> Section:
+    """What came in, what was repaired and what was refused, and why."""
+    lead = "Every row that came in is accepted, a duplicate, or quarantined with a reason. Nothing vanishes silently."
+    if report.sources.empty:
+        return _absent(report, "quality", "Data quality", "No source was cleaned in this lakehouse.")
+    blocks: list[Block] = [
+        Chart(
+            "rows",
+            "What became of the rows",
+            charts.row_fates(report.sources),
+            "Each bar is one source; its parts add up to all rows that came in.",
+            None,
+        ),
+        table(
+            report.sources,
+            "Rows by source: rows in = accepted + duplicates + quarantined",
+            [
+                Column("source", "source"),
+                Column("rows_in", "rows in", t.count, numeric=True),
+                Column("accepted", "accepted", t.count, numeric=True),
+                Column("duplicates", "duplicates", t.count, numeric=True),
+                Column("quarantined", "quarantined", t.count, numeric=True),
+            ],
+        ),
+    ]
+    blocks += _repair_blocks(report)
+    blocks += _rejection_blocks(report)
+    return Section("quality", "Data quality", lead, blocks)
+
+
+def _repair_blocks(report: ReportData) -> list[Block]:
+    if report.repairs.empty:
+        return [Note("No cell needed a repair.", "good")]
+    by_rule = report.repairs.groupby("rule", as_index=False).agg(count=("count", "sum"))
+    bars = [
+        charts.Bar(_spaced(rule), float(count), t.count(count), charts.BLUE)
+        for rule, count in by_rule.sort_values("count", ascending=False).itertuples(index=False, name=None)
+    ]
+    blocks: list[Block] = [
+        Chart(
+            "repairs",
+            "Cells repaired, by rule",
+            charts.bars(bars, "cells"),
+            "How many cells each rule changed. The old value of every one is kept in silver.repairs.",
+            table(
+                report.repairs.sort_values("count", ascending=False),
+                "Repairs by source, rule and column",
+                [
+                    Column("source", "source"),
+                    Column("rule", "rule", _spaced),
+                    Column("column", "column"),
+                    Column("count", "cells", t.count, numeric=True),
+                ],
+                sortable=True,
+                folded=True,
+            ),
+        )
+    ]
+    if not report.repair_examples.empty:
+        blocks.append(
+            table(
+                report.repair_examples,
+                "Examples of repairs",
+                [
+                    Column("source", "source"),
+                    Column("key", "row"),
+                    Column("column", "column"),
+                    Column("old_value", "was", _quoted),
+                    Column("new_value", "is now", _quoted),
+                    Column("rule", "rule", _spaced),
+                ],
+            )
+        )
+    return blocks
+
+
+def _rejection_blocks(report: ReportData) -> list[Block]:
+    if report.rejections.empty:
+        return [Note("No row was refused.", "good")]
+    return [
+        table(
+            report.rejections.sort_values("count", ascending=False),
+            "Why rows were refused (a row may have several reasons)",
+            [
+                Column("source", "source"),
+                Column("rule", "rule", _spaced),
+                Column("column", "column"),
+                Column("count", "rows", t.count, numeric=True),
+                Column("message", "for example"),
+            ],
+            sortable=True,
+        )
+    ]
+
+
+# Segments
+
+
+def segments(report: ReportData) -> Section:
+    """Groups of series and of customers, and what sets them apart."""
+    if report.profiles.empty:
+        return _absent(report, "segments", "Segments", "Nothing was segmented.")
+    blocks: list[Block] = []
+    for entity in sorted(report.profiles["entity"].unique(), key=lambda name: (name != "store", name)):
+        blocks += _entity_blocks(report, str(entity))
+    lead = "Groups that k-means found, by how they behave and not by what they are called."
+    ari = report.truth.store_types_ari
+    if ari is not None:
+        lead += f" Against the simulation's true store types the adjusted Rand index is {ari:.2f} (1 is identical)."
+    return Section("segments", "Segments", lead, blocks)
+
+
+def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
+    profiles = report.profiles[report.profiles["entity"] == entity]
+    sizes = profiles.drop_duplicates("segment").sort_values("segment")
+    title = "Stores and series" if entity == "store" else f"{entity.capitalize()}s"
+    bars = [
+        charts.Bar(f"segment {segment}", float(size), t.count(size))
+        for segment, size in sizes[["segment", "size"]].itertuples(index=False, name=None)
+    ]
+    noun = "series" if entity == "store" else f"{entity}s"
+    blocks: list[Block] = [
+        Heading(title),
+        Chart(
+            f"sizes-{entity}",
+            "How large the segments are",
+            charts.bars(bars, noun),
+            f"Number of {noun} in each segment.",
+            _bar_table(f"Segments of {noun}", "segment", noun, bars),
+        ),
+        Chart(
+            f"profile-{entity}",
+            "What sets them apart",
+            charts.profile_heat(profiles),
+            "Each cell says how many standard deviations the segment's mean lies above (warm) or below (cold) "
+            "the overall mean of that feature.",
+            table(
+                profiles.sort_values(["segment", "feature"]),
+                "Means by segment and feature",
+                [
+                    Column("segment", "segment", t.count, numeric=True),
+                    Column("feature", "feature"),
+                    Column("mean", "mean", t.number, numeric=True),
+                    Column("z", "sd from overall mean", _signed, numeric=True),
+                ],
+                sortable=True,
+                folded=True,
+            ),
+        ),
+    ]
+    members = _member_table(report, entity, sizes)
+    return [*blocks, members] if members is not None else blocks
+
+
+def _member_table(report: ReportData, entity: str, sizes: pd.DataFrame) -> Table | None:
+    """The most typical members of each segment; customers are numbers to a reader and left out."""
+    if report.members.empty or entity != "store":
+        return None
+    members = report.members[report.members["entity"] == entity].sort_values(["segment", "distance"])
+    if members.empty:
+        return None
+    rows = []
+    for segment, size in sizes[["segment", "size"]].itertuples(index=False, name=None):
+        names = [str(name) for name in members.loc[members["segment"] == segment, "entity_id"]]
+        more = int(size) - len(names[:_MEMBERS_SHOWN])
+        listed = ", ".join(names[:_MEMBERS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        rows.append({"segment": segment, "size": size, "members": listed})
+    return table(
+        pd.DataFrame(rows),
+        "Members, the most typical first",
+        [
+            Column("segment", "segment", t.count, numeric=True),
+            Column("size", "size", t.count, numeric=True),
+            Column("members", "members"),
+        ],
+    )
+
+
+# Rules
+
+
+def rules(report: ReportData) -> Section:
+    """What is bought together."""
+    if report.rules.empty:
+        return _absent(report, "rules", "Rules", "No rules were mined.")
+    lead = (
+        f"{t.plural(report.rules_total, 'rule')} of what is in a basket together. Support is the share of baskets "
+        "that hold both sides, confidence the share of those with the left side that hold the right one too, and "
+        "lift how many times more often that is than by chance."
+    )
+    blocks: list[Block] = []
+    if report.mining_note:
+        blocks.append(Note(f"Mining: {report.mining_note}"))
+    truth = report.truth
+    if truth.rules_planted:
+        found = truth.rules_found or 0
+        blocks.append(
+            Note(
+                f"{found} of {truth.rules_planted} associations planted by the simulation were found "
+                f"(recall {t.percent(found / truth.rules_planted)}).",
+                "good" if found == truth.rules_planted else "plain",
+            )
+        )
+    if not report.itemsets.empty:
+        blocks.append(
+            Facts(
+                [
+                    Fact(f"frequent {'items' if size == 1 else f'sets of {size}'}", t.count(count))
+                    for size, count in report.itemsets.sort_values("size")[["size", "count"]].itertuples(
+                        index=False, name=None
+                    )
+                ]
+            )
+        )
+    blocks.append(_rule_table(report))
+    cloud = report.rules if report.rule_cloud.empty else report.rule_cloud
+    blocks.append(
+        Chart(
+            "rule-cloud",
+            "All rules at a glance" if len(cloud) >= report.rules_total else f"The {len(cloud):,} best rules",
+            charts.rule_cloud(cloud),
+            "Each dot is a rule: to the right it applies to more baskets, further up it holds more often, "
+            "a stronger colour means that it tells more than chance would (lift).",
+            None,
+        )
+    )
+    return Section("rules", "Rules", lead, blocks)
+
+
+def _rule_table(report: ReportData) -> Table:
+    shown = report.rules.assign(
+        antecedent=report.rules["antecedent"].map(t.items), consequent=report.rules["consequent"].map(t.items)
+    )
+    return table(
+        shown,
+        f"The {len(shown)} best rules by lift (a click on a heading sorts)",
+        [
+            Column("antecedent", "if a basket holds"),
+            Column("consequent", "it also holds"),
+            Column("support", "support", t.percent, numeric=True),
+            Column("confidence", "confidence", t.percent, numeric=True),
+            Column("lift", "lift", _two_decimals, numeric=True),
+        ],
+        sortable=True,
+    )
+
+
+# Forecasts
+
+
+def forecasts(report: ReportData) -> Section:
+    """Chosen series: what happened, what was forecast, what comes next."""
+    if report.history.empty or report.forecasts.empty or not report.chosen:
+        return _absent(report, "forecasts", "Forecasts", "Nothing was forecast.")
+    panes = [
+        Pane(f"series-{index}", one.unique_id, _series_blocks(report, one, index))
+        for index, one in enumerate(report.chosen)
+    ]
+    lead = (
+        "The black line (white on dark) is what happened. Forecasts right of the first dotted line were made on that "
+        "date, without the values that followed; what lies right of the last one nobody knows yet."
+    )
+    return Section("forecasts", "Forecasts", lead, [Tabs("Series", panes)])
+
+
+def _series_blocks(report: ReportData, chosen: ChosenSeries, index: int) -> list[Block]:
+    history = report.history[report.history[s.UNIQUE_ID] == chosen.unique_id].sort_values(s.DS)
+    rows = report.forecasts[report.forecasts[s.UNIQUE_ID] == chosen.unique_id]
+    if history.empty or rows.empty:
+        return [Note(f"There is no forecast for series {chosen.unique_id}.", "warn")]
+    cutoffs = sorted({pd.Timestamp(day).date() for day in rows[s.CUTOFF]})
+    errors = [f"{t.model_name(model)} {t.percent(chosen.wape[model])}" for model in charts.in_order(chosen.wape)]
+    about = [
+        f"{chosen.why}." if chosen.why else "",
+        f"Segment {chosen.segment}." if chosen.segment is not None else "",
+        f"WAPE on the held-out dates: {t.enumeration(errors)}." if errors else "",
+    ]
+    banded = "LSTM" if data.LSTM in set(rows[s.MODEL]) else "ARIMA"
+    return [
+        Chart(
+            f"forecast-{index}",
+            chosen.unique_id,
+            charts.forecast(history, rows, cutoffs),
+            " ".join(part for part in about if part)
+            + f" The shaded bands are the {banded}'s: about 80 and 95 in 100 values should fall inside.",
+            _forecast_table(history, rows, chosen.unique_id),
+        )
+    ]
+
+
+def _forecast_table(history: pd.DataFrame, rows: pd.DataFrame, unique_id: str) -> Table:
+    """Date, what happened, and each model's forecast; the bands of the banded model."""
+    models = charts.in_order(rows[s.MODEL].unique())
+    wide = rows.pivot_table(index=[s.CUTOFF, s.DS], columns=s.MODEL, values=s.Y_HAT, aggfunc="first").reset_index()
+    bounded = rows[rows[s.MODEL] == models[0]][[s.CUTOFF, s.DS, s.LO_80, s.HI_80]]
+    wide = wide.merge(bounded, on=[s.CUTOFF, s.DS], how="left").merge(history[[s.DS, s.Y]], on=s.DS, how="left")
+    return table(
+        wide.sort_values([s.CUTOFF, s.DS]),
+        f"Forecasts of {unique_id}",
+        [
+            Column(s.CUTOFF, "made on", _iso_day),
+            Column(s.DS, "for", _iso_day),
+            Column(s.Y, "actual", t.number, numeric=True),
+            *(Column(model, t.model_name(model), t.number, numeric=True) for model in models),
+            Column(s.LO_80, "80 % from", t.number, numeric=True),
+            Column(s.HI_80, "80 % to", t.number, numeric=True),
+        ],
+        folded=True,
+    )
+
+
+# Accuracy
+
+
+def accuracy(report: ReportData) -> Section:
+    """Each model's errors on held-out dates."""
+    if report.metrics.empty:
+        return _absent(report, "accuracy", "Accuracy", "There was no backtest.")
+    lead = winner_sentence(report) or "Errors on dates that no model had seen."
+    blocks: list[Block] = [_metric_table(report.metrics)]
+    floor = report.truth.irreducible_wape
+    if not report.wape_by_step.empty:
+        blocks.append(
+            Chart(
+                "by-step",
+                "Error by distance",
+                charts.accuracy_by_step(report.wape_by_step, floor),
+                "How far ahead a forecast looks, against its WAPE. A line that climbs means that the far end of the "
+                "horizon is harder; waves come from the days of the week."
+                + (" No forecast can stay below the dashed line." if floor is not None else ""),
+                _wide_table(report.wape_by_step, s.H, "steps ahead", "WAPE by distance"),
+            )
+        )
+    if not report.wape_by_segment.empty:
+        blocks.append(
+            Chart(
+                "by-segment",
+                "Error by segment",
+                charts.accuracy_by_segment(report.wape_by_segment),
+                "Each dot is a model's WAPE within one segment: further left is better.",
+                _wide_table(report.wape_by_segment, "segment", "segment", "WAPE by segment"),
+            )
+        )
+    return Section("accuracy", "Accuracy", lead, blocks)
+
+
+def winner_sentence(report: ReportData) -> str:
+    """Which model had the lowest WAPE, said the same way whoever won; empty without a backtest."""
+    wape = _wape(report)
+    if not wape:
+        return ""
+    ranking = sorted(wape, key=lambda model: (wape[model], model))
+    best, others = ranking[0], ranking[1:]
+    sentence = f"{t.sentence_case(t.the_model(best))} forecast best: WAPE {t.percent(wape[best])}"
+    if others:
+        rest = t.enumeration([f"{t.percent(wape[model])} for {t.the_model(model)}" for model in others])
+        sentence += f", against {rest}"
+    sentence += "."
+    if data.LSTM in wape and best != data.LSTM:
+        sentence += f" The LSTM did not win here: its error is {_ratio(wape[data.LSTM], wape[best])} larger."
+    floor = report.truth.irreducible_wape
+    if floor is not None:
+        sentence += f" No forecast could be expected below {t.percent(floor)}: the rest is chance."
+    return sentence
+
+
+def _metric_table(metrics: pd.DataFrame) -> Table:
+    wide = metrics.pivot_table(index=s.MODEL, columns="metric", values="value", aggfunc="first")
+    wide = wide.reindex(charts.in_order(wide.index)).reset_index()
+    known = [name for name, _, _ in _METRICS]
+    further = [str(name) for name in wide.columns if name not in (*known, s.MODEL)]
+    return table(
+        wide,
+        "Errors on held-out dates, all series together",
+        [
+            Column(s.MODEL, "model", t.model_name),
+            *(Column(name, title, shown, numeric=True) for name, title, shown in _METRICS),
+            *(Column(name, _spaced(name), t.number, numeric=True) for name in further),
+        ],
+        sortable=True,
+    )
+
+
+def _wide_table(errors: pd.DataFrame, key: str, title: str, caption: str) -> Table:
+    models = charts.in_order(errors[s.MODEL].unique())
+    wide = errors.pivot_table(index=key, columns=s.MODEL, values="value", aggfunc="first").reset_index()
+    return table(
+        wide,
+        caption,
+        [Column(key, title), *(Column(model, t.model_name(model), t.percent, numeric=True) for model in models)],
+        folded=True,
+    )
+
+
+# Drivers
+
+
+def drivers(report: ReportData) -> Section:
+    """What the network's forecast rests on."""
+    if report.importance.empty:
+        return _absent(report, "drivers", "What drives the forecast", "The forecast was not explained.")
+    blocks: list[Block] = []
+    for method, rows in report.importance.groupby("method", sort=True):
+        ranked = _by_feature(rows)
+        bars = [
+            charts.Bar(
+                str(feature), float(value), _signed_percent(value), charts.ROLE_COLOURS.get(str(role), charts.BLUE)
+            )
+            for feature, role, value in ranked[["feature", "role", "importance"]]
+            .head(25)
+            .itertuples(index=False, name=None)
+        ]
+        is_permutation = "permut" in str(method)
+        blocks.append(
+            Chart(
+                f"drivers-{len(blocks)}",
+                "Rise of the error without each input" if is_permutation else f"Importance by {_spaced(method)}",
+                charts.bars(bars, "rise of WAPE" if is_permutation else "importance", percent=True),
+                (
+                    "Each input in turn is shuffled between windows, so that it tells nothing any more. The bar is how "
+                    "much the WAPE rises: the longer, the more the network relies on it. Inputs that tell the same "
+                    "share their importance, and a bar near zero does not mean that the input is unrelated to sales."
+                    if is_permutation
+                    else "Share of the forecast's departure from its baseline that is due to each input."
+                ),
+                table(
+                    ranked,
+                    "Importance by input",
+                    [
+                        Column("feature", "input"),
+                        Column("role", "role", t.role_name),
+                        Column("importance", "importance", _signed_percent, numeric=True),
+                    ],
+                    sortable=True,
+                    folded=True,
+                ),
+            )
+        )
+    roles = _role_legend(report.importance)
+    return Section(
+        "drivers",
+        "What drives the forecast",
+        f"How much the network relies on each of its inputs. {roles}",
+        blocks,
+    )
+
+
+def _role_legend(importance: pd.DataFrame) -> str:
+    roles = sorted({str(role) for role in importance["role"]})
+    return f"Colours tell the role of an input: {t.enumeration([t.role_name(role) for role in roles])}."
+
+
+def _by_feature(importance: pd.DataFrame) -> pd.DataFrame:
+    return importance.sort_values(["importance", "feature"], ascending=[False, True])
+
+
+# Run
+
+
+def run(report: ReportData) -> Section:
+    """How this page came about."""
+    blocks: list[Block] = []
+    if not report.runs.empty:
+        blocks.append(
+            table(
+                report.runs,
+                "Stages, in the order they run",
+                [
+                    Column("stage", "stage"),
+                    Column("status", "status", _spaced),
+                    Column("seconds", "time", t.seconds, numeric=True),
+                    Column("rows_in", "rows in", t.count, numeric=True),
+                    Column("rows_out", "rows out", t.count, numeric=True),
+                    Column("rows_rejected", "rejected", t.count, numeric=True),
+                    Column("message", "what it said"),
+                ],
+            )
+        )
+    if not report.tables.empty:
+        blocks.append(
+            table(
+                report.tables,
+                "Tables and the versions this page was made from",
+                [
+                    Column("table", "table"),
+                    Column("version", "version", t.count, numeric=True),
+                    Column("stage", "written by"),
+                ],
+                folded=True,
+            )
+        )
+    if report.config_yaml:
+        blocks.append(Code("Configuration", report.config_yaml))
+    if not blocks:
+        return _absent(report, "run", "Run", "The ledger holds no run.")
+    return Section("run", "Run", "How this page came about: every stage, its rows and its time.", blocks)
+
+
+# Shared
+
+
+def _absent(report: ReportData, section: str, title: str, otherwise: str) -> Section:
+    """An empty section that says why it is empty."""
+    return Section(section, title, "", [Note(report.absent.get(section, otherwise), "warn")])
+
+
+def _wape(report: ReportData) -> dict[str, float]:
+    """WAPE over everything held out, by model."""
+    if report.metrics.empty:
+        return {}
+    rows = report.metrics[(report.metrics["metric"] == "wape") & report.metrics["value"].notna()]
+    return {str(model): float(value) for model, value in zip(rows[s.MODEL], rows["value"], strict=True)}
+
+
+def _bar_table(caption: str, key: str, title: str, bars: Sequence[charts.Bar]) -> Table:
+    frame = pd.DataFrame({"label": [bar.label for bar in bars], "shown": [bar.shown for bar in bars]})
+    return table(frame, caption, [Column("label", key), Column("shown", title)], folded=True)
+
+
+def _ratio(larger: float, smaller: float) -> str:
+    return t.percent(larger / smaller - 1) if smaller > 0 else "infinitely"
+
+
+def _spaced(value: Any) -> str:
+    return t.plain(value).replace("_", " ")
+
+
+def _quoted(value: Any) -> str:
+    """A cell's content so that blanks show; a missing value is said in words."""
+    return "missing" if t.is_missing(value) else f"“{value}”"
+
+
+def _signed(value: Any) -> str:
+    return t.MISSING if t.is_missing(value) else f"{float(value):+.2f}"
+
+
+def _signed_percent(value: Any) -> str:
+    """Percentage points with their sign."""
+    return t.MISSING if t.is_missing(value) else f"{100 * float(value):+.2f} pp"
+
+
+def _two_decimals(value: Any) -> str:
+    return t.MISSING if t.is_missing(value) else f"{float(value):.2f}"
+
+
+def _iso_day(value: Any) -> str:
+    return t.MISSING if t.is_missing(value) else pd.Timestamp(value).date().isoformat()

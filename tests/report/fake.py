@@ -1,0 +1,211 @@
+"""A whole report from made-up numbers: small, fixed by its seed, and with everything on it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from dlmine_spark.report.data import ChosenSeries, Extent, ReportData, Truth
+
+HORIZON = 28
+LAST = date(2024, 6, 30)
+CUTOFF = LAST - timedelta(days=HORIZON)
+NASTY = "</script><img src=x onerror=\"window.hacked=1\"><b>bold</b> & 'quotes'"
+"""A name that would break out of text, attributes, scripts and plotly's labels if any of them forgot to escape."""
+
+
+def fake_report(*, nasty: bool = True) -> ReportData:
+    rng = np.random.default_rng(11)
+    names = ["store_07", "store_23", "store_31", NASTY if nasty else "store_02"]
+    return ReportData(
+        title="Forty stores in two years",
+        created=datetime(2024, 7, 1, 6, 30, tzinfo=UTC),
+        extent=Extent(series=40, first=date(2022, 1, 1), last=LAST, step="day", steps=912, baskets=60_212),
+        horizon=HORIZON,
+        sources=pd.DataFrame(
+            {
+                "source": ["lines", "sales", "stores"],
+                "rows_in": [214_332, 36_540, 40],
+                "accepted": [210_119, 36_002, 40],
+                "quarantined": [2_881, 219, 0],
+                "duplicates": [1_332, 319, 0],
+            }
+        ),
+        repairs=pd.DataFrame(
+            [
+                ("sales", "decimal_comma", "y", 1210),
+                ("sales", "fill", "y", 412),
+                ("sales", "outlier", "y", 57),
+                ("lines", "date_format", "ts", 3921),
+                ("lines", "category_typo", "item", 744),
+                ("lines", "currency_sign", "price", 2210),
+            ],
+            columns=["source", "rule", "column", "count"],
+        ),
+        repair_examples=pd.DataFrame(
+            [
+                ("sales", "store_07, 2023-04-02", "y", "1.204,50", "1204.5", "decimal_comma"),
+                ("lines", "100233", "item", "buter", "butter", "category_typo"),
+                ("lines", "100871", "price", "€ 3,99", "3.99", "currency_sign"),
+                ("sales", "store_31, 2022-11-11", "y", None, "812.25", "fill"),
+            ],
+            columns=["source", "key", "column", "old_value", "new_value", "rule"],
+        ),
+        rejections=pd.DataFrame(
+            [
+                ("lines", "out_of_range", "quantity", 2101, "quantity is -3, below the minimum 0"),
+                ("lines", "truncated", "_raw", 780, "4 cells instead of 7"),
+                ("sales", "unparsed", "ds", 219, NASTY if nasty else "no date: 31.02.2023"),
+            ],
+            columns=["source", "rule", "column", "count", "message"],
+        ),
+        profiles=_profiles(rng),
+        members=_members(names),
+        rules=_rules(rng, nasty).head(25),
+        rule_cloud=_rules(rng, nasty),
+        rules_total=len(_rules(rng, nasty)),
+        itemsets=pd.DataFrame({"size": [1, 2, 3], "count": [61, 94, 22]}),
+        mining_note="177 itemsets by fpgrowth, the same by apriori; 60 rules",
+        chosen=tuple(
+            ChosenSeries(unique_id=name, why=why, segment=index % 3, wape=wape)
+            for index, (name, why, wape) in enumerate(
+                zip(
+                    names,
+                    ["Best forecast series", "Median series", "Worst forecast series", "Largest series"],
+                    [
+                        {"lstm": 0.061, "arima": 0.072, "seasonal_naive": 0.101},
+                        {"lstm": 0.083, "arima": 0.094, "seasonal_naive": 0.131},
+                        {"lstm": 0.149, "arima": 0.142, "seasonal_naive": 0.201},
+                        {"lstm": 0.077, "arima": 0.091, "seasonal_naive": 0.122},
+                    ],
+                    strict=True,
+                )
+            )
+        ),
+        **_series(rng, names),
+        metrics=pd.DataFrame(
+            [
+                (model, metric, value)
+                for model, values in {
+                    "lstm": (0.0812, 71.2, 103.0, 0.088, 0.71, 0.79, 0.94),
+                    "arima": (0.0931, 82.8, 121.4, 0.098, 0.82, 0.76, 0.91),
+                    "seasonal_naive": (0.1284, 112.0, 170.2, 0.133, 1.11, None, None),
+                }.items()
+                for metric, value in zip(
+                    ("wape", "mae", "rmse", "smape", "mase", "coverage_80", "coverage_95"), values, strict=True
+                )
+            ],
+            columns=["model", "metric", "value"],
+        ),
+        wape_by_step=pd.DataFrame(
+            [
+                (model, h, base * (1 + 0.006 * h) * (1 + 0.12 * np.sin(2 * np.pi * h / 7)))
+                for model, base in {"lstm": 0.075, "arima": 0.085, "seasonal_naive": 0.118}.items()
+                for h in range(1, HORIZON + 1)
+            ],
+            columns=["model", "h", "value"],
+        ),
+        wape_by_segment=pd.DataFrame(
+            [
+                (model, str(segment), base * (0.8 + 0.2 * segment))
+                for model, base in {"lstm": 0.08, "arima": 0.092, "seasonal_naive": 0.128}.items()
+                for segment in range(4)
+            ],
+            columns=["model", "segment", "value"],
+        ),
+        importance=pd.DataFrame(
+            [
+                ("permutation", feature, role, value)
+                for feature, role, value in [
+                    ("y", "target", 0.121),
+                    ("promo", "known_future", 0.044),
+                    ("weekday", "known_future", 0.038),
+                    ("arima forecast", "arima", 0.021),
+                    ("holiday", "known_future", 0.013),
+                    ("mined_segments", "mined", 0.006),
+                    ("mined_rules_pull", "mined", 0.004),
+                    ("temperature", "past_only", 0.001),
+                    ("floor_space", "static", -0.0004),
+                ]
+            ],
+            columns=["method", "feature", "role", "importance"],
+        ),
+        runs=pd.DataFrame(
+            [
+                ("clean", "done", 21.4, 250_912, 246_161, 3_100, "3 sources, 4,751 rows refused or duplicate"),
+                ("segment", "done", 12.8, 36_002, 40, 0, "4 segments of stores, 5 of customers"),
+                ("mine", "done", 15.1, 60_212, 60, 0, "177 itemsets, 60 rules"),
+                ("arima", "done", 44.0, 36_002, 40, 0, "40 series: 39 ok, 1 fallback"),
+                ("train", "done", 95.2, 73_080, 2, 0, "12 epochs on 2 ranks"),
+                ("backtest", "done", 9.9, 3_360, 420, 0, "LSTM 8.1 %"),
+            ],
+            columns=["stage", "status", "seconds", "rows_in", "rows_out", "rows_rejected", "message"],
+        ),
+        tables=pd.DataFrame({"table": ["silver.panel", "gold.rules"], "version": [0, 3], "stage": ["clean", "mine"]}),
+        config_yaml=f"report:\n  title: {NASTY if nasty else 'dlmine report'}\nevaluation:\n  horizon: 28\n",
+        truth=Truth(irreducible_wape=0.0655, rules_planted=8, rules_found=8, store_types_ari=0.97),
+    )
+
+
+def _profiles(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for entity, segments, features in (
+        ("store", 4, ["mean level", "trend", "saturday share", "summer share", "promotion lift", "variation"]),
+        ("customer", 5, ["recency", "frequency", "money"]),
+    ):
+        for segment in range(segments):
+            size = int(rng.integers(5, 15)) * (1 if entity == "store" else 200)
+            rows += [(entity, segment, size, name, rng.normal(10, 3), rng.normal(0, 1.2)) for name in features]
+    return pd.DataFrame(rows, columns=["entity", "segment", "size", "feature", "mean", "z"])
+
+
+def _members(names: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [("store", f"store_{index:02d}", index % 4, 0.1 * index) for index in range(40)]
+        + [("store", names[-1], 0, 9.9)],
+        columns=["entity", "entity_id", "segment", "distance"],
+    )
+
+
+def _rules(rng: np.random.Generator, nasty: bool) -> pd.DataFrame:
+    goods = ["bread", "butter", "pasta", "tomato sauce", "beer", "crisps", "nappies", "coffee", "milk", "jam"]
+    rows = []
+    for index in range(60):
+        left = sorted(rng.choice(goods, size=1 + index % 2, replace=False))
+        right = [goods[(goods.index(left[0]) + 3) % len(goods)]]
+        if index == 0 and nasty:
+            left = [NASTY]
+        support = float(10 ** rng.uniform(-2, -0.8))
+        confidence = float(rng.uniform(0.3, 0.9))
+        rows.append((left, right, support, confidence, float(rng.uniform(1.1, 6.0))))
+    frame = pd.DataFrame(rows, columns=["antecedent", "consequent", "support", "confidence", "lift"])
+    return frame.sort_values("lift", ascending=False, ignore_index=True)
+
+
+def _series(rng: np.random.Generator, names: list[str]) -> dict[str, pd.DataFrame]:
+    week = np.array([0.9, 0.85, 0.9, 1.0, 1.25, 1.45, 0.65])
+    history, forecasts = [], []
+    for scale, name in enumerate(names, start=1):
+        dates = [LAST - timedelta(days=back) for back in reversed(range(56 + HORIZON))]
+        expected = {day: 400 * scale * week[day.weekday()] for day in dates}
+        for day in dates:
+            y = expected[day] * rng.normal(1, 0.07)
+            history.append((name, day, y, False))
+        for cutoff in (CUTOFF, LAST):
+            for h in range(1, HORIZON + 1):
+                day = cutoff + timedelta(days=h)
+                base = 400 * scale * week[day.weekday()]
+                for model, noise in (("lstm", 0.02), ("arima", 0.05), ("seasonal_naive", 0.1)):
+                    y_hat = base * rng.normal(1, noise)
+                    wide = 0.06 * base * (1 + h / 40) if model != "seasonal_naive" else np.nan
+                    bounds = (y_hat - 1.28 * wide, y_hat + 1.28 * wide, y_hat - 1.96 * wide, y_hat + 1.96 * wide)
+                    forecasts.append((model, name, cutoff, day, h, y_hat, *bounds))
+    return {
+        "history": pd.DataFrame(history, columns=["unique_id", "ds", "y", "y_imputed"]),
+        "forecasts": pd.DataFrame(
+            forecasts,
+            columns=["model", "unique_id", "cutoff", "ds", "h", "y_hat", "lo_80", "hi_80", "lo_95", "hi_95"],
+        ),
+    }
