@@ -1,0 +1,58 @@
+"""Forecast: the steps after the end of the data, by the production model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models, write_forecasts
+from dlmine_spark.runs import NotApplicable, StageReport
+from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, predict_cutoff
+from dlmine_spark.training.predict import write_forecasts as write_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastReport(StageReport):
+    """What was forecast."""
+
+    cutoff: date
+    series: int
+
+
+def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
+    """Forecast every series from the end of the data, in this process, and write ``gold.forecasts``."""
+    if not lakehouse.exists(s.TRAINING_PANEL.name):
+        return NotApplicable("no training panel: there are no series to forecast")
+    models = trained_models(lakehouse)
+    cutoff = _final_cutoff(lakehouse)
+
+    # Through a file, which Spark reads by itself: rows need not travel through the driver's Python.
+    frame = predict_cutoff(cutoff_folder(models, cutoff), panel_source(lakehouse), cutoff)
+    write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE)
+    forecasts = read_forecasts(lakehouse, models, (cutoff,))
+    write_forecasts(lakehouse, forecasts, f"cutoff >= DATE'{cutoff.isoformat()}'")
+
+    series = int(frame[s.UNIQUE_ID].nunique())
+    first, last = frame[s.DS].min(), frame[s.DS].max()
+    return ForecastReport(
+        rows_in=series,
+        rows_out=len(frame),
+        cutoff=cutoff,
+        series=series,
+        message=f"{series:,} series, {first} to {last}, {len(frame):,} forecasts with 80 % and 95 % intervals",
+    )
+
+
+def _final_cutoff(lakehouse: Lakehouse) -> date:
+    """The last date that a value is known for: the newest cutoff of the training panel."""
+    newest = lakehouse.read(s.TRAINING_PANEL.name).agg(F.max(s.CUTOFF).alias(s.CUTOFF)).first()
+    if newest is None or newest[s.CUTOFF] is None:
+        raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
+    cutoff: date = newest[s.CUTOFF]
+    return cutoff

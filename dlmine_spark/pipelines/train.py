@@ -1,0 +1,182 @@
+"""Train: the global LSTM at every cutoff, and its forecasts at those that can be evaluated."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.frequency import BY_ALIAS, Frequency
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.common import panel_frequency
+from dlmine_spark.runs import NotApplicable, StageReport
+from dlmine_spark.training.checkpoints import write_bytes
+from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
+from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder
+from dlmine_spark.training.shards import PanelSource, location_of
+
+log = logging.getLogger(__name__)
+
+MODEL_NAME = "lstm"
+MODELS = "models"
+LATEST_FILE = "LATEST"
+"""Names the run folder whose models are in use."""
+YEAR_LENGTH = {"D": 364, "W": 52, "MS": 12}
+"""Steps of a year; whole weeks, so that a day meets the same weekday."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport(StageReport):
+    """What was trained: how often, how well, how fast, by whom."""
+
+    cutoffs: tuple[date, ...]
+    epochs: int
+    best_validation_wape: float | None
+    samples_per_second: float
+    backend: str
+    workers: int
+    seconds: float
+    series: int
+    skipped: int
+    folder: Path
+
+
+def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
+    """Train at each cutoff of ``gold.training_panel`` and write the backtest forecasts to ``gold.forecasts``."""
+    if not lakehouse.exists(s.TRAINING_PANEL.name):
+        return NotApplicable("no training panel: there are no series to forecast")
+    training_panel = lakehouse.read(s.TRAINING_PANEL.name)
+    request = launch_request(config, lakehouse, training_panel)
+
+    rows = training_panel.count()
+    _describe_run(config, lakehouse, request, rows, training_panel.columns)
+    result = launch(request, lakehouse.spark)
+    _write_metrics(request, result)
+
+    forecasts = read_forecasts(lakehouse, request.folder, request.backtest)
+    write_forecasts(lakehouse, forecasts, f"cutoff < DATE'{request.final.isoformat()}'")
+    write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
+    return _report(request, result, rows, forecasts.count())
+
+
+def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:
+    """What the ranks are asked to do: where the panel lies, at which cutoffs, with which settings."""
+    cutoffs = sorted(row[s.CUTOFF] for row in training_panel.select(s.CUTOFF).distinct().collect())
+    if not cutoffs:
+        raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
+    frequency = _frequency(config, lakehouse)
+    return LaunchRequest(
+        source=panel_source(lakehouse),
+        backtest=tuple(cutoffs[:-1]),
+        final=cutoffs[-1],
+        horizon=config.evaluation.horizon,
+        season_length=frequency.season_length,
+        year_length=YEAR_LENGTH[frequency.alias],
+        training=config.training,
+        folder=(lakehouse.folder(MODELS) / lakehouse.run_id).absolute(),
+    )
+
+
+def panel_source(lakehouse: Lakehouse) -> PanelSource:
+    """Where ranks, which have no Spark, find the training panel of this run."""
+    address = lakehouse.address(s.TRAINING_PANEL.name)
+    version = lakehouse.pinned_version(s.TRAINING_PANEL.name)
+    if lakehouse.config.catalog is not None:
+        # A catalog knows names; the files lie where it put them.
+        quoted = ".".join(f"`{part}`" for part in address.split("."))
+        address = lakehouse.spark.sql(f"DESCRIBE DETAIL {quoted}").collect()[0]["location"]
+    return PanelSource(location_of(address.removeprefix("file:")), version)
+
+
+def trained_models(lakehouse: Lakehouse) -> Path:
+    """Folder of the newest finished training run.
+
+    Raises:
+        TrainingError: nothing has been trained yet.
+    """
+    models = lakehouse.folder(MODELS)
+    try:
+        return models / (models / LATEST_FILE).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise TrainingError(f"{models}: there is no trained model yet; run the stage train ('dlmine train')") from error
+
+
+def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[date, ...]) -> DataFrame:
+    """The forecasts that rank 0 left in the folders of some cutoffs, as rows of ``gold.forecasts``."""
+    if not cutoffs:
+        return lakehouse.spark.createDataFrame([], s.FORECASTS.ddl)
+    paths = [(cutoff_folder(folder, cutoff) / FORECAST_FILE).absolute().as_uri() for cutoff in cutoffs]
+    return (
+        lakehouse.spark.read.parquet(*paths)
+        .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
+        .withColumn(s.MODEL, F.lit(MODEL_NAME))
+        .select(*s.FORECASTS.names)
+    )
+
+
+def write_forecasts(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) -> None:
+    """Replace the network's forecasts at some cutoffs, given as a SQL condition."""
+    lakehouse.overwrite(s.FORECASTS.name, forecasts, replace_where=f"{s.MODEL} = '{MODEL_NAME}' AND {cutoffs}")
+
+
+def _frequency(config: Config, lakehouse: Lakehouse) -> Frequency:
+    if config.cleaning.frequency != "auto":
+        return BY_ALIAS[config.cleaning.frequency]
+    return panel_frequency(config, lakehouse.read(s.PANEL.name))
+
+
+def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, rows: int, columns: list[str]) -> None:
+    """Write beside the models what they are made from."""
+    manifest = {
+        "run_id": lakehouse.run_id,
+        "table": lakehouse.address(s.TRAINING_PANEL.name),
+        "version": request.source.version,
+        "rows": rows,
+        "columns": columns,
+        "backtest": [cutoff.isoformat() for cutoff in request.backtest],
+        "final": request.final.isoformat(),
+        "horizon": request.horizon,
+    }
+    write_bytes(request.folder / "config.yaml", config.to_yaml().encode())
+    write_bytes(request.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+
+
+def _write_metrics(request: LaunchRequest, result: RunResult) -> None:
+    """The loss curves and speeds, beside the models."""
+    write_bytes(request.folder / "metrics.json", json.dumps(asdict(result), default=str, indent=1).encode())
+
+
+def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: int) -> TrainReport:
+    backtest = [one for one in result.cutoffs if one.cutoff != request.final] or list(result.cutoffs)
+    newest = backtest[-1]
+    wape = newest.validation_wape
+    epochs = sum(one.epochs for one in result.cutoffs)
+    speed = sum(one.samples_per_second for one in backtest) / len(backtest)
+    return TrainReport(
+        rows_in=rows_in,
+        rows_out=rows_out,
+        cutoffs=request.cutoffs,
+        epochs=epochs,
+        best_validation_wape=wape,
+        samples_per_second=speed,
+        backend=result.backend,
+        workers=result.workers,
+        seconds=result.seconds,
+        series=newest.series,
+        skipped=newest.skipped,
+        folder=request.folder,
+        message=(
+            f"{newest.series:,} series, {len(request.cutoffs)} models, {epochs} epochs, "
+            f"validation WAPE {'unknown' if wape is None else f'{wape:.4f}'}, {speed:,.0f} samples/s "
+            f"({result.backend}, {result.workers} {'threads' if result.backend == 'local' else 'ranks'})"
+            + (f"; {newest.skipped} series too short" if newest.skipped else "")
+        ),
+    )

@@ -1,0 +1,91 @@
+"""Ranks as Spark tasks that average through Horovod (gloo); the only file that imports it.
+
+The exchange is one allreduce of one flat tensor a step (see ``loop.FlatGradient``), which does what
+``hvd.DistributedOptimizer`` does with a hook per parameter, in fewer messages.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import horovod.spark
+import horovod.torch as hvd
+import pyspark
+import torch
+from pyspark.sql import SparkSession
+
+from dlmine_spark.training.job import LaunchRequest, run_rank
+from dlmine_spark.training.launch.relay import listening, speak_through
+from dlmine_spark.training.launch.slots import require_slots
+
+THREADS_PER_RANK = 1
+"""Ranks take a core each; a second thread would compete with the neighbour and with Horovod's own."""
+
+
+class HorovodComm:
+    """Collectives carried by Horovod; initialised by the rank's process."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return int(hvd.rank())
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return int(hvd.size())
+
+    def mean_(self, tensor: torch.Tensor) -> None:
+        """Average over the ranks."""
+        hvd.allreduce_(tensor, op=hvd.Average, name="mean")
+
+    def broadcast_(self, tensor: torch.Tensor) -> None:
+        """Take rank 0's."""
+        hvd.broadcast_(tensor, root_rank=0, name="broadcast")
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        hvd.barrier()
+
+
+def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
+    """Run the ranks as Spark tasks and wait for them.
+
+    Raises:
+        EnvironmentProblem: Spark has fewer slots than ranks.
+        TrainingError: a rank's own error.
+    """
+    config = request.training
+    require_slots(spark, config.workers, config.launch_timeout)
+    # Horovod starts its ranks by the executors' launcher, which on local-cluster masters looks for Spark here.
+    os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
+    with listening(request.folder) as output, output.open("a", encoding="utf-8") as stream:
+        horovod.spark.run(
+            _rank,
+            args=(request,),
+            num_proc=config.workers,
+            start_timeout=int(config.launch_timeout),
+            use_gloo=True,
+            use_mpi=False,
+            env=_environment(),
+            stdout=stream,
+            stderr=stream,
+            verbose=0,
+            executable=sys.executable,
+        )
+
+
+def _environment() -> dict[str, str]:
+    """Variables of the rank processes: the driver's, with one thread a rank."""
+    return {**os.environ, "OMP_NUM_THREADS": str(THREADS_PER_RANK)}
+
+
+def _rank(request: LaunchRequest) -> None:
+    hvd.init()
+    comm = HorovodComm()
+    speak_through(request.folder, comm.rank)
+    try:
+        run_rank(request, comm, THREADS_PER_RANK)
+    finally:
+        hvd.shutdown()

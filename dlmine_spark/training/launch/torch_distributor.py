@@ -1,0 +1,76 @@
+"""Ranks started by Spark's TorchDistributor, averaging through torch.distributed (gloo)."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
+
+from dlmine_spark.training.job import LaunchRequest, run_rank
+from dlmine_spark.training.launch.relay import listening, speak_through
+from dlmine_spark.training.launch.slots import is_local, require_slots
+
+THREADS_PER_RANK = 1
+EXCHANGE_TIMEOUT = timedelta(minutes=10)
+"""Longest a rank waits for another in one exchange; reading the panel lies between two of them."""
+
+
+class TorchComm:
+    """Collectives carried by torch.distributed, whose process group the rank's process has started."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return dist.get_rank()
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return dist.get_world_size()
+
+    def mean_(self, tensor: torch.Tensor) -> None:
+        """Average over the ranks; gloo sums only."""
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        tensor.div_(self.size)
+
+    def broadcast_(self, tensor: torch.Tensor) -> None:
+        """Take rank 0's."""
+        dist.broadcast(tensor, src=0)
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        dist.barrier()
+
+
+def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
+    """Run the ranks as local processes under a local master, else as a barrier stage, and wait for them.
+
+    Raises:
+        EnvironmentProblem: the cluster has fewer slots than ranks.
+        TrainingError: a rank's own error.
+    """
+    config = request.training
+    local = is_local(spark)
+    if not local:
+        require_slots(spark, config.workers, config.launch_timeout)
+    with (
+        listening(request.folder) as output,
+        output.open("a", encoding="utf-8") as stream,
+        # The distributor writes what ranks print to this process's standard output.
+        contextlib.redirect_stdout(stream),
+    ):
+        TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False).run(_rank, request)
+
+
+def _rank(request: LaunchRequest) -> None:
+    dist.init_process_group("gloo", timeout=EXCHANGE_TIMEOUT)
+    comm = TorchComm()
+    speak_through(request.folder, comm.rank)
+    try:
+        run_rank(request, comm, THREADS_PER_RANK)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,339 @@
+"""The training loop, the same for one rank and for many: it knows tensors, a network and ``Comm``, nothing else.
+
+A run is a function of its seed: the order of windows and the dropout patterns follow from seed, epoch and step, the
+exchange is a mean, and every decision is taken from reduced values. So a resumed run continues where it stopped, and
+two ranks compute what one would, up to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dlmine_spark.config import TrainingConfig
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.comm import Comm, require_same, slice_of, sums_over_ranks
+from dlmine_spark.training.model import MEDIAN, DropoutMasks, Forecaster, forecast, window_losses
+from dlmine_spark.training.windows import Batch
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 0.15
+"""Share of the steps over which the learning rate rises to its peak."""
+FINAL_RATE = 0.01
+"""Learning rate at the end, as a share of the peak."""
+NAMED_SERIES = 5
+"""Series named in a message at most."""
+SLOW_EXCHANGE = 0.2
+"""Share of a step spent in exchange beyond which more ranks hardly pay."""
+SLOW_SECONDS = 2.0
+"""Seconds of exchange in an epoch that are worth a warning."""
+
+
+class Batches(Protocol):
+    """Where the loop gets its windows from."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch, the same on every rank."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a step, all ranks together."""
+        ...
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """This rank's windows of an epoch."""
+        ...
+
+    def validation(self) -> Iterator[Batch]:
+        """This rank's windows to validate on."""
+        ...
+
+    def names(self, epoch: int, step: int, positions: list[int]) -> list[str]:
+        """Series of some windows of a global batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLog:
+    """What one epoch brought; a point of the loss curve.
+
+    Attributes:
+        epoch: from 1.
+        loss: mean training loss (pinball, scaled).
+        validation_loss: the same on the validation windows; None without any.
+        validation_wape: sum of absolute errors over sum of absolute values there; None without any.
+        learning_rate: at the end of the epoch.
+        samples_per_second: training windows, all ranks together.
+        seconds: of training steps.
+        exchange_seconds: those of them that rank 0 spent in gradient exchange, waiting for others included.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float | None
+    validation_wape: float | None
+    learning_rate: float
+    samples_per_second: float
+    seconds: float
+    exchange_seconds: float
+
+    @property
+    def exchange_share(self) -> float:
+        """Part of the training time spent in exchange."""
+        return self.exchange_seconds / self.seconds
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything a run needs to go on after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        weights: of the network now.
+        optimizer: AdamW's state.
+        best_weights: of the epoch with the best validation, else of the last.
+        best_epoch: its number; 0 before the first.
+        best_metric: its validation WAPE; infinite before the first.
+        since_best: epochs done after it.
+        stopped: whether training ended before its last epoch for want of improvement.
+        history: one entry an epoch.
+    """
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any] | None = None
+    epoch: int = 0
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_metric: float = math.inf
+    since_best: int = 0
+    stopped: bool = False
+    history: tuple[EpochLog, ...] = ()
+
+    @classmethod
+    def start(cls, model: nn.Module) -> TrainState:
+        """Before the first epoch, with a network's present weights."""
+        return cls(weights=copy.deepcopy(model.state_dict()))
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """The one-cycle curve: a linear rise over the first steps, then a cosine down to a hundredth of the peak."""
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return peak * (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return peak * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+class FlatGradient:
+    """All gradients side by side in one tensor, which backward fills in place, with one place more for the loss.
+
+    One exchange a step instead of one per parameter: an LSTM of this size has some twenty small tensors, and two ranks
+    reached 11,600 samples/s each with the flat tensor against 8,800 with a hook per tensor (a small LSTM, batch 64, one
+    thread a rank). The loss travels along, so that every rank sees a bad step in the same step.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.buffer = torch.zeros(sum(parameter.numel() for parameter in parameters) + 1)
+        offset = 0
+        for parameter in parameters:
+            part = self.buffer[offset : offset + parameter.numel()]
+            parameter.grad = part.view_as(parameter)
+            offset += parameter.numel()
+
+    def clear(self) -> None:
+        """Before a step: backward adds to what is there."""
+        self.buffer.zero_()
+
+    def exchange(self, loss: float, comm: Comm) -> float:
+        """Average the gradients over the ranks; returns the averaged loss."""
+        self.buffer[-1] = loss
+        comm.mean_(self.buffer)
+        return float(self.buffer[-1])
+
+    def clip(self, limit: float) -> float:
+        """Shorten the gradient to ``limit``; returns the length it had."""
+        gradient = self.buffer[:-1]
+        norm = float(gradient.norm())
+        if math.isfinite(norm) and norm > limit:
+            gradient.mul_(limit / norm)
+        return norm
+
+
+def fit(
+    model: Forecaster,
+    batches: Batches,
+    config: TrainingConfig,
+    comm: Comm,
+    state: TrainState,
+    on_epoch: Callable[[TrainState], None] = lambda state: None,
+) -> TrainState:
+    """Train from a state on, until the last epoch or until validation no longer improves.
+
+    Args:
+        model: the network; its weights are replaced by the state's, and are the best ones at the end.
+        batches: windows; equally many steps on every rank.
+        config: epochs, learning rate, clipping, patience, seed.
+        comm: the ranks.
+        state: where to start, equal on every rank.
+        on_epoch: told the state after every epoch, on every rank; saves checkpoints.
+
+    Raises:
+        TrainingError: ranks would take different numbers of steps, or loss or gradient is no number: the series of the
+            batch are named, and the last checkpoint stays as it is.
+    """
+    total = config.epochs * batches.steps
+    require_same(comm, [batches.steps, batches.batch_size, config.epochs, state.epoch], "the number of steps")
+    model.load_state_dict(state.weights)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradient = FlatGradient(parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if state.optimizer is not None:
+        optimizer.load_state_dict(state.optimizer)
+    while state.epoch < config.epochs and not state.stopped:
+        entry = _train_epoch(model, batches, config, comm, state.epoch, total, gradient, optimizer)
+        validation_loss, wape = _validate(model, batches, comm)
+        entry = replace(entry, validation_loss=validation_loss, validation_wape=wape)
+        state = _advance(state, entry, model, optimizer, config.patience)
+        if comm.rank == 0:
+            _tell(entry, config.epochs, state)
+        on_epoch(state)
+    model.load_state_dict(state.best_weights)
+    return state
+
+
+def _train_epoch(
+    model: Forecaster,
+    batches: Batches,
+    config: TrainingConfig,
+    comm: Comm,
+    epoch: int,
+    total: int,
+    gradient: FlatGradient,
+    optimizer: torch.optim.Optimizer,
+) -> EpochLog:
+    model.train()
+    rows = slice_of(batches.batch_size, comm)
+    losses, exchange_seconds, rate = 0.0, 0.0, 0.0
+    start = time.perf_counter()
+    for at, batch in enumerate(batches.train(epoch)):
+        step = epoch * batches.steps + at
+        rate = learning_rate(step, total, config.learning_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        dropout = DropoutMasks(config.dropout, config.seed, step, batches.batch_size, rows) if config.dropout else None
+        gradient.clear()
+        per_window = window_losses(model, batch, dropout)
+        # Ranks may hold slices that differ by one window: this weighs every window of the global batch the same.
+        loss = per_window.sum() * (comm.size / batches.batch_size)
+        loss.backward()  # type: ignore[no-untyped-call]
+        before = time.perf_counter()
+        mean_loss = gradient.exchange(float(loss.detach()), comm)
+        exchange_seconds += time.perf_counter() - before
+        norm = gradient.clip(config.clip)
+        # Both are reduced values: all ranks stop in the same step, or none.
+        if not (math.isfinite(mean_loss) and math.isfinite(norm)):
+            raise _not_a_number(batches, comm, epoch, at, per_window, mean_loss)
+        optimizer.step()
+        losses += mean_loss
+    seconds = time.perf_counter() - start
+    return EpochLog(
+        epoch=epoch + 1,
+        loss=losses / batches.steps,
+        validation_loss=None,
+        validation_wape=None,
+        learning_rate=rate,
+        samples_per_second=batches.steps * batches.batch_size / seconds,
+        seconds=seconds,
+        exchange_seconds=exchange_seconds,
+    )
+
+
+def _not_a_number(
+    batches: Batches, comm: Comm, epoch: int, step: int, per_window: torch.Tensor, mean_loss: float
+) -> TrainingError:
+    """The error all ranks raise: which series' windows were in it, wherever they were computed."""
+    flags = torch.zeros(batches.batch_size)
+    flags[slice_of(batches.batch_size, comm)] = (~torch.isfinite(per_window.detach())).float()
+    comm.mean_(flags)
+    guilty = torch.nonzero(flags).flatten().tolist() or list(range(batches.batch_size))
+    names = batches.names(epoch, step, guilty)
+    shown = ", ".join(names[:NAMED_SERIES]) + (
+        f" and {len(names) - NAMED_SERIES} more" if len(names) > NAMED_SERIES else ""
+    )
+    what = "loss" if not math.isfinite(mean_loss) else "gradient"
+    return TrainingError(
+        f"{what} is no number in epoch {epoch + 1}, step {step + 1}, in windows of series {shown}; "
+        "the last checkpoint is kept; look at those series, or lower training.learning_rate"
+    )
+
+
+@torch.no_grad()
+def _validate(model: Forecaster, batches: Batches, comm: Comm) -> tuple[float | None, float | None]:
+    """Loss and WAPE of the validation windows of all ranks; None without any."""
+    model.eval()
+    loss = windows = error = size = points = 0.0
+    for batch in batches.validation():
+        per_window = window_losses(model, batch)
+        loss += float(per_window.sum())
+        windows += float((batch.target_mask.sum(1) > 0).sum())
+        median = forecast(model, batch)[..., MEDIAN]
+        error += float(((median - batch.target).abs() * batch.target_mask).sum(dtype=torch.float64))
+        size += float((batch.target.abs() * batch.target_mask).sum(dtype=torch.float64))
+        points += float(batch.target_mask.sum())
+    loss, windows, error, size, points = sums_over_ranks(comm, (loss, windows, error, size, points))
+    if not points:
+        return None, None
+    # All actual values 0: the error relative to them says nothing, its mean still orders the epochs.
+    return loss / windows, error / size if size else error / points
+
+
+def _advance(
+    state: TrainState, entry: EpochLog, model: Forecaster, optimizer: torch.optim.Optimizer, patience: int
+) -> TrainState:
+    weights = copy.deepcopy(model.state_dict())
+    metric = entry.validation_wape
+    # A validation that is no number is never the best; without validation the last epoch is.
+    improved = metric is None or metric < state.best_metric or not state.best_epoch
+    since_best = 0 if improved else state.since_best + 1
+    return TrainState(
+        weights=weights,
+        optimizer=copy.deepcopy(optimizer.state_dict()),
+        epoch=entry.epoch,
+        best_weights=weights if improved else state.best_weights,
+        best_epoch=entry.epoch if improved else state.best_epoch,
+        best_metric=state.best_metric if not improved or metric is None or math.isnan(metric) else metric,
+        since_best=since_best,
+        stopped=since_best >= patience,
+        history=(*state.history, entry),
+    )
+
+
+def _tell(entry: EpochLog, epochs: int, state: TrainState) -> None:
+    validation = "no validation" if entry.validation_wape is None else f"validation WAPE {entry.validation_wape:.4f}"
+    log.info(
+        "epoch %d/%d: loss %.4f, %s%s, %.0f samples/s%s",
+        entry.epoch,
+        epochs,
+        entry.loss,
+        validation,
+        " (best)" if state.best_epoch == entry.epoch and entry.validation_wape is not None else "",
+        entry.samples_per_second,
+        f"; no better for {state.since_best} epochs, stopping" if state.stopped else "",
+    )
+    if entry.epoch == 1 and entry.exchange_share > SLOW_EXCHANGE and entry.exchange_seconds > SLOW_SECONDS:
+        log.warning(
+            "%.0f %% of a step goes into exchange between ranks: a larger training.batch_size, or fewer "
+            "training.workers, would use the machine better",
+            100 * entry.exchange_share,
+        )

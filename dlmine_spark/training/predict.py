@@ -1,0 +1,227 @@
+"""Forecasts of trained networks, and what explaining one needs. Plain torch: no ranks, no Spark."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dlmine_spark import schemas as s
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.checkpoints import load_model, write_bytes
+from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, ModelShape, forecast
+from dlmine_spark.training.shards import Features, Ints, PanelArrays, PanelSource, read_panel
+from dlmine_spark.training.windows import (
+    Batch,
+    InputGroup,
+    SeasonalLag,
+    WindowShape,
+    gather,
+    in_batches,
+    input_groups,
+    plan_origins,
+)
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE = "model.ckpt"
+FORECAST_FILE = "forecasts.parquet"
+BOUNDS = {s.LO_95: 0.025, s.LO_80: 0.1, s.Y_HAT: 0.5, s.HI_80: 0.9, s.HI_95: 0.975}
+"""Forecast columns by the quantile they hold."""
+FORECAST_SCHEMA = pa.schema(
+    [
+        (s.UNIQUE_ID, pa.string()),
+        (s.CUTOFF, pa.date32()),
+        (s.DS, pa.date32()),
+        (s.H, pa.int32()),
+        *((name, pa.float64()) for name in (s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)),
+    ]
+)
+NAMED_SERIES = 5
+
+
+def cutoff_folder(run_folder: Path, cutoff: date) -> Path:
+    """Where a training run keeps what it made for a cutoff."""
+    return run_folder / f"cutoff={cutoff.isoformat()}"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with what it was trained for.
+
+    Attributes:
+        network: with its weights, in evaluation mode.
+        features: the covariates it reads, in its order.
+        window: what its windows span.
+        manifest: of the training.
+    """
+
+    network: Forecaster
+    features: Features
+    window: WindowShape
+    manifest: dict[str, Any]
+
+
+def describe(shape: ModelShape, features: Features, window: WindowShape) -> dict[str, Any]:
+    """The part of a manifest that ``load_trained`` rebuilds a network from."""
+    return {"shape": asdict(shape), "features": asdict(features), "window": asdict(window)}
+
+
+def load_trained(folder: Path) -> TrainedModel:
+    """Load the network of one cutoff's folder.
+
+    Raises:
+        TrainingError: there is none, or its file is damaged or of another program.
+    """
+    weights, manifest = load_model(folder / MODEL_FILE)
+    try:
+        shape = ModelShape(**{**manifest["shape"], "cardinalities": tuple(manifest["shape"]["cardinalities"])})
+        features = Features(**{role: tuple(names) for role, names in manifest["features"].items()})
+        window = WindowShape(
+            manifest["window"]["history"],
+            manifest["window"]["horizon"],
+            tuple(SeasonalLag(**lag) for lag in manifest["window"]["lags"]),
+        )
+        network = Forecaster(shape)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise TrainingError(f"{folder / MODEL_FILE}: weights and manifest do not fit: {error}") from error
+    network.eval()
+    return TrainedModel(network, features, window, manifest)
+
+
+def read_for(model: TrainedModel, source: PanelSource, cutoff: date) -> PanelArrays:
+    """One cutoff's panel, if it has the covariates the network was trained on.
+
+    Raises:
+        TrainingError: it has others, or cannot be read.
+    """
+    arrays = read_panel(source, cutoff, model.window.horizon)
+    if arrays.features != model.features:
+        differing = sorted(set(arrays.features.all) ^ set(model.features.all))
+        raise TrainingError(
+            f"{source.location} version {source.version}: its covariates are not those the model was trained on "
+            f"({', '.join(differing)}); train again"
+        )
+    return arrays
+
+
+def predict_panel(network: Forecaster, arrays: PanelArrays, origins: Ints, window: WindowShape) -> pd.DataFrame:
+    """Forecasts from some origins.
+
+    Returns:
+        One row per origin and step, in the columns of ``FORECAST_SCHEMA`` (dates as dates), y_hat being the median;
+        ``cutoff`` is the origin's date.
+    """
+    network.eval()
+    quantiles = [forecast(network, batch).numpy() for batch in in_batches(arrays, origins, window)]
+    values = (
+        np.concatenate(quantiles).astype(np.float64) if quantiles else np.empty((0, window.horizon, len(QUANTILES)))
+    )
+    steps = np.arange(1, window.horizon + 1)
+    series = np.searchsorted(arrays.starts, origins, side="right") - 1
+    columns: dict[str, Any] = {
+        s.UNIQUE_ID: np.repeat(arrays.ids[series].astype(object), window.horizon),
+        s.CUTOFF: np.repeat(arrays.ds[origins].astype(object), window.horizon),
+        s.DS: arrays.ds[(origins[:, None] + steps).ravel()].astype(object),
+        s.H: np.tile(steps.astype(np.int32), len(origins)),
+    }
+    for name, quantile in BOUNDS.items():
+        columns[name] = values[:, :, QUANTILES.index(quantile)].ravel()
+    return pd.DataFrame({name: columns[name] for name in FORECAST_SCHEMA.names})
+
+
+def predict_cutoff(folder: Path, source: PanelSource, cutoff: date) -> pd.DataFrame:
+    """Forecast every series from a cutoff with the network in a folder; see ``predict_panel`` for the columns.
+
+    Series without enough known values before the cutoff are named in a warning and left out.
+    """
+    model = load_trained(folder)
+    arrays = read_for(model, source, cutoff)
+    origins = plan_origins(arrays, model.window, validation_origins=0)
+    warn_of_skipped(origins.skipped, cutoff)
+    return predict_panel(model.network, arrays, origins.predict, model.window)
+
+
+def warn_of_skipped(skipped: tuple[str, ...], cutoff: date) -> None:
+    """Name the series that get no forecast."""
+    if skipped:
+        shown = ", ".join(skipped[:NAMED_SERIES]) + (" ..." if len(skipped) > NAMED_SERIES else "")
+        log.warning("cutoff %s: %d series have too few known values for a forecast: %s", cutoff, len(skipped), shown)
+
+
+def write_forecasts(frame: pd.DataFrame, path: Path) -> None:
+    """Write forecasts as one parquet file, whole or not at all."""
+    buffer = io.BytesIO()
+    table = pa.Table.from_pandas(frame, schema=FORECAST_SCHEMA, preserve_index=False)
+    pq.write_table(table, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A network, windows it was not trained on, and the inputs that can be exchanged between them.
+
+    Attributes:
+        batch: the windows.
+        unique_ids: series of each window.
+        groups: inputs by name and role; ``windows.permuted(batch, group, order)`` exchanges one.
+        predict: from windows to medians in the units of the data; windows x horizon.
+        target: actual values; windows x horizon.
+        mask: 1 where an actual value is known and counts.
+        network: for methods that need gradients.
+        held_out: whether the windows were really kept from training (a short panel may leave none).
+    """
+
+    batch: Batch
+    unique_ids: tuple[str, ...]
+    groups: tuple[InputGroup, ...]
+    predict: Callable[[Batch], npt.NDArray[np.float64]]
+    target: npt.NDArray[np.float64]
+    mask: npt.NDArray[np.float64]
+    network: Forecaster
+    held_out: bool
+
+
+def load_for_explanation(folder: Path, source: PanelSource, cutoff: date, windows: int, seed: int) -> Explanation:
+    """Load a backtest cutoff's network with validation windows to explain it on.
+
+    Args:
+        folder: of the cutoff, see ``cutoff_folder``.
+        source: the training panel.
+        cutoff: a backtest cutoff (the production model has been trained on all there is).
+        windows: at most; a seeded sample.
+        seed: of the sample.
+    """
+    model = load_trained(folder)
+    arrays = read_for(model, source, cutoff)
+    origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"]))
+    held_out = len(origins.validation) > 0
+    rows = origins.validation if held_out else origins.train
+    if len(rows) > windows:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, windows, replace=False))
+    batch = gather(arrays, rows, model.window)
+
+    def predict(changed: Batch) -> npt.NDArray[np.float64]:
+        return forecast(model.network, changed)[..., MEDIAN].numpy().astype(np.float64)
+
+    return Explanation(
+        batch=batch,
+        unique_ids=tuple(str(name) for name in arrays.ids[batch.series.numpy()]),
+        groups=input_groups(model.features, model.window),
+        predict=predict,
+        target=batch.target.numpy().astype(np.float64),
+        mask=batch.target_mask.numpy().astype(np.float64),
+        network=model.network,
+        held_out=held_out,
+    )

@@ -1,0 +1,345 @@
+"""Training windows: a past of ``history`` steps, a future of ``horizon`` steps, cut out of the panel when needed.
+
+A window is only a row number, its *origin*: the last row whose value is known to the forecast. The windows of a batch
+are gathered by one indexing operation a batch; nothing else is ever materialised. Which origins an epoch visits, and
+in what order, follows from the seed and the epoch alone, and a rank takes its slice of every global batch: so the
+sequence of global batches is the same for any number of ranks, and all ranks take equally many steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.comm import Comm, slice_of
+from dlmine_spark.training.shards import Features, Ints, PanelArrays
+
+log = logging.getLogger(__name__)
+
+MIN_KNOWN = 4
+"""Known values the encoder must see: fewer do not even tell a series' level."""
+MAX_PATH_AGE = 7
+"""Steps for which an ARIMA path made before the origin still serves; what of it lies in the horizon is used."""
+LAG_SEASONS = 4
+"""Seasons looked back for the values at the same position of the season."""
+MIN_TRAIN_ORIGINS = 32
+"""With fewer training windows than this the validation region is given back to training."""
+VISITS_PER_EPOCH = 8
+"""An epoch on a small panel sees no window more often than this, so that early stopping can act in time."""
+MIN_STEPS = 20
+"""But takes at least so many steps: the number of steps is what a small panel's accuracy depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalLag:
+    """A past value for each step of the horizon: the last one known a whole number of periods ago, ``extra``
+    earlier.
+    """
+
+    period: int
+    extra: int = 0
+
+
+def seasonal_lags(season_length: int, year_length: int) -> tuple[SeasonalLag, ...]:
+    """The last four seasons, and the year before where the season is shorter than a year."""
+    lags = [SeasonalLag(season_length, back * season_length) for back in range(LAG_SEASONS)]
+    if year_length > season_length * LAG_SEASONS:
+        lags.append(SeasonalLag(year_length))
+    return tuple(lags)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """What a window spans: steps seen, steps forecast, seasonal values looked up."""
+
+    history: int
+    horizon: int
+    lags: tuple[SeasonalLag, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows, in the units of the data (scaling is the model's).
+
+    Attributes:
+        y: values seen, 0 where unknown; windows x history. Likewise:
+        mask: 1 where the value is known and counts.
+        past: valid (1 inside the series, 0 before its start), open, known-future and past-only covariates.
+        open: 1 where the series will be open; windows x horizon. Likewise:
+        future: known-future covariates.
+        path: ARIMA's forecast, where ``path_known``.
+        lags: seasonal values, where ``lags_known``; windows x horizon x lags.
+        static: numeric attributes; windows x attributes.
+        category: codes of categorical attributes.
+        target: values to forecast, where ``target_mask``.
+        series: number of the series; one per window. Likewise:
+        origins: row of the origin.
+    """
+
+    y: torch.Tensor
+    mask: torch.Tensor
+    past: torch.Tensor
+    open: torch.Tensor
+    future: torch.Tensor
+    path: torch.Tensor
+    path_known: torch.Tensor
+    lags: torch.Tensor
+    lags_known: torch.Tensor
+    static: torch.Tensor
+    category: torch.Tensor
+    target: torch.Tensor
+    target_mask: torch.Tensor
+    series: torch.Tensor
+    origins: torch.Tensor
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.y)
+
+    def take(self, chosen: slice) -> Batch:
+        """Some of the windows."""
+        return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def gather(arrays: PanelArrays, origins: Ints, shape: WindowShape) -> Batch:
+    """Cut the windows of some origins out of the panel; steps before a series' start are zeros with ``mask`` 0."""
+    count = len(arrays.features.known_future)
+    series = np.searchsorted(arrays.starts, origins, side="right") - 1
+    start = arrays.starts[series][:, None]
+
+    past_rows = origins[:, None] + np.arange(1 - shape.history, 1)
+    valid = past_rows >= start
+    past = arrays.dynamic[np.maximum(past_rows, start)] * valid[:, :, None]
+
+    steps = np.arange(1, shape.horizon + 1)
+    future_rows = origins[:, None] + steps
+    future = arrays.dynamic[future_rows]
+
+    lag_rows = np.stack(
+        [origins[:, None] + steps - lag.period * -(-steps // lag.period) - lag.extra for lag in shape.lags], axis=2
+    )
+    lag_inside = lag_rows >= start[:, :, None]
+    lag_rows = np.maximum(lag_rows, start[:, :, None])
+    lags_known = arrays.mask[lag_rows] * lag_inside
+
+    path, path_known = _paths(arrays, origins, shape.horizon)
+    return Batch(
+        y=_tensor(past[:, :, 0] * past[:, :, 1]),
+        mask=_tensor(past[:, :, 1]),
+        past=_tensor(np.concatenate([valid[:, :, None], past[:, :, 2:]], axis=2)),
+        open=_tensor(future[:, :, 2]),
+        future=_tensor(future[:, :, 3 : 3 + count]),
+        path=_tensor(path),
+        path_known=_tensor(path_known),
+        lags=_tensor(arrays.y[lag_rows] * lags_known),
+        lags_known=_tensor(lags_known),
+        static=_tensor(arrays.static[series]),
+        category=torch.from_numpy(arrays.category[series]),
+        target=_tensor(future[:, :, 0] * future[:, :, 1]),
+        target_mask=_tensor(future[:, :, 1]),
+        series=torch.from_numpy(series),
+        origins=torch.from_numpy(origins),
+    )
+
+
+def _paths(arrays: PanelArrays, origins: Ints, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """ARIMA's forecasts for the steps after each origin, by the latest path not older than ``MAX_PATH_AGE``.
+
+    Paths are made at some origins only; one made three steps before still covers all but the last three steps.
+    """
+    rows, ages = arrays.path_rows[origins], arrays.path_ages[origins]
+    usable = (rows >= 0) & (ages < min(MAX_PATH_AGE, horizon))
+    step = np.arange(horizon) + ages[:, None]
+    known = usable[:, None] & (step < horizon)
+    if not len(arrays.paths):
+        return np.zeros(known.shape, dtype=np.float32), known
+    return arrays.paths[np.maximum(rows, 0)[:, None], np.minimum(step, horizon - 1)] * known, known
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The origins of one cutoff by use, and how many series have none.
+
+    Attributes:
+        train: rows whose whole horizon lies before the validation region.
+        validation: the last origins before the cutoff, a horizon apart: their horizons are not trained on.
+        predict: the cutoff's row of every series with enough known values.
+        skipped: names of the series without.
+        note: what had to be given up because the series are short; empty if nothing.
+    """
+
+    train: Ints
+    validation: Ints
+    predict: Ints
+    skipped: tuple[str, ...]
+    note: str = ""
+
+
+def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: int) -> Origins:
+    """Divide the past of a cutoff into origins to train on and origins to validate on.
+
+    Where series are too short for all that is asked, validation is given up step by step, and at last windows are
+    trained on whose horizon is known in part.
+
+    Raises:
+        TrainingError: not even one series has enough known values before the cutoff.
+    """
+    usable = _usable(arrays, shape)
+    predict = arrays.cutoff_rows[usable[arrays.cutoff_rows]]
+    skipped = tuple(str(name) for name in arrays.ids[~usable[arrays.cutoff_rows]])
+    for count in range(validation_origins, -1, -1):
+        train = _train_rows(arrays, shape, usable, shape.horizon * (count + 1))
+        if len(train) >= MIN_TRAIN_ORIGINS or (count == 0 and len(train)):
+            note = "" if count == validation_origins else f"{count} validation origins instead of {validation_origins}"
+            return Origins(train, _validation_rows(arrays, shape, usable, count), predict, skipped, note)
+    train = _train_rows(arrays, shape, usable, 1)
+    if not len(train):
+        raise TrainingError(
+            f"gold.training_panel, cutoff {arrays.cutoff}: no series has {MIN_KNOWN + 1} known values in "
+            f"{shape.history} steps (training.history); give more history, or a coarser cleaning.frequency"
+        )
+    note = f"no validation and partly known horizons: no series has {shape.horizon} steps (evaluation.horizon) to spare"
+    return Origins(train, np.empty(0, dtype=np.int64), predict, skipped, note)
+
+
+def _usable(arrays: PanelArrays, shape: WindowShape) -> np.ndarray:
+    """Whether a row can be an origin: enough known values among the steps the encoder sees."""
+    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
+    rows = np.arange(arrays.rows)
+    series_start = np.repeat(arrays.starts[:-1], np.diff(arrays.starts))
+    first = np.maximum(rows + 1 - shape.history, series_start)
+    return np.asarray(known[rows + 1] - known[first] >= min(MIN_KNOWN, shape.history))
+
+
+def _train_rows(arrays: PanelArrays, shape: WindowShape, usable: np.ndarray, distance: int) -> Ints:
+    """Usable rows at least ``distance`` steps before their series' cutoff, with something to learn in their horizon."""
+    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
+    rows = np.flatnonzero(usable)
+    cutoff_rows = np.repeat(arrays.cutoff_rows, np.diff(arrays.starts))[rows]
+    rows = rows[rows + distance <= cutoff_rows]
+    kept: Ints = rows[known[rows + 1 + shape.horizon] > known[rows + 1]]
+    return kept
+
+
+def _validation_rows(arrays: PanelArrays, shape: WindowShape, usable: np.ndarray, count: int) -> Ints:
+    back = shape.horizon * np.arange(1, count + 1)
+    rows = arrays.cutoff_rows[:, None] - back
+    inside = rows >= arrays.starts[:-1, None]
+    rows = np.sort(rows[inside])
+    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
+    kept: Ints = rows[usable[rows] & (known[rows + 1 + shape.horizon] > known[rows + 1])]
+    return kept
+
+
+@dataclass(frozen=True)
+class WindowBatches:
+    """The batches of one cutoff, as one rank sees them.
+
+    Attributes:
+        arrays: the panel.
+        shape: of the windows.
+        origins: to train and to validate on.
+        batch_size: windows a step, all ranks together.
+        samples: windows an epoch at most, all ranks together.
+        seed: of the order.
+        comm: the ranks.
+    """
+
+    arrays: PanelArrays
+    shape: WindowShape
+    origins: Origins
+    batch_size: int
+    samples: int
+    seed: int
+    comm: Comm
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch, the same on every rank."""
+        windows = max(len(self.origins.train) * VISITS_PER_EPOCH, MIN_STEPS * self.batch_size)
+        return max(1, min(windows, self.samples) // self.batch_size)
+
+    def epoch_order(self, epoch: int) -> Ints:
+        """The origins of an epoch, all ranks together: each training origin as often as any other, give or take one."""
+        generator = np.random.default_rng([self.seed, epoch])
+        wanted, available = self.steps * self.batch_size, len(self.origins.train)
+        rounds, rest = divmod(wanted, available)
+        parts = [generator.permutation(available) for _ in range(rounds)]
+        parts.append(generator.choice(available, rest, replace=False, shuffle=True))
+        return self.origins.train[np.concatenate(parts)]
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """This rank's slice of each global batch of an epoch."""
+        for global_batch in self.epoch_order(epoch).reshape(self.steps, self.batch_size):
+            yield gather(self.arrays, global_batch[slice_of(self.batch_size, self.comm)], self.shape)
+
+    def validation(self) -> Iterator[Batch]:
+        """This rank's part of the validation windows; all are used, or a fixed sample of a quarter of an epoch."""
+        rows = self.origins.validation
+        limit = max(self.samples // 4, self.batch_size)
+        if len(rows) > limit:
+            rows = np.sort(np.random.default_rng(self.seed).choice(rows, limit, replace=False))
+        yield from in_batches(self.arrays, rows[slice_of(len(rows), self.comm)], self.shape)
+
+    def names(self, epoch: int, step: int, positions: list[int]) -> list[str]:
+        """Series of some windows of a global batch, for an error message."""
+        rows = self.epoch_order(epoch).reshape(self.steps, self.batch_size)[step][positions]
+        series = np.searchsorted(self.arrays.starts, rows, side="right") - 1
+        return sorted({str(name) for name in self.arrays.ids[series]})
+
+
+def in_batches(arrays: PanelArrays, origins: Ints, shape: WindowShape, size: int = 512) -> Iterator[Batch]:
+    """The windows of all origins in order, some at a time; without gradients larger batches are faster."""
+    for first in range(0, len(origins), size):
+        yield gather(arrays, origins[first : first + size], shape)
+
+
+@dataclass(frozen=True, slots=True)
+class InputGroup:
+    """An input as a person would name it, with its role and what of a batch belongs to it."""
+
+    name: str
+    role: str
+    parts: tuple[tuple[str, int | None], ...]
+    """Fields of ``Batch``, each with a column on its last axis, or None for the whole field."""
+
+
+def input_groups(features: Features, shape: WindowShape) -> tuple[InputGroup, ...]:
+    """Everything the network sees, as groups that can be exchanged between windows on their own."""
+    count = len(features.known_future)
+    groups = [
+        InputGroup("history", "target", (("y", None), ("mask", None))),
+        InputGroup("seasonal values", "target", (("lags", None), ("lags_known", None))),
+        InputGroup("arima_path", "mined", (("path", None), ("path_known", None))),
+    ]
+    # past holds two columns of its own (valid, open) before the covariates.
+    groups += [
+        InputGroup(name, "known_future", (("past", 2 + at), ("future", at)))
+        for at, name in enumerate(features.known_future)
+    ]
+    groups += [InputGroup(name, "past_only", (("past", 2 + count + at),)) for at, name in enumerate(features.past_only)]
+    groups += [InputGroup(name, "static", (("static", at),)) for at, name in enumerate(features.static)]
+    groups += [InputGroup(name, "static", (("category", at),)) for at, name in enumerate(features.category)]
+    return tuple(groups)
+
+
+def permuted(batch: Batch, group: InputGroup, order: torch.Tensor) -> Batch:
+    """The batch with one input taken from other windows: window ``i`` gets that of window ``order[i]``."""
+    changed: dict[str, torch.Tensor] = {}
+    for name, column in group.parts:
+        tensor = changed.get(name, getattr(batch, name)).clone()
+        if column is None:
+            tensor = tensor[order]
+        else:
+            tensor[..., column] = tensor[order][..., column]
+        changed[name] = tensor
+    return replace(batch, **changed)

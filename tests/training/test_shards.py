@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.shards import PanelSource, read_panel
+from tests.training.panels import panel_rows, write_panel
+
+CUTOFF = date(2024, 1, 6)
+BEFORE = CUTOFF - timedelta(days=7)
+
+
+def test_the_arrays_do_not_depend_on_files_or_row_order(tmp_path: Path) -> None:
+    rows = panel_rows(CUTOFF, days=60)
+    one = write_panel(tmp_path / "one", rows, panel_rows(BEFORE, days=40))
+    for part in np.array_split(np.random.default_rng(4).permutation(rows.num_rows), 3):
+        write_deltalake(tmp_path / "many", rows.take(pa.array(part)), mode="append", partition_by=["cutoff", "shard"])
+
+    first, second = read_panel(one, CUTOFF, 7), read_panel(PanelSource(str(tmp_path / "many"), 2), CUTOFF, 7)
+
+    assert first.checksum() == second.checksum()
+    assert first.ids.tolist() == ["s0", "s1", "s2", "s3"]
+    assert (first.ds[first.cutoff_rows] == np.datetime64(CUTOFF)).all()
+    assert first.features.known_future == ("kf_calendar_weekday", "kf_promo")
+    assert first.rows == rows.num_rows
+
+
+def test_the_pinned_version_is_read(tmp_path: Path) -> None:
+    source = write_panel(tmp_path, panel_rows(CUTOFF, days=60))
+    before = read_panel(source, CUTOFF, 7).checksum()
+    write_deltalake(tmp_path, panel_rows(CUTOFF, days=50), mode="overwrite")
+
+    assert read_panel(source, CUTOFF, 7).checksum() == before
+    assert read_panel(PanelSource(str(tmp_path), 1), CUTOFF, 7).checksum() != before
+
+
+def test_tables_that_would_be_misread_are_refused(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "t", panel_rows(CUTOFF, days=40), configuration={"delta.enableDeletionVectors": "true"})
+    version = DeltaTable(tmp_path / "t").version()
+    with pytest.raises(TrainingError, match="deletionVectors .delta.enableDeletionVectors."):
+        read_panel(PanelSource(str(tmp_path / "t"), version), CUTOFF, 7)
+
+
+def test_column_mapping_is_refused(tmp_path: Path) -> None:
+    write_deltalake(tmp_path, panel_rows(CUTOFF, days=40))
+    log = tmp_path / "_delta_log" / "00000000000000000000.json"
+    log.write_text(log.read_text().replace('"configuration":{}', '"configuration":{"delta.columnMapping.mode":"name"}'))
+    with pytest.raises(TrainingError, match="columnMapping"):
+        read_panel(PanelSource(str(tmp_path), 0), CUTOFF, 7)
+
+
+def test_what_is_wrong_with_a_panel_is_said(tmp_path: Path) -> None:
+    rows = panel_rows(CUTOFF, days=40)
+    source = write_panel(tmp_path / "good", rows)
+    with pytest.raises(TrainingError, match="no rows for cutoff 2023-12-30"):
+        read_panel(source, BEFORE, 7)
+    with pytest.raises(TrainingError, match="evaluation.horizon is 9"):
+        read_panel(source, CUTOFF, 9)
+    with pytest.raises(TrainingError, match="cannot be opened"):
+        read_panel(PanelSource(str(tmp_path / "nowhere"), 0), CUTOFF, 7)
+
+    promo = rows.column_names.index("kf_promo")
+    holes = pc.if_else(pc.equal(rows.column("unique_id"), "s2"), None, rows.column("kf_promo"))
+    with pytest.raises(TrainingError, match=r"column kf_promo is null .* first in series 's2'"):
+        read_panel(write_panel(tmp_path / "null", rows.set_column(promo, "kf_promo", holes)), CUTOFF, 7)
+    with pytest.raises(TrainingError, match="more than one row for"):
+        read_panel(write_panel(tmp_path / "twice", rows, rows.slice(0, 1)), CUTOFF, 7)
+    blank = rows.set_column(4, "y", pa.array([None] * rows.num_rows, pa.float64()))
+    with pytest.raises(TrainingError, match="y of series 's0' is no number"):
+        read_panel(write_panel(tmp_path / "blank", blank), CUTOFF, 7)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    source = write_panel(tmp_path, panel_rows(CUTOFF, days=40))
+    victim = next(tmp_path.rglob("*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_panel(source, CUTOFF, 7)
+    victim.unlink()
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_panel(source, CUTOFF, 7)
