@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dlmine_spark import schemas as s
@@ -46,17 +46,6 @@ def known_input(column: str, covariates: Iterable[str]) -> KnownInput | None:
     matching = [name for name in covariates if _belongs(rest, _slug(name))]
     # The longest: promo_kind_leaflet belongs to promo_kind and not to promo.
     return KnownInput(max(matching, key=len) if matching else rest, role)
-
-
-def same_inputs(columns: Sequence[str], covariates: Iterable[str]) -> dict[KnownInput, list[str]]:
-    """Columns by the input they stand for, in the order of their first column; other columns are left out."""
-    names = list(covariates)
-    together: dict[KnownInput, list[str]] = {}
-    for column in columns:
-        known = known_input(column, names)
-        if known is not None:
-            together.setdefault(known, []).append(column)
-    return together
 
 
 def _belongs(column: str, covariate: str) -> bool:

@@ -67,34 +67,44 @@ _LABEL_WIDTH = 26
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a chart of bars: its label, value, the value as text, and a colour."""
+    """One bar of a chart of bars: its label, value, the value as text, a colour, and what the colour stands for."""
 
     label: str
     value: float
     shown: str
     colour: str = BLUE
+    meaning: str = ""
 
 
-def bars(values: Sequence[Bar], axis: str, *, percent: bool = False, zero: bool = True) -> go.Figure:
-    """Horizontal bars, the first on top, each with its value beside it."""
+def bars(values: Sequence[Bar], axis: str, *, percent: bool = False) -> go.Figure:
+    """Horizontal bars, the first on top, each with its value beside it; a legend where colours have a meaning."""
     figure = _figure(height=70 + 30 * max(len(values), 2))
-    figure.add_bar(
-        y=list(range(len(values))),
-        x=[bar.value for bar in values],
-        orientation="h",
-        text=[t.for_plotly(bar.shown) for bar in values],
-        textposition="outside",
-        cliponaxis=False,
-        marker={"color": [bar.colour for bar in values], "line": {"width": 0}},
-        hovertext=[f"{t.for_plotly(bar.label)}: {t.for_plotly(bar.shown)}" for bar in values],
-        hoverinfo="text",
-        width=0.62,
+    for meaning in dict.fromkeys(bar.meaning for bar in values):
+        alike = [(position, bar) for position, bar in enumerate(values) if bar.meaning == meaning]
+        figure.add_bar(
+            y=[position for position, _ in alike],
+            x=[bar.value for _, bar in alike],
+            orientation="h",
+            name=t.for_plotly(meaning),
+            text=[t.for_plotly(bar.shown) for _, bar in alike],
+            textposition="outside",
+            cliponaxis=False,
+            marker={"color": [bar.colour for _, bar in alike], "line": {"width": 0}},
+            hovertext=[f"{t.for_plotly(bar.label)}: {t.for_plotly(bar.shown)}" for _, bar in alike],
+            hoverinfo="text",
+            width=0.62,
+        )
+    has_legend = any(bar.meaning for bar in values)
+    figure.update_layout(
+        showlegend=has_legend,
+        legend=_legend_on_top(),
+        barmode="overlay",
+        margin={"r": 64, "t": 36 if has_legend else 12},
     )
-    largest = max((bar.value for bar in values), default=1.0) or 1.0
-    smallest = min((bar.value for bar in values), default=0.0)
-    figure.update_layout(showlegend=False, margin={"r": 64, "t": 12})
+    largest = max([bar.value for bar in values] + [0.0]) or 1.0
+    smallest = min([bar.value for bar in values] + [0.0])
     # Room for the texts beside the bars, which plotly does not reserve.
-    lower = 0.0 if zero and smallest >= 0 else min(0.0, smallest) * 1.15
+    lower = smallest - 0.2 * (largest - smallest) if smallest < 0 else 0.0
     figure.update_xaxes(title_text=axis, range=[lower, largest * 1.12], tickformat=".0%" if percent else None)
     _label_rows(figure, [bar.label for bar in values])
     return figure

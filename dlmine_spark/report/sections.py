@@ -33,8 +33,12 @@ _METRICS = (
     ("rmse", "RMSE", t.number),
     ("smape", "sMAPE", t.percent),
     ("mase", "MASE", t.number),
+    ("bias", "bias", t.percent),
     ("coverage_80", "in 80 % band", t.percent),
     ("coverage_95", "in 95 % band", t.percent),
+    ("rmsse", "RMSSE", t.number),
+    ("rmspe", "RMSPE", t.percent),
+    ("forecasts", "values compared", t.count),
 )
 """Metrics people ask for, in their order; any other follows under its own name."""
 
@@ -150,7 +154,8 @@ def _findings(report: ReportData) -> list[str]:
         best = report.rules.sort_values(["lift", "support"], ascending=False).iloc[0]
         sentences.append(
             f"The strongest rule: of the baskets with {t.items(best['antecedent'])}, "
-            f"{t.percent(best['confidence'])} also hold {t.items(best['consequent'])}, {best['lift']:.1f} times as many as of all baskets."
+            f"{t.percent(best['confidence'])} also hold {t.items(best['consequent'])}, "
+            f"{best['lift']:.1f} times as many as of all baskets."
         )
     return [sentence for sentence in sentences if sentence]
 
@@ -564,7 +569,7 @@ def drivers(report: ReportData) -> Section:
         ranked = _by_feature(rows)
         bars = [
             charts.Bar(
-                str(feature), float(value), _signed_percent(value), charts.ROLE_COLOURS.get(str(role), charts.BLUE)
+                str(feature), float(value), _signed_percent(value), charts.role_colour(str(role)), t.role_name(role)
             )
             for feature, role, value in ranked[["feature", "role", "importance"]]
             .head(25)
@@ -596,18 +601,7 @@ def drivers(report: ReportData) -> Section:
                 ),
             )
         )
-    roles = _role_legend(report.importance)
-    return Section(
-        "drivers",
-        "What drives the forecast",
-        f"How much the network relies on each of its inputs. {roles}",
-        blocks,
-    )
-
-
-def _role_legend(importance: pd.DataFrame) -> str:
-    roles = sorted({str(role) for role in importance["role"]})
-    return f"Colours tell the role of an input: {t.enumeration([t.role_name(role) for role in roles])}."
+    return Section("drivers", "What drives the forecast", "How much the network relies on each of its inputs.", blocks)
 
 
 def _by_feature(importance: pd.DataFrame) -> pd.DataFrame:

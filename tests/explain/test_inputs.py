@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlmine_spark.explain.inputs import KnownInput, known_input, same_inputs
+from dlmine_spark.explain.inputs import KnownInput, known_input
 
 COVARIATES = ["promo", "Promo Kind", "temperature", "region"]
 
@@ -25,9 +25,5 @@ def test_a_column_is_told_by_the_name_people_know(column: str, name: str, role: 
     assert known_input(column, COVARIATES) == KnownInput(name, role)
 
 
-def test_columns_of_one_input_come_together() -> None:
-    columns = ["history", "kf_promo", "sn_mined_segments_0", "kf_promo_after", "sc_mined_segments"]
-    assert same_inputs(columns, COVARIATES) == {
-        KnownInput("promo", "known_future"): ["kf_promo", "kf_promo_after"],
-        KnownInput("segments", "mined"): ["sn_mined_segments_0", "sc_mined_segments"],
-    }
+def test_what_is_no_covariate_keeps_its_own_name() -> None:
+    assert known_input("history", COVARIATES) is None
