@@ -51,8 +51,8 @@ THEME: dict[str, str] = {
 }
 """The dark theme's colour for each of the light one's."""
 
-MODEL_COLOURS = {"lstm": BLUE, "arima": ORANGE, "seasonal_naive": GREY}
-MODEL_DASHES = {"lstm": "solid", "arima": "dash", "seasonal_naive": "dot"}
+MODEL_COLOURS = {"lstm": BLUE, "arima": ORANGE, "arima_fallback": RED, "seasonal_naive": GREY}
+MODEL_DASHES = {"lstm": "solid", "arima": "dash", "arima_fallback": "dash", "seasonal_naive": "dot"}
 _ROLE_COLOURS = {
     "target": INK,
     "known_future": BLUE,
@@ -117,9 +117,12 @@ def row_fates(sources: pd.DataFrame) -> go.Figure:
     totals = [max(float(rows), 1.0) for rows in sources["rows_in"]]
     for column, name, colour in (
         ("accepted", "accepted", BLUE),
-        ("duplicates", "duplicates dropped", GREY),
+        ("duplicates", "exact duplicates", GREY),
+        ("superseded", "replaced by a newer row", PURPLE),
         ("quarantined", "quarantined", ORANGE),
     ):
+        if not sources[column].any():
+            continue
         counts = [0.0 if t.is_missing(value) else float(value) for value in sources[column]]
         figure.add_bar(
             y=list(range(len(names))),
@@ -435,8 +438,9 @@ def _legend_on_top(order: str = "normal") -> dict[str, Any]:
         "orientation": "h",
         "x": 0,
         "xanchor": "left",
-        "y": 1.06,
-        "yanchor": "bottom",
+        "yref": "container",
+        "y": 0.99,
+        "yanchor": "top",
         "font": {"size": 12},
         "traceorder": order,
     }

@@ -71,7 +71,8 @@ class ReportData:
         created: when the page was made.
         extent: how much data there is.
         horizon: steps that are forecast.
-        sources: source, rows_in, accepted, quarantined, duplicates; one row per source.
+        sources: source, rows_in, accepted, quarantined, duplicates, superseded (by a newer row of the same key); one
+            row per source.
         repairs: source, rule, column, count; one row per combination.
         repair_examples: source, key, column, old_value, new_value, rule.
         rejections: source, rule, column, count, message (an example); one row per reason.

@@ -39,6 +39,7 @@ _METRICS = (
     ("rmsse", "RMSSE", t.number),
     ("rmspe", "RMSPE", t.percent),
     ("forecasts", "values compared", t.count),
+    ("fallback_share", "made by a fallback", t.percent),
 )
 """Metrics people ask for, in their order; any other follows under its own name."""
 
@@ -165,7 +166,10 @@ def _findings(report: ReportData) -> list[str]:
 
 def quality(report: ReportData) -> Section:
     """What came in, what was repaired and what was refused, and why."""
-    lead = "Every row that came in is accepted, a duplicate, or quarantined with a reason. Nothing vanishes silently."
+    lead = (
+        "Every row that came in is accepted, an exact duplicate, replaced by a newer row of the same key, or "
+        "quarantined with a reason. Nothing vanishes silently."
+    )
     if report.sources.empty:
         return _absent(report, "quality", "Data quality", "No source was cleaned in this lakehouse.")
     blocks: list[Block] = [
@@ -178,12 +182,13 @@ def quality(report: ReportData) -> Section:
         ),
         table(
             report.sources,
-            "Rows by source: rows in = accepted + duplicates + quarantined",
+            "Rows by source: rows in = accepted + duplicates + replaced + quarantined",
             [
                 Column("source", "source"),
                 Column("rows_in", "rows in", t.count, numeric=True),
                 Column("accepted", "accepted", t.count, numeric=True),
                 Column("duplicates", "duplicates", t.count, numeric=True),
+                Column("superseded", "replaced", t.count, numeric=True),
                 Column("quarantined", "quarantined", t.count, numeric=True),
             ],
         ),

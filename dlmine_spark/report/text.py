@@ -10,7 +10,12 @@ from typing import Any
 
 MISSING = "–"
 
-MODEL_NAMES = {"lstm": "LSTM", "arima": "ARIMA", "seasonal_naive": "Seasonal naive"}
+MODEL_NAMES = {
+    "lstm": "LSTM",
+    "arima": "ARIMA",
+    "arima_fallback": "ARIMA's fallback",
+    "seasonal_naive": "Seasonal naive",
+}
 ROLE_NAMES = {
     "target": "past values",
     "known_future": "known in advance",

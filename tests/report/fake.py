@@ -30,7 +30,8 @@ def fake_report(*, nasty: bool = True) -> ReportData:
                 "rows_in": [214_332, 36_540, 40],
                 "accepted": [210_119, 36_002, 40],
                 "quarantined": [2_881, 219, 0],
-                "duplicates": [1_332, 319, 0],
+                "duplicates": [1_332, 219, 0],
+                "superseded": [0, 100, 0],
             }
         ),
         repairs=pd.DataFrame(

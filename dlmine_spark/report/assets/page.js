@@ -31,7 +31,8 @@
     if (width) layout.width = width;
     // Bars and heat maps have nothing to zoom into.
     const displayModeBar = !coarse && data.some((trace) => trace.type === "scatter") && "hover";
-    return Plotly.react(chart, data, layout, { ...options, displayModeBar });
+    // Anew, since an update would keep the width that the chart was first drawn with, a guess where it was hidden.
+    Plotly.newPlot(chart, data, layout, { ...options, displayModeBar });
   };
   const drawAll = (isDark, width) => charts.forEach((chart) => draw(chart, isDark, width));
   drawAll(dark.matches);

@@ -1,0 +1,458 @@
+"""Report: the tables of the lakehouse as one self-contained HTML page.
+
+Everything is aggregated, ranked and limited in Spark; what reaches the driver is bounded by the number of rules,
+columns and series that a page can show, not by the data.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.plan import COPY, RANK, REASONS
+from dlmine_spark.config import Config
+from dlmine_spark.errors import DlmineError
+from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
+from dlmine_spark.frequency import Frequency
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.graph import STAGES
+from dlmine_spark.report.choice import choose_series
+from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
+from dlmine_spark.report.page import render
+from dlmine_spark.runs import NOT_APPLICABLE, StageReport
+
+log = logging.getLogger(__name__)
+
+HISTORY_STEPS = 56
+MEMBERS_PER_SEGMENT = 12
+CLOUD_RULES = 1_500
+RANKED_SERIES = 50_000
+MOST_GROUPS = 1_000
+"""Rows of an aggregation at most: combinations of source, column and rule, of segment and feature, of model and h."""
+
+SECTION_STAGES = {
+    "quality": "clean",
+    "segments": "segment",
+    "rules": "mine",
+    "forecasts": "forecast",
+    "accuracy": "backtest",
+    "drivers": "explain",
+}
+STEP_NAMES = {"D": "day", "W": "week", "MS": "month"}
+_SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageReport(StageReport):
+    """The page that was written."""
+
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables as they are now: what a stage left that has nothing to do any more counts as absent."""
+
+    lakehouse: Lakehouse
+    runs: pd.DataFrame
+
+    def read(self, table: str, stage: str) -> DataFrame | None:
+        """The rows that a stage wrote, None where there are none."""
+        if self.note(stage).startswith(NOT_APPLICABLE) or not self.lakehouse.exists(table):
+            return None
+        return self.lakehouse.read(table)
+
+    def note(self, stage: str) -> str:
+        """Status and message of the stage's newest run."""
+        rows = self.runs[self.runs["stage"] == stage] if not self.runs.empty else self.runs
+        return "" if rows.empty else f"{rows.iloc[0]['status']}: {rows.iloc[0]['message']}"
+
+
+def run(config: Config, lakehouse: Lakehouse) -> PageReport:
+    """Collect what the page shows, render it, and put it in place in one step."""
+    report = collect_report(config, lakehouse)
+    page = render(report).encode()
+    path = Path(config.report.path) if config.report.path else lakehouse.folder("report") / "index.html"
+    write_atomically(path, page)
+    shown = sum(len(value) for value in vars(report).values() if isinstance(value, pd.DataFrame))
+    return PageReport(
+        rows_in=shown, rows_out=1, path=path, bytes=len(page), message=f"{path} ({len(page) / 1e6:.1f} MB)"
+    )
+
+
+def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
+    """Everything on the page, from the tables there are."""
+    runs = newest_runs(lakehouse)
+    tables = Tables(lakehouse, runs)
+    report = ReportData(
+        title=config.report.title,
+        created=datetime.now(UTC),
+        horizon=config.evaluation.horizon,
+        runs=runs.drop(columns=["output_versions"], errors="ignore"),
+        tables=_versions(runs),
+        config_yaml=_shareable(config).to_yaml(),
+        absent=_absent(tables),
+    )
+    report = _with_quality(config, tables, report)
+    report = _with_segments(tables, report)
+    report = _with_rules(config, tables, report)
+    report = _with_accuracy(tables, report)
+    report = _with_series(config, tables, report)
+    return replace(report, importance=_importance(tables))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of either."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        raise DlmineError(f"report.path {path}: cannot be written: {error.strerror}") from error
+
+
+# The ledger
+
+
+def newest_runs(lakehouse: Lakehouse) -> pd.DataFrame:
+    """The newest run of each stage, in running order, without the report's own."""
+    if not lakehouse.exists(s.RUNS.name):
+        return pd.DataFrame()
+    newest = Window.partitionBy("stage").orderBy(F.col("started_at").desc(), F.col(s.RUN_ID).desc())
+    rows = (
+        lakehouse.read(s.RUNS.name)
+        .where(F.col("stage").isin([name for name in STAGES if name != "report"]))
+        .withColumn("age", F.row_number().over(newest))
+        .where(F.col("age") == 1)
+        .select(
+            "stage",
+            "status",
+            (F.col("ended_at").cast("double") - F.col("started_at").cast("double")).alias("seconds"),
+            "rows_in",
+            "rows_out",
+            "rows_rejected",
+            F.coalesce(F.col("error"), F.col("message"), F.lit("")).alias("message"),
+            "output_versions",
+        )
+        .limit(len(STAGES))
+        .toPandas()
+    )
+    order = {name: position for position, name in enumerate(STAGES)}
+    return rows.sort_values("stage", key=lambda stages: stages.map(order), ignore_index=True)
+
+
+def _versions(runs: pd.DataFrame) -> pd.DataFrame:
+    """The tables that the runs wrote, with the version each left."""
+    if runs.empty:
+        return pd.DataFrame()
+    written = [
+        (table, version, stage)
+        for stage, versions in zip(runs["stage"], runs["output_versions"], strict=True)
+        for table, version in sorted((versions or {}).items())
+        if not table.startswith("staging.")
+    ]
+    return pd.DataFrame(written, columns=["table", "version", "stage"])
+
+
+def _absent(tables: Tables) -> dict[str, str]:
+    """What the stages without anything to do said about it."""
+    notes = {section: tables.note(stage) for section, stage in SECTION_STAGES.items()}
+    return {
+        section: f"Empty, since stage {SECTION_STAGES[section]} had nothing to do: {note.partition(': ')[2]}."
+        for section, note in notes.items()
+        if note.startswith(NOT_APPLICABLE)
+    }
+
+
+def _shareable(config: Config) -> Config:
+    """The configuration without values that a page should not hand on."""
+    conf = {
+        key: "(hidden)" if any(word in key.lower() for word in _SECRET_WORDS) else value
+        for key, value in config.spark.conf.items()
+    }
+    return config.model_copy(update={"spark": config.spark.model_copy(update={"conf": conf})})
+
+
+# Data quality
+
+
+def _with_quality(config: Config, tables: Tables, report: ReportData) -> ReportData:
+    repairs = tables.read(s.REPAIRS.name, "clean")
+    quarantine = tables.read(s.QUARANTINE.name, "clean")
+    report = replace(
+        report, sources=_row_fates(config, tables), extent=replace(report.extent, baskets=_basket_count(tables))
+    )
+    if repairs is not None:
+        of_rule = _repairs_by_rule(repairs)
+        report = replace(
+            report,
+            repairs=of_rule[["source", "rule", "column", "count"]],
+            repair_examples=_examples(of_rule),
+        )
+    if quarantine is not None:
+        report = replace(report, rejections=_rejections(quarantine))
+    return report
+
+
+def _row_fates(config: Config, tables: Tables) -> pd.DataFrame:
+    """Rows by source and what became of them, from the verdicts that cleaning left on every row."""
+    fates = []
+    for name in config.sources:
+        judged = tables.read(f"staging.{name}", "clean")
+        if judged is None:
+            continue
+        is_first = F.col(COPY) == 1
+        is_refused = F.size(REASONS) > 0
+        fates.append(
+            judged.agg(
+                F.lit(name).alias("source"),
+                F.count(F.lit(1)).alias("rows_in"),
+                F.count(F.when(is_first & ~is_refused & (F.col(RANK) == 1), 1)).alias("accepted"),
+                F.count(F.when(is_first & is_refused, 1)).alias("quarantined"),
+                F.count(F.when(~is_first, 1)).alias("duplicates"),
+                F.count(F.when(is_first & ~is_refused & (F.col(RANK) > 1), 1)).alias("superseded"),
+            ).toPandas()
+        )
+    return pd.concat(fates, ignore_index=True) if fates else pd.DataFrame()
+
+
+def _repairs_by_rule(repairs: DataFrame) -> pd.DataFrame:
+    """Count and one example of each combination of source, rule and column."""
+    example = F.min_by(F.struct("key", "old_value", "new_value"), F.struct("key", "old_value"))
+    return (
+        repairs.groupBy("source", "rule", "column")
+        .agg(F.count(F.lit(1)).alias("count"), example.alias("example"))
+        .select("source", "rule", "column", "count", "example.key", "example.old_value", "example.new_value")
+        .orderBy(F.desc("count"), "source", "rule", "column")
+        .limit(MOST_GROUPS)
+        .toPandas()
+    )
+
+
+def _examples(repairs: pd.DataFrame) -> pd.DataFrame:
+    """Examples of different rules before a second one of the same rule; as many as fit on a screen."""
+    turn = repairs.groupby("rule").cumcount()
+    return repairs.assign(turn=turn).sort_values("turn", kind="stable").head(12).drop(columns=["turn", "count"])
+
+
+def _rejections(quarantine: DataFrame) -> pd.DataFrame:
+    return (
+        quarantine.select("source", F.explode("reasons").alias("reason"))
+        .groupBy("source", "reason.rule", "reason.column")
+        .agg(F.count(F.lit(1)).alias("count"), F.min("reason.message").alias("message"))
+        .orderBy(F.desc("count"), "source", "rule", "column")
+        .limit(MOST_GROUPS)
+        .toPandas()
+    )
+
+
+def _basket_count(tables: Tables) -> int | None:
+    baskets = tables.read(s.BASKETS.name, "clean")
+    if baskets is not None:
+        return baskets.count()
+    lines = tables.read(s.LINES.name, "clean")
+    return None if lines is None else lines.select(s.BASKET_ID).distinct().count()
+
+
+# Segments and rules
+
+
+def _with_segments(tables: Tables, report: ReportData) -> ReportData:
+    profiles = tables.read(s.SEGMENT_PROFILES.name, "segment")
+    segments = tables.read(s.SEGMENTS.name, "segment")
+    if profiles is None or segments is None:
+        return report
+    nearest = Window.partitionBy("entity", "segment").orderBy("distance", "entity_id")
+    members = (
+        segments.where(F.col("entity") == "store")
+        .withColumn("place", F.row_number().over(nearest))
+        .where(F.col("place") <= MEMBERS_PER_SEGMENT)
+        .select("entity", "entity_id", "segment", "distance")
+    )
+    return replace(
+        report,
+        profiles=profiles.orderBy("entity", "segment", "feature").limit(MOST_GROUPS).toPandas(),
+        members=members.limit(MOST_GROUPS).toPandas(),
+    )
+
+
+def _with_rules(config: Config, tables: Tables, report: ReportData) -> ReportData:
+    rules = tables.read(s.RULES.name, "mine")
+    itemsets = tables.read(s.ITEMSETS.name, "mine")
+    if rules is None or itemsets is None:
+        return report
+    best = rules.orderBy(F.desc("lift"), F.desc("support"), F.desc("confidence"), "antecedent", "consequent")
+    cloud = best.limit(max(CLOUD_RULES, config.report.max_rules)).toPandas()
+    sizes = itemsets.groupBy("size").agg(F.count(F.lit(1)).alias("count")).orderBy("size")
+    return replace(
+        report,
+        rules=cloud.head(config.report.max_rules),
+        rule_cloud=cloud,
+        rules_total=rules.count(),
+        itemsets=sizes.limit(MOST_GROUPS).toPandas(),
+        mining_note=tables.note("mine").partition(": ")[2],
+    )
+
+
+# Forecasts and their accuracy
+
+
+def _with_accuracy(tables: Tables, report: ReportData) -> ReportData:
+    metrics = tables.read(s.METRICS.name, "backtest")
+    if metrics is None:
+        return report
+    wape = F.col("metric") == "wape"
+    by_step = _of_scope(metrics, (F.col("scope") == HORIZON) & wape)
+    by_step = by_step.assign(**{s.H: by_step["scope_id"].astype(int)}) if not by_step.empty else by_step
+    return replace(
+        report,
+        metrics=_of_scope(metrics, F.col("scope") == OVERALL),
+        wape_by_step=by_step,
+        wape_by_segment=_of_scope(metrics, (F.col("scope") == SEGMENT) & wape).rename(columns={"scope_id": "segment"}),
+    )
+
+
+def _of_scope(metrics: DataFrame, condition: Column) -> pd.DataFrame:
+    return (
+        metrics.where(condition)
+        .select(s.MODEL, "scope_id", "metric", "value")
+        .orderBy(s.MODEL, "scope_id", "metric")
+        .limit(MOST_GROUPS)
+        .toPandas()
+    )
+
+
+def _with_series(config: Config, tables: Tables, report: ReportData) -> ReportData:
+    panel = tables.read(s.PANEL.name, "clean")
+    if panel is None:
+        return report
+    frequency = panel_frequency(config, panel)
+    end = panel_end(panel)
+    report = replace(report, extent=_extent(panel, frequency, report.extent))
+    forecasts = tables.read(s.FORECASTS.name, "arima")
+    if forecasts is None:
+        return report
+    chosen = _chosen(config, tables, panel, report)
+    names = [one.unique_id for one in chosen]
+    cutoffs = _shown_cutoffs(forecasts, end)
+    if not cutoffs or not names:
+        return report
+    since = frequency.shift(cutoffs[0], -HISTORY_STEPS)
+    history = panel.where(F.col(s.UNIQUE_ID).isin(names) & (F.col(s.DS) > F.lit(since)) & (F.col(s.DS) <= F.lit(end)))
+    rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & F.col(s.CUTOFF).isin(cutoffs))
+    return replace(
+        report,
+        chosen=chosen,
+        history=history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),
+        forecasts=rows.select(*(name for name in s.FORECASTS.names if name != s.RUN_ID)).toPandas(),
+    )
+
+
+def _extent(panel: DataFrame, frequency: Frequency, extent: Extent) -> Extent:
+    known = panel.where(F.col(s.Y).isNotNull())
+    row = known.agg(
+        F.count_distinct(s.UNIQUE_ID).alias("series"),
+        F.min(s.DS).alias("first"),
+        F.max(s.DS).alias("last"),
+        F.count_distinct(s.DS).alias("steps"),
+    ).collect()[0]
+    return replace(
+        extent,
+        series=row["series"],
+        first=row["first"],
+        last=row["last"],
+        steps=row["steps"],
+        step=STEP_NAMES[frequency.alias],
+    )
+
+
+def _shown_cutoffs(forecasts: DataFrame, end: date) -> list[date]:
+    """The newest cutoff with actuals after it, and the end of the data, as far as there are forecasts."""
+    row = forecasts.agg(
+        F.max(F.when(F.col(s.CUTOFF) < F.lit(end), F.col(s.CUTOFF))).alias("backtest"),
+        F.max(F.when(F.col(s.CUTOFF) >= F.lit(end), F.col(s.CUTOFF))).alias("final"),
+    ).collect()[0]
+    return [cutoff for cutoff in (row["backtest"], row["final"]) if cutoff is not None]
+
+
+def _chosen(config: Config, tables: Tables, panel: DataFrame, report: ReportData) -> tuple[ChosenSeries, ...]:
+    """The series to draw: those named in the configuration, else a spread by error and size."""
+    metrics = tables.read(s.METRICS.name, "backtest")
+    if config.report.series:
+        picked = [(name, "") for name in config.report.series]
+    else:
+        errors = {} if metrics is None else _wape_by_series(metrics, _ranking_model(report))
+        sizes = panel.groupBy(s.UNIQUE_ID).agg(F.sum(s.Y).alias("size")).where(F.col("size").isNotNull())
+        largest = sizes.orderBy(F.desc("size"), s.UNIQUE_ID).limit(config.report.max_series).collect()
+        picked = choose_series(
+            errors, {row[s.UNIQUE_ID]: float(row["size"]) for row in largest}, config.report.max_series
+        )
+    names = [name for name, _ in picked]
+    wape = {} if metrics is None else _wape_of(metrics, names)
+    segments = _segments_of(tables, names)
+    return tuple(
+        ChosenSeries(unique_id=name, why=why, segment=segments.get(name), wape=wape.get(name, {}))
+        for name, why in picked
+    )
+
+
+def _ranking_model(report: ReportData) -> str:
+    """The model by whose errors the series are ranked: the network, else the first there is."""
+    models = [] if report.metrics.empty else sorted(report.metrics[s.MODEL].unique())
+    return LSTM if LSTM in models or not models else str(models[0])
+
+
+def _wape_by_series(metrics: DataFrame, model: str) -> dict[str, float]:
+    rows = (
+        metrics.where((F.col("scope") == SERIES) & (F.col("metric") == "wape") & (F.col(s.MODEL) == model))
+        .where(F.col("value").isNotNull() & ~F.isnan("value"))
+        .select("scope_id", "value")
+        .limit(RANKED_SERIES)
+        .collect()
+    )
+    return {row["scope_id"]: float(row["value"]) for row in rows}
+
+
+def _wape_of(metrics: DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    rows = (
+        metrics.where((F.col("scope") == SERIES) & (F.col("metric") == "wape") & F.col("scope_id").isin(list(names)))
+        .select("scope_id", s.MODEL, "value")
+        .collect()
+    )
+    wape: dict[str, dict[str, float]] = {}
+    for row in rows:
+        wape.setdefault(row["scope_id"], {})[row[s.MODEL]] = row["value"]
+    return wape
+
+
+def _segments_of(tables: Tables, names: Sequence[str]) -> dict[str, Any]:
+    segments = tables.read(s.SEGMENTS.name, "segment")
+    if segments is None:
+        return {}
+    rows = segments.where((F.col("entity") == "store") & F.col("entity_id").isin(list(names))).collect()
+    return {row["entity_id"]: row["segment"] for row in rows}
+
+
+def _importance(tables: Tables) -> pd.DataFrame:
+    explanations = tables.read(s.EXPLANATIONS.name, "explain")
+    if explanations is None:
+        return pd.DataFrame()
+    return (
+        explanations.select("method", "feature", "role", "importance")
+        .orderBy("method", F.desc("importance"), "feature")
+        .limit(MOST_GROUPS)
+        .toPandas()
+    )

@@ -1,0 +1,178 @@
+"""The page as text: nothing leaves it, nothing breaks out of it, and a missing stage leaves a sentence."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from dlmine_spark.report.data import ReportData, Truth
+from dlmine_spark.report.page import render, script_json
+from dlmine_spark.report.sections import all_sections, winner_sentence
+from tests.report.fake import NASTY, fake_report
+
+EMPTY = ReportData(title="Nothing yet", created=datetime(2024, 7, 1, tzinfo=UTC))
+
+
+class Outline(HTMLParser):
+    """Elements with their attributes, the text of headings, and the scripts."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.texts: list[str] = []
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._in_script = tag in ("script", "style")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and self.elements[-1][0] == "script":
+            self.scripts[-1] += data
+        elif not self._in_script:
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(fake_report())
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    parsed = Outline()
+    parsed.feed(page)
+    return parsed
+
+
+def test_nothing_is_fetched(outline: Outline) -> None:
+    for tag, attributes in outline.elements:
+        for name in ("src", "href", "action", "data", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, attributes)
+
+
+def test_the_policy_names_every_script_and_no_address(page: str, outline: Outline) -> None:
+    policy = next(a["content"] for tag, a in outline.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe-eval" not in policy
+    kinds = [attributes for tag, attributes in outline.elements if tag == "script"]
+    for attributes, script in zip(kinds, outline.scripts, strict=True):
+        if "type" not in attributes:
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy
+
+
+def test_names_from_data_stay_text(page: str, outline: Outline) -> None:
+    assert "<img" not in page[: page.index("plotly.js v")]
+    assert not any(tag in ("img", "b") for tag, _ in outline.elements)
+    assert any(NASTY in text for text in outline.texts)
+
+
+def test_names_from_data_stay_text_in_charts() -> None:
+    """Plotly reads HTML in labels: the title of a chart is ours, its labels are escaped."""
+    report = fake_report()
+    rules = next(section for section in all_sections(report) if section.id == "rules")
+    cloud = next(block.figure for block in rules.blocks if getattr(block, "id", "") == "rule-cloud")
+    hover = " ".join(cloud.data[0].hovertext)
+    assert "<img" not in hover
+    assert "&lt;img" in hover
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    dangerous = {"a": "</script><!--", "b": "\u2028&"}
+    text = script_json(dangerous)
+    assert "<" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == dangerous
+
+
+def test_every_chart_has_its_figure_and_its_caption(outline: Outline) -> None:
+    figures = json.loads(outline.scripts[0])
+    charts = [a for _, a in outline.elements if "data-chart" in a]
+    assert [a["data-chart"] for a in charts] == list(figures)
+    assert len(charts) == len({a["data-chart"] for a in charts}) == 15
+    assert all(a["aria-label"] for a in charts)
+    assert "bdata" not in outline.scripts[0]
+
+
+def test_navigation_leads_to_every_section(outline: Outline) -> None:
+    sections = [a["id"] for tag, a in outline.elements if tag == "section"]
+    links = [a["href"] for tag, a in outline.elements if tag == "a"]
+    assert sections == ["summary", "quality", "segments", "rules", "forecasts", "accuracy", "drivers", "run"]
+    assert {f"#{section}" for section in sections} <= set(links)
+
+
+def test_an_empty_lakehouse_gives_a_page_that_says_so() -> None:
+    page = render(replace(EMPTY, absent={"rules": "Empty, since there are no baskets."}))
+    assert "Empty, since there are no baskets." in page
+    for sentence in ("No source was cleaned", "Nothing was segmented", "Nothing was forecast", "There was no backtest"):
+        assert sentence in page
+    assert len(page) < 60_000, "plotly's script is only carried where there is a chart"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "sources",
+        "repairs",
+        "profiles",
+        "members",
+        "rules",
+        "rule_cloud",
+        "itemsets",
+        "history",
+        "forecasts",
+        "metrics",
+        "wape_by_step",
+        "wape_by_segment",
+        "importance",
+        "runs",
+        "rejections",
+        "repair_examples",
+    ],
+)
+def test_any_single_stage_may_be_missing(missing: str) -> None:
+    sections = all_sections(replace(fake_report(), **{missing: pd.DataFrame()}))
+    assert [section.id for section in sections][-1] == "run"
+
+
+def test_the_winner_is_named_with_its_margin() -> None:
+    assert winner_sentence(fake_report()) == (
+        "The LSTM forecast best: WAPE 8.1 %, against 9.3 % for ARIMA and 12.8 % for seasonal naive. "
+        "No forecast could be expected below 6.6 %: the rest is chance."
+    )
+
+
+def test_a_network_that_lost_is_said_to_have_lost() -> None:
+    metrics = pd.DataFrame([("lstm", "wape", 0.11), ("arima", "wape", 0.1)], columns=["model", "metric", "value"])
+    report = replace(fake_report(), metrics=metrics, truth=Truth())
+    assert winner_sentence(report) == (
+        "ARIMA forecast best: WAPE 10.0 %, against 11.0 % for the LSTM. "
+        "The LSTM did not win here: its error is 10.0 % larger."
+    )
+
+
+def test_counts_on_the_page_add_up(outline: Outline) -> None:
+    sources = fake_report().sources
+    assert (sources["rows_in"] == sources[["accepted", "quarantined", "duplicates", "superseded"]].sum(axis=1)).all()
+    shown = re.sub(r"\s+", " ", " ".join(outline.texts))
+    assert "214,332" in shown
+    assert "250,912" in shown
