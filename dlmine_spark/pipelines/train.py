@@ -113,7 +113,8 @@ def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[date, ...]
     """The forecasts that rank 0 left in the folders of some cutoffs, as rows of ``gold.forecasts``."""
     if not cutoffs:
         return lakehouse.spark.createDataFrame([], s.FORECASTS.ddl)
-    paths = [(cutoff_folder(folder, cutoff) / FORECAST_FILE).absolute().as_uri() for cutoff in cutoffs]
+    # Not Path.as_uri(): Spark would take its %3D for part of the name.
+    paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
     return (
         lakehouse.spark.read.parquet(*paths)
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))

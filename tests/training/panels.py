@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,6 @@ from dlmine_spark.config import TrainingConfig
 from dlmine_spark.training.job import LaunchRequest
 from dlmine_spark.training.shards import PanelSource
 
-START = date(2023, 1, 1)
 SMALL = TrainingConfig(
     backend="local",
     workers=1,
@@ -83,13 +83,21 @@ def write_panel(folder: Path, *tables: pa.Table) -> PanelSource:
     return PanelSource(str(folder), 0)
 
 
-def small_request(tmp_path: Path, training: TrainingConfig = SMALL, *, horizon: int = 7, **panel: int) -> LaunchRequest:
-    """A request to train on a panel of one backtest cutoff and the final one."""
-    final = START + timedelta(days=220)
-    backtest = final - timedelta(days=horizon)
-    source = write_panel(
-        tmp_path / "panel",
-        panel_rows(backtest, horizon=horizon, **panel),
-        panel_rows(final, horizon=horizon, **panel),
-    )
-    return LaunchRequest(source, (backtest,), final, horizon, 7, 364, training, tmp_path / "models")
+def request_for(final: date, folder: Path = Path("unused"), training: TrainingConfig = SMALL) -> LaunchRequest:
+    """A request on daily data with a horizon of a week and one backtest cutoff."""
+    source = PanelSource(str(folder / "panel"), 0)
+    return LaunchRequest(source, (final - timedelta(days=7),), final, 7, 7, 364, training, folder / "models")
+
+
+FINAL = date(2023, 8, 9)
+
+
+def small_request(folder: Path, training: TrainingConfig = SMALL, **panel: Any) -> LaunchRequest:
+    """Write a panel of one backtest cutoff and the final one into a folder; the request to train on it."""
+    write_panel(folder / "panel", panel_rows(FINAL - timedelta(days=7), **panel), panel_rows(FINAL, **panel))
+    return request_for_folder(folder, training)
+
+
+def request_for_folder(folder: Path, training: TrainingConfig = SMALL) -> LaunchRequest:
+    """The request for a panel that ``small_request`` has written."""
+    return request_for(FINAL, folder, training)

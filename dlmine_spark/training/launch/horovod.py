@@ -6,8 +6,12 @@ The exchange is one allreduce of one flat tensor a step (see ``loop.FlatGradient
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import horovod.spark
 import horovod.torch as hvd
@@ -18,6 +22,8 @@ from pyspark.sql import SparkSession
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.slots import require_slots
+
+log = logging.getLogger(__name__)
 
 THREADS_PER_RANK = 1
 """Ranks take a core each; a second thread would compete with the neighbour and with Horovod's own."""
@@ -60,7 +66,7 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
     require_slots(spark, config.workers, config.launch_timeout)
     # Horovod starts its ranks by the executors' launcher, which on local-cluster masters looks for Spark here.
     os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
-    with listening(request.folder) as output, output.open("a", encoding="utf-8") as stream:
+    with listening(request.folder) as output, output.open("a", encoding="utf-8") as stream, _quiet_threads():
         horovod.spark.run(
             _rank,
             args=(request,),
@@ -74,6 +80,26 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
             verbose=0,
             executable=sys.executable,
         )
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep what dies in Horovod's own threads out of the user's terminal.
+
+    When a rank fails, Horovod cancels its Spark job, and the thread that waits for that job prints the cancellation
+    with its trace: a consequence that would bury the rank's own error, which is raised anyway.
+    """
+    before = threading.excepthook
+
+    def note(failure: threading.ExceptHookArgs) -> None:
+        name = failure.thread.name if failure.thread else "unknown"
+        log.debug("thread %s ended with %s", name, failure.exc_type.__name__, exc_info=failure.exc_value)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark.errors import EnvironmentProblem, TrainingError
+from dlmine_spark.training import launch as launching
+from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
+from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, load_for_explanation, predict_cutoff
+from dlmine_spark.training.windows import permuted
+from tests.training.panels import SMALL, panel_rows, small_request, write_panel
+
+needs_horovod = pytest.mark.skipif(
+    importlib.util.find_spec("horovod") is None, reason="Horovod is not installed ('make horovod' builds it)"
+)
+
+
+def request_by(backend: str, folder: Path, workers: int = 2) -> LaunchRequest:
+    return small_request(folder, SMALL.model_copy(update={"backend": backend, "workers": workers}))
+
+
+def losses(result: RunResult) -> list[list[float]]:
+    return [[entry.loss for entry in cutoff.history] for cutoff in result.cutoffs]
+
+
+def test_one_launch_trains_every_cutoff_and_tunes_the_last(tmp_path: Path) -> None:
+    request = small_request(tmp_path)
+    result = launch(request, None)
+
+    backtest, final = result.cutoffs
+    assert (backtest.cutoff, final.cutoff) == request.cutoffs
+    assert (backtest.epochs, final.epochs) == (SMALL.epochs, SMALL.final_epochs)
+    assert final.history[0].loss < backtest.history[0].loss  # it does not start from nothing
+    assert final.validation_wape is None
+    for cutoff in request.cutoffs:
+        assert {path.name for path in cutoff_folder(request.folder, cutoff).iterdir()} == {
+            "checkpoints",
+            FORECAST_FILE,
+            MODEL_FILE,
+            "result.json",
+        }
+
+
+def test_the_models_predict_and_can_be_explained(tmp_path: Path) -> None:
+    request = small_request(tmp_path)
+    launch(request, None)
+
+    frame = predict_cutoff(cutoff_folder(request.folder, request.final), request.source, request.final)
+    assert len(frame) == 4 * request.horizon
+    assert frame.loc[frame["unique_id"] == "s1", "y_hat"].mean() == pytest.approx(110, rel=0.5)
+
+    folder = cutoff_folder(request.folder, request.backtest[0])
+    explanation = load_for_explanation(folder, request.source, request.backtest[0], windows=5, seed=1)
+    assert explanation.held_out
+    assert explanation.predict(explanation.batch).shape == explanation.target.shape == (5, request.horizon)
+    promo = next(group for group in explanation.groups if group.name == "kf_promo")
+    swapped = permuted(explanation.batch, promo, np.array([1, 2, 3, 4, 0]))
+    assert not np.allclose(explanation.predict(swapped), explanation.predict(explanation.batch))
+
+    rows = panel_rows(request.final)
+    renamed = rows.rename_columns([name.replace("sn_", "sn_new_") for name in rows.column_names])
+    with pytest.raises(TrainingError, match=r"covariates .* \(sn_new_size, sn_size\); train again"):
+        predict_cutoff(folder, write_panel(tmp_path / "renamed", renamed), request.final)
+
+
+@pytest.mark.spark
+@pytest.mark.horovod
+@needs_horovod
+def test_two_horovod_ranks_train_as_one_process_does(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = launch(small_request(tmp_path / "alone"), None)
+    with caplog.at_level(logging.INFO, "dlmine_spark"):
+        ranks = launch(request_by("horovod", tmp_path / "ranks"), spark)
+
+    assert (ranks.backend, ranks.workers) == ("horovod", 2)
+    np.testing.assert_allclose(losses(ranks)[0], losses(alone)[0], atol=1e-4)
+    np.testing.assert_allclose(losses(ranks)[1], losses(alone)[1], atol=1e-4)
+    assert "epoch 3/3: loss" in caplog.text
+
+
+@pytest.mark.spark
+@pytest.mark.horovod
+@needs_horovod
+def test_a_rank_that_fails_ends_the_job_with_its_own_error(spark: SparkSession, tmp_path: Path) -> None:
+    request = request_by("horovod", tmp_path)
+    with pytest.raises(TrainingError, match=r"evaluation\.horizon is 9"):
+        launch(replace(request, horizon=9), spark)
+
+
+@pytest.mark.spark
+def test_torch_distributor_ranks_train_and_report_their_errors(spark: SparkSession, tmp_path: Path) -> None:
+    request = request_by("torch", tmp_path)
+    result = launch(request, spark)
+    assert result.backend == "torch"
+    assert [cutoff.epochs for cutoff in result.cutoffs] == [SMALL.epochs, SMALL.final_epochs]
+    with pytest.raises(TrainingError, match=r"evaluation\.horizon is 9"):
+        launch(replace(request, horizon=9, folder=tmp_path / "second"), spark)
+
+
+@pytest.mark.spark
+@pytest.mark.horovod
+@needs_horovod
+def test_more_ranks_than_slots_are_refused_at_once(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match=r"training\.workers is 3, but Spark .* only 2 tasks"):
+        launch(request_by("horovod", tmp_path, workers=3), spark)
+
+
+def test_without_horovod_torch_takes_over_or_it_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launching.importlib.util, "find_spec", lambda name: None)
+    request = request_by("horovod", tmp_path)
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(EnvironmentProblem, match="backend torch needs a Spark session"),
+    ):
+        launch(request, None)
+    assert "training by backend torch instead" in caplog.text
+
+    strict = replace(request, training=request.training.model_copy(update={"fallback": False}))
+    with pytest.raises(EnvironmentProblem, match="make horovod"):
+        launch(strict, None)

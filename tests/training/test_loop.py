@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from dlmine_spark.config import TrainingConfig
+from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.comm import Comm, SingleProcess, require_same
+from dlmine_spark.training.job import _fresh, _model_shape
+from dlmine_spark.training.launch.torch_distributor import TorchComm
+from dlmine_spark.training.loop import FlatGradient, TrainState, fit, learning_rate
+from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, forecast, window_losses
+from dlmine_spark.training.predict import predict_panel
+from dlmine_spark.training.shards import Features, PanelArrays, panel_arrays
+from dlmine_spark.training.windows import Batch, WindowBatches, gather, plan_origins
+from tests.training.panels import SMALL, panel_rows, request_for
+
+CUTOFF = date(2024, 1, 6)
+REQUEST = request_for(CUTOFF)
+
+
+def arrays_of(**panel: Any) -> PanelArrays:
+    rows = panel_rows(CUTOFF, **panel)
+    return panel_arrays(rows, Features.of(rows.column_names), CUTOFF, horizon=7)
+
+
+def setting(
+    arrays: PanelArrays, config: TrainingConfig = SMALL, comm: Comm | None = None
+) -> tuple[Forecaster, WindowBatches]:
+    window = REQUEST.window
+    model = _fresh(_model_shape(replace(REQUEST, training=config), arrays), config.seed)
+    origins = plan_origins(arrays, window, config.validation_origins)
+    samples = config.samples_per_epoch
+    return model, WindowBatches(
+        arrays, window, origins, config.batch_size, samples, config.seed, comm or SingleProcess()
+    )
+
+
+def test_quantiles_never_cross_and_closed_days_are_zero() -> None:
+    arrays = arrays_of()
+    model, batches = setting(arrays)
+    torch.nn.init.normal_(model.head.weight, std=3.0)
+    batch = gather(arrays, batches.origins.train[:50], REQUEST.window)
+
+    quantiles = forecast(model, batch)
+
+    assert quantiles.shape == (50, 7, len(QUANTILES))
+    assert (quantiles.diff(dim=2) >= 0).all()
+    assert (quantiles[batch.open == 0] == 0).all()
+    assert (quantiles >= 0).all()
+
+
+def test_scaling_is_reversible_and_scale_free() -> None:
+    arrays = arrays_of()
+    model, batches = setting(arrays)
+    batch = gather(arrays, batches.origins.train[:8], REQUEST.window)
+    scaling = model.scaling(batch)
+    assert scaling.log_scale
+    restored = scaling.restore(scaling.scale(batch.y))
+    torch.testing.assert_close(restored * batch.mask, batch.y, rtol=1e-4, atol=1e-3)
+
+    negative = replace(arrays, dynamic=arrays.dynamic - np.eye(1, arrays.dynamic.shape[1], dtype=np.float32) * 500)
+    linear, _ = setting(negative)
+    assert not linear.shape.log_scale
+    below = gather(negative, batches.origins.train[:8], REQUEST.window)
+    restored = linear.scaling(below).restore(linear.scaling(below).scale(below.y))
+    torch.testing.assert_close(restored * below.mask, below.y, rtol=1e-4, atol=1e-3)
+
+
+def test_an_unknown_category_is_no_error() -> None:
+    arrays = arrays_of()
+    model, batches = setting(arrays)
+    batch = gather(arrays, batches.origins.train[:2], REQUEST.window)
+    unknown = forecast(model, replace(batch, category=torch.zeros_like(batch.category)))
+    assert torch.equal(forecast(model, replace(batch, category=batch.category + 1000)), unknown)
+
+
+def test_masked_days_teach_nothing() -> None:
+    arrays = arrays_of()
+    model, batches = setting(arrays)
+    batch = gather(arrays, batches.origins.train[:4], REQUEST.window)
+    mask = batch.target_mask.clone()
+    mask[:, 3] = 0
+    changed = batch.target.clone()
+    changed[:, 3] = 1e9
+    torch.testing.assert_close(
+        window_losses(model, replace(batch, target=changed, target_mask=mask)),
+        window_losses(model, replace(batch, target_mask=mask)),
+    )
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls() -> None:
+    rates = [learning_rate(step, 100, 1.0) for step in range(100)]
+    assert max(rates) == 1.0 == rates[14]
+    assert rates[0] < 0.1
+    assert rates[-1] == pytest.approx(0.01, abs=0.005)
+    assert rates[14:] == sorted(rates[14:], reverse=True)
+
+
+def test_backward_fills_the_flat_gradient_in_place() -> None:
+    layer = torch.nn.Linear(3, 2)
+    gradient = FlatGradient(list(layer.parameters()))
+    (layer(torch.ones(1, 3)) * torch.tensor([[1.0, 2.0]])).sum().backward()
+    assert gradient.buffer.tolist() == [1, 1, 1, 2, 2, 2, 1, 2, 0]
+    assert gradient.clip(1.0) == pytest.approx(math.sqrt(20))
+    assert gradient.buffer.norm().item() == pytest.approx(1.0)
+
+
+def test_it_learns_the_week_and_the_promotions() -> None:
+    arrays = arrays_of(days=260, noise=0.03)
+    config = SMALL.model_copy(update={"epochs": 6, "samples_per_epoch": 1600, "hidden": 24})
+    model, batches = setting(arrays, config)
+    state = fit(model, batches, config, SingleProcess(), TrainState.start(model))
+
+    # Held out: a training panel knows nothing after its cutoff, the same rows as of four weeks later do.
+    origins = batches.origins.validation
+    batch = gather(arrays, origins, REQUEST.window)
+    error = ((forecast(model, batch)[..., MEDIAN] - batch.target).abs() * batch.target_mask).sum()
+    naive = ((batch.lags[..., 0] - batch.target).abs() * batch.target_mask * batch.lags_known[..., 0]).sum()
+    wape = float(error / batch.target.sum())
+    assert wape == pytest.approx(state.best_metric, rel=1e-5)
+    assert wape < 0.5 * float(naive / batch.target.sum())
+    assert wape < 0.08  # noise of 3 % alone costs about 2.4 %
+
+
+def test_the_best_epoch_is_kept_and_training_stops_without_improvement() -> None:
+    class Worsening(WindowBatches):
+        """Validation targets that grow from epoch to epoch: only the first epoch can be the best."""
+
+        calls = 0
+
+        def validation(self) -> Iterator[Batch]:
+            type(self).calls += 1
+            for batch in super().validation():
+                yield replace(batch, target=batch.target * 10.0**self.calls)
+
+    model, plain = setting(arrays_of())
+    batches = Worsening(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
+    seen: list[TrainState] = []
+    config = SMALL.model_copy(update={"epochs": 9, "patience": 2})
+    state = fit(model, batches, config, SingleProcess(), TrainState.start(model), on_epoch=seen.append)
+
+    assert (state.epoch, state.best_epoch, state.stopped) == (3, 1, True)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, seen[0].weights[name])
+
+
+def test_a_loss_that_is_no_number_names_the_series() -> None:
+    arrays = arrays_of()
+    poisoned = arrays.dynamic.copy()
+    rows = slice(int(arrays.starts[2]), int(arrays.starts[3]))
+    poisoned[rows, 3] = np.nan
+    model, batches = setting(replace(arrays, dynamic=poisoned))
+    epochs: list[TrainState] = []
+    with pytest.raises(TrainingError, match=r"loss is no number in epoch 1, step 1, in windows of series s2;"):
+        fit(model, batches, SMALL, SingleProcess(), TrainState.start(model), on_epoch=epochs.append)
+    assert epochs == []
+
+
+def _fit_as_rank(rank: int, size: int, folder: str) -> None:
+    """One of two ranks over gloo; leaves its loss curve and weights."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
+    comm = TorchComm()
+    model, batches = setting(arrays_of(), comm=comm)
+    state = fit(model, batches, SMALL, comm, TrainState.start(model))
+    with pytest.raises(TrainingError, match="ranks disagree on the number of rows"):
+        require_same(comm, [7, rank], "the number of rows")
+    losses = [(entry.loss, entry.validation_loss) for entry in state.history]
+    torch.save({"losses": losses, "weights": state.best_weights}, Path(folder) / f"rank-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_compute_what_one_does(tmp_path: Path) -> None:
+    model, batches = setting(arrays_of())
+    alone = fit(model, batches, SMALL, SingleProcess(), TrainState.start(model))
+    torch.multiprocessing.spawn(_fit_as_rank, args=(2, str(tmp_path)), nprocs=2)
+
+    ranks = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+    assert ranks[0]["losses"] == ranks[1]["losses"]
+    expected = [(entry.loss, entry.validation_loss) for entry in alone.history]
+    np.testing.assert_allclose(ranks[0]["losses"], expected, atol=1e-4)
+    for name, weight in alone.best_weights.items():
+        assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name])
+        torch.testing.assert_close(ranks[0]["weights"][name], weight, atol=1e-3, rtol=1e-2)
+
+
+def test_forecasts_are_rows_of_dates_with_ordered_bounds() -> None:
+    arrays = arrays_of()
+    model, batches = setting(arrays)
+    frame = predict_panel(model, arrays, batches.origins.predict, REQUEST.window)
+
+    assert len(frame) == 4 * 7
+    assert frame["h"].tolist() == list(range(1, 8)) * 4
+    assert set(frame["cutoff"]) == {CUTOFF}
+    assert frame["ds"].min() > CUTOFF
+    assert (frame["lo_95"] <= frame["lo_80"]).all()
+    assert (frame["lo_80"] <= frame["y_hat"]).all()
+    assert (frame["y_hat"] <= frame["hi_80"]).all()
+    assert (frame["hi_80"] <= frame["hi_95"]).all()
