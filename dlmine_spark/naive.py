@@ -1,4 +1,4 @@
-"""The seasonal naive forecast of one series, and the scale it gives to errors. Plain numpy, no Spark.
+"""The seasonal naive forecast of one series, its intervals, and the scale it gives to errors. Plain numpy, no Spark.
 
 Both the ARIMA stage (as its fallback) and the backtest (as the model to beat) use it.
 """
@@ -11,31 +11,64 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+QUANTILES = {80: 1.2815515655446004, 95: 1.959963984540054}
+"""Of the standard normal distribution: half the width of an interval of so many percent, in standard deviations."""
 
-def seasonal_naive(y: Floats, is_open: Bools, origin: int, horizon: int, season_length: int) -> Floats:
-    """The last known value of the same season, on the steps after an origin.
+
+def expected_open(is_open: Bools, origin: int, horizon: int, season_length: int, *, is_known: bool) -> Bools:
+    """Whether each of the ``horizon`` steps after an origin is open, as far as the origin can know.
+
+    Where closures are not known ahead, each step is as the same step of the last season before the origin was.
+    """
+    if is_known:
+        return is_open[origin + 1 : origin + 1 + horizon]
+    ahead = np.arange(1, horizon + 1)
+    back = origin + ahead - season_length * ((ahead + season_length - 1) // season_length)
+    return np.where(back >= 0, is_open[np.maximum(back, 0)], True)
+
+
+def seasonal_naive(y: Floats, future_open: Bools, season_length: int) -> Floats:
+    """The last known value of the same season, for every step after the values.
 
     Args:
-        y: values by step, NaN where unknown; those after ``origin`` are not looked at.
-        is_open: by step, at least ``horizon`` steps beyond ``origin``; a closed step is forecast as 0.
-        origin: index of the last step that may be seen.
-        horizon: steps to forecast.
+        y: values by step up to the origin, NaN where unknown or closed.
+        future_open: whether each step to forecast is open; a closed one is forecast as 0.
         season_length: steps in a season.
 
     Returns:
-        ``horizon`` values. A phase never seen takes the last known value; with no known open value at all, NaN
-        (0 where closed).
+        One value per step of ``future_open``. A phase never seen takes the last known value; with no known value at
+        all, NaN (0 where closed).
     """
-    seen = np.where(is_open[: origin + 1], y[: origin + 1], np.nan)
-    known = np.flatnonzero(np.isfinite(seen))
-    future_open = is_open[origin + 1 : origin + 1 + horizon]
+    known = np.flatnonzero(np.isfinite(y))
     if known.size == 0:
         return np.where(future_open, np.nan, 0.0)
-    by_phase = np.full(season_length, seen[known[-1]])
+    by_phase = np.full(season_length, y[known[-1]])
     # Later values overwrite earlier ones of the same phase.
-    by_phase[known % season_length] = seen[known]
-    phases = (origin + 1 + np.arange(horizon)) % season_length
+    by_phase[known % season_length] = y[known]
+    phases = (y.size + np.arange(future_open.size)) % season_length
     return np.where(future_open, by_phase[phases], 0.0)
+
+
+def naive_sigma(y: Floats, season_length: int) -> float:
+    """Standard deviation of the seasonal naive forecast one season ahead; one value alone counts as its own spread."""
+    differences = seasonal_differences(y, season_length)
+    if differences.size:
+        return float(np.sqrt(np.mean(differences**2)))
+    known = y[np.isfinite(y)]
+    return float(np.abs(known[-1])) if known.size else float("nan")
+
+
+def naive_interval(
+    y: Floats, y_hat: Floats, future_open: Bools, season_length: int, percent: int
+) -> tuple[Floats, Floats]:
+    """Bounds around a seasonal naive forecast: normal, wider with every season ahead, not below 0 if no value is.
+
+    Source: Hyndman and Athanasopoulos, Forecasting: principles and practice, section 5.5.
+    """
+    seasons_ahead = np.arange(y_hat.size) // season_length + 1
+    half = np.where(future_open, QUANTILES[percent] * naive_sigma(y, season_length) * np.sqrt(seasons_ahead), 0.0)
+    floor = 0.0 if np.nanmin(y, initial=np.inf) >= 0 else -np.inf
+    return np.maximum(y_hat - half, floor), np.maximum(y_hat + half, floor)
 
 
 def seasonal_differences(y: Floats, season_length: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Regressors of one series: level, trend, season, yearly waves and the covariates that are known ahead.
+"""Regressors of one series: level, season, yearly waves and the covariates that are known ahead.
 
 Everything that is learned (levels of a category, medians, which columns are redundant) is learned on steps up to the
 cutoff.
@@ -15,7 +15,7 @@ import pandas as pd
 
 from dlmine_spark.arima.timeline import Floats, Steps, Timeline
 
-INTERCEPT, TREND = "intercept", "trend"
+INTERCEPT = "intercept"
 MAX_DUMMIES = 24
 """Longer seasons than this have waves instead of one level a step."""
 MAX_LEVELS = 10
@@ -74,7 +74,7 @@ def covariate_terms(covariates: pd.DataFrame, seen: Steps) -> Design:
         frequent = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_LEVELS]
         for level, _ in frequent:
             names.append(f"{name}={level}")
-            columns.append((column == level).to_numpy(dtype=np.float64))
+            columns.append((column == level).to_numpy().astype(np.float64))
     values = np.column_stack(columns) if columns else np.empty((len(covariates), 0))
     return Design(tuple(names), values)
 
@@ -92,7 +92,7 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier:
     length = len(timeline.dates)
     known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
     span = known[-1] - known[0] + 1 if known.size else 0
-    parts = [Design((INTERCEPT,), np.ones((length, 1))), _trend(length, season_length)]
+    parts = [Design((INTERCEPT,), np.ones((length, 1)))]
     if seasonal and 1 < season_length <= MAX_DUMMIES and span >= 2 * season_length:
         parts.append(season_terms(length, season_length))
     parts.append(covariate_terms(timeline.covariates, known))
@@ -114,10 +114,6 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier:
         np.hstack([part.values for part in kept]),
         tuple(dropped),
     )
-
-
-def _trend(length: int, season_length: int) -> Design:
-    return Design((TREND,), (np.arange(length, dtype=np.float64) / season_length)[:, None])
 
 
 def _days_a_step(dates: tuple[date, ...]) -> float:

@@ -15,8 +15,6 @@ import pandas as pd
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.model import (
-    QUANTILE_80,
-    QUANTILE_95,
     Fit,
     Paths,
     TimeIsUp,
@@ -27,12 +25,11 @@ from dlmine_spark.arima.timeline import (
     ForecastPlan,
     Timeline,
     UnusableSeries,
-    expected_open,
     feature_origins,
     read_timeline,
 )
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.naive import seasonal_differences, seasonal_naive
+from dlmine_spark.naive import expected_open, naive_interval, naive_sigma, seasonal_naive
 
 ARIMA, ARIMA_FALLBACK = "arima", "arima_fallback"
 """Names in ``gold.forecasts``: made by an ARIMA; made by the seasonal naive that stands in where no ARIMA could."""
@@ -164,25 +161,14 @@ def _forecast_from(
 
 
 def _naive_paths(timeline: Timeline, origins: list[int], season_length: int, plan: ForecastPlan) -> Paths:
-    """Seasonal naive forecasts with intervals from the seasonal differences known at each origin.
-
-    Source of the intervals: Hyndman and Athanasopoulos, Forecasting: principles and practice, section 5.5.
-    """
-    seasons_ahead = np.arange(plan.horizon) // season_length + 1
+    """Seasonal naive forecasts, for what no ARIMA could be fitted to."""
     parts = []
     for origin in origins:
-        is_open = timeline.is_open.copy()
-        future = expected_open(timeline.is_open, origin, plan.horizon, season_length, plan.open_is_known)
-        is_open[origin + 1 : origin + 1 + plan.horizon] = future
-        y_hat = seasonal_naive(timeline.y, is_open, origin, plan.horizon, season_length)
-        differences = seasonal_differences(timeline.y[: origin + 1], season_length)
-        # One value alone says nothing of its spread: the interval is as wide as the value is large.
-        sigma = float(np.sqrt(np.mean(differences**2))) if differences.size else float(np.abs(y_hat).max())
-        spread = np.where(future, sigma * np.sqrt(seasons_ahead), 0.0)
         known = timeline.y[: origin + 1]
-        floor = 0.0 if np.nanmin(known, initial=np.inf) >= 0 else -np.inf
-        bounds = [np.maximum(y_hat + z * spread, floor) for z in (-QUANTILE_80, QUANTILE_80, -QUANTILE_95, QUANTILE_95)]
-        parts.append((y_hat, *bounds, sigma))
+        future = expected_open(timeline.is_open, origin, plan.horizon, season_length, is_known=plan.open_is_known)
+        y_hat = seasonal_naive(known, future, season_length)
+        interval_80, interval_95 = (naive_interval(known, y_hat, future, season_length, level) for level in (80, 95))
+        parts.append((y_hat, *interval_80, *interval_95, naive_sigma(known, season_length)))
     columns = list(zip(*parts, strict=True)) or [()] * 6
     return Paths(*(np.array(column, dtype=np.float64) for column in columns))
 

@@ -1,6 +1,6 @@
 """A regression with ARMA errors: estimated on the steps up to a cutoff, then asked for forecasts from any origin.
 
-The season, the trend and the covariates are regressors; what remains is differenced if it wanders and modelled as a
+The season and the covariates are regressors; what remains is differenced if it wanders and modelled as a
 (seasonal) ARMA process. Regression coefficients come from least squares, then one generalised least squares pass with
 the ARMA's filter; the ARMA's coefficients from Hannan-Rissanen, then exact maximum likelihood by statsmodels' state
 space model.
@@ -21,7 +21,6 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 from dlmine_spark.arima.design import (
     INTERCEPT,
     MAX_DUMMIES,
-    TREND,
     Design,
     difference,
     independent_columns,
@@ -34,16 +33,15 @@ from dlmine_spark.arima.orders import (
     needs_difference,
     start_of_orders,
 )
-from dlmine_spark.arima.timeline import Floats, Steps, Timeline, expected_open
+from dlmine_spark.arima.timeline import Floats, Steps, Timeline
 from dlmine_spark.config import ArimaConfig
+from dlmine_spark.naive import QUANTILES, expected_open
 
-QUANTILE_80, QUANTILE_95 = 1.2815515655446004, 1.959963984540054
 LARGEST_EXPONENT = 600.0
 """Bounds on the log scale end here, so that they stay finite numbers."""
-DRIFT_T = 2.0
-"""A drift whose t value is smaller is taken for zero."""
 ML_ITERATIONS = 30
-SEASONAL_D_COST = 0
+LONGEST_FIXED_SEASON = 7
+"""A week keeps its shape: one level a weekday. Longer seasons change theirs over the years."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
 RUNAWAY = 100.0
@@ -170,15 +168,16 @@ def fit_model(timeline: Timeline, cutoff: int, config: ArimaConfig, season_lengt
     """
     known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
     steps = known[known > cutoff - config.max_history]
-    waves = make_design(timeline, cutoff, season_length=season_length, fourier=config.fourier, seasonal=True)
+    seasonal = make_design(timeline, cutoff, season_length=season_length, fourier=config.fourier, seasonal=True)
     y = timeline.y[steps]
-    is_log = _choose_log(y, waves.values[steps], config.transform)
+    is_log = _choose_log(y, seasonal.values[steps], config.transform)
     share = steps.size / (steps[-1] - steps[0] + 1)
     sample = _Sample(steps, to_model_scale(y, is_log), season_length, max(1, round(season_length * share)), is_log)
-    frames = [_frame(sample, waves, 0, config)]
-    if 7 < season_length <= steps.size / 3 and not sample.has_holes and config.order is None:
+    frames = [_frame(sample, seasonal, 0, config)]
+    if LONGEST_FIXED_SEASON < season_length <= steps.size / 3 and not sample.has_holes and config.order is None:
         plain = make_design(timeline, cutoff, season_length=season_length, fourier=0, seasonal=False)
-        frames += [_frame(sample, plain, seasonal_d, config) for seasonal_d in (0, 1)]
+        moving = [_frame(sample, plain, seasonal_d, config) for seasonal_d in (0, 1)]
+        frames = moving if season_length <= MAX_DUMMIES else [*frames, *moving]
     _check(deadline)
     return _estimate(sample, _best_frame(sample, frames), deadline)
 
@@ -242,11 +241,8 @@ def _differenced(sample: _Sample, design: Design, d: int, seasonal_d: int) -> tu
     lost = d + seasonal_d * sample.lag
     w = difference(sample.z, d, seasonal_d, sample.lag)[lost:]
     x = difference(design.values[sample.steps], d, seasonal_d, sample.lag)[lost:]
-    if not lost:
-        # Without differencing a trend would go on for ever; a level that moves is differenced instead.
-        x[:, design.names.index(TREND)] = 0.0
     used = independent_columns(x)
-    redundant = [name for i, name in enumerate(design.names) if i not in used and name not in (TREND, INTERCEPT)]
+    redundant = [name for i, name in enumerate(design.names) if i not in used and name != INTERCEPT]
     kept = Design(tuple(design.names[i] for i in used), design.values[:, used], (*design.dropped, *redundant))
     return kept, w, x[:, used]
 
@@ -265,7 +261,7 @@ def _best_frame(sample: _Sample, frames: list[_Frame]) -> _Frame:
         ar, ma = frame.arma.polynomials(sample.lag)
         innovations = lfilter(ar, ma, frame.w - frame.x @ _least_squares(frame.x, frame.w))[-tail:]
         n = innovations.size
-        parameters = len(frame.design.names) + len(frame.arma.parameters) + 1 + SEASONAL_D_COST * frame.seasonal_d
+        parameters = len(frame.design.names) + len(frame.arma.parameters) + 1
         if n - parameters < 2:
             return float("inf")
         return _aicc(n * log(max(float(innovations @ innovations) / n, 1e-300)), parameters, n)
@@ -277,13 +273,6 @@ def _estimate(sample: _Sample, frame: _Frame, deadline: float) -> Fit:
     """Generalised least squares for the regressors, exact maximum likelihood for the ARMA errors."""
     design, x = frame.design, frame.x
     coefficients, covariance = _generalised(frame.w, x, frame.arma, sample.lag)
-    if TREND in design.names:
-        drift = design.names.index(TREND)
-        if abs(coefficients[drift]) < DRIFT_T * covariance[drift, drift] ** 0.5:
-            others = [i for i in range(len(design.names)) if i != drift]
-            design = Design(tuple(design.names[i] for i in others), design.values[:, others], design.dropped)
-            x = x[:, others]
-            coefficients, covariance = _generalised(frame.w, x, frame.arma, sample.lag)
     errors = sample.errors(frame.w, x, coefficients)
     arma, sigma2, aicc, converged = _maximum_likelihood(errors, frame.arma, sample.lag, len(design.names))
     _check(deadline)
@@ -402,7 +391,9 @@ def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, 
     known = fit.start + np.flatnonzero(np.isfinite(timeline.y[fit.start : last + 1]))
     at = np.searchsorted(known, origins, side="right") - 1
     ahead = np.array(origins)[:, None] + np.arange(1, horizon + 1)
-    is_open = np.array([expected_open(timeline.is_open, o, horizon, fit.season_length, open_is_known) for o in origins])
+    is_open = np.array(
+        [expected_open(timeline.is_open, o, horizon, fit.season_length, is_known=open_is_known) for o in origins]
+    )
     # Steps of the errors' clock: closed ones don't count.
     ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
     errors = to_model_scale(timeline.y[known], fit.is_log) - fit.design.values[known] @ fit.coefficients
@@ -427,10 +418,10 @@ def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, 
     slope = 1 + np.maximum(np.expm1(centre[:, 0]), 0.0) if fit.is_log else 1.0
     return Paths(
         y_hat=y_hat,
-        lo_80=to_y(centre - QUANTILE_80 * spread),
-        hi_80=to_y(centre + QUANTILE_80 * spread),
-        lo_95=to_y(centre - QUANTILE_95 * spread),
-        hi_95=to_y(centre + QUANTILE_95 * spread),
+        lo_80=to_y(centre - QUANTILES[80] * spread),
+        hi_80=to_y(centre + QUANTILES[80] * spread),
+        lo_95=to_y(centre - QUANTILES[95] * spread),
+        hi_95=to_y(centre + QUANTILES[95] * spread),
         sigma=spread[:, 0] * slope,
     )
 

@@ -44,12 +44,11 @@ class ArmaStart:
 
     def with_parameters(self, values: Floats) -> ArmaStart:
         """The same orders with other coefficients, in the order of ``parameters``."""
-        parts: list[tuple[float, ...]] = []
-        at = 0
-        for part in (self.ar, self.ma, self.seasonal_ar, self.seasonal_ma):
-            parts.append(tuple(float(value) for value in values[at : at + len(part)]))
-            at += len(part)
-        return ArmaStart(*parts, aicc=self.aicc)
+        sizes = (len(self.ar), len(self.ma), len(self.seasonal_ar), len(self.seasonal_ma))
+        ar, ma, seasonal_ar, seasonal_ma = (
+            tuple(float(value) for value in part) for part in np.split(values, np.cumsum(sizes)[:-1])
+        )
+        return ArmaStart(ar, ma, seasonal_ar, seasonal_ma, self.aicc)
 
     def polynomials(self, season_length: int) -> tuple[Floats, Floats]:
         """The whole AR and MA polynomials in the lag operator, constant term first."""

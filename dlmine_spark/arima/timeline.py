@@ -114,18 +114,6 @@ def _steps(first: date, last: date, frequency: Frequency) -> int:
     return (last - first).days // (7 if frequency.alias == "W" else 1) + 1
 
 
-def expected_open(is_open: Bools, origin: int, horizon: int, season_length: int, known: bool) -> Bools:
-    """Whether each of the ``horizon`` steps after an origin is open, as far as the origin can know.
-
-    Where closures are not known ahead, each step is as the same step of the last season before the origin was.
-    """
-    if known:
-        return is_open[origin + 1 : origin + 1 + horizon]
-    ahead = np.arange(1, horizon + 1)
-    back = origin + ahead - season_length * np.ceil(ahead / season_length).astype(int)
-    return np.where(back >= 0, is_open[np.maximum(back, 0)], True)
-
-
 def feature_origins(plan: ForecastPlan, config: ArimaConfig) -> Sequence[date]:
     """Origins whose forecasts become inputs of the network, oldest first; every cutoff is among them.
 

@@ -76,9 +76,9 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
 
 
 def _refuse_if_all_are_too_short(config: Config, panel: DataFrame, plan: ForecastPlan) -> None:
-    """Series that are too short among others get a naive forecast; if all are, the configuration is at odds with them."""
-    usable = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False)) & (F.col(s.DS) <= F.lit(plan.final))
-    lengths = panel.where(usable).groupBy(s.UNIQUE_ID).count()
+    """A short series among others gets a naive forecast; where all are short, the settings do not fit the data."""
+    is_known = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False))
+    lengths = panel.where(is_known & (F.col(s.DS) <= F.lit(plan.final))).groupBy(s.UNIQUE_ID).count()
     longest = lengths.agg(F.max("count")).first()
     known = int(longest[0] or 0) if longest is not None else 0
     if known < config.arima.min_history:

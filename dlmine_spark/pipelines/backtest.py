@@ -1,0 +1,149 @@
+"""Forecasts from past cutoffs against what happened after them, for every model and the naive one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TableContractError
+from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
+from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
+from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, panel_frequency
+from dlmine_spark.runs import StageReport
+
+log = logging.getLogger(__name__)
+
+STAGING = "staging.backtest"
+"""Naive forecasts with their series' scales, computed once and read twice."""
+FALLBACK_SHARE = "fallback_share"
+"""Metric of the ARIMA stage: the share of compared forecasts that a fallback made, where no ARIMA could be fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestReport(StageReport):
+    """How the models did overall; ``rows_in`` counts forecasts, ``rows_rejected`` those that not every model made."""
+
+    wape: dict[str, float] = field(default_factory=dict)
+    mase: dict[str, float] = field(default_factory=dict)
+
+
+def run(config: Config, lakehouse: Lakehouse) -> BacktestReport:
+    """Add the seasonal naive forecast and measure every model on the series and dates that all of them forecast.
+
+    Raises:
+        TableContractError: there is no such series and date, or the history is too short for the cutoffs.
+    """
+    panel = lakehouse.read(s.PANEL.name)
+    plan = plan_naive(config, lakehouse, panel)
+    lakehouse.overwrite(STAGING, naive_forecasts(observed_series(config, lakehouse, panel), plan))
+    naive = lakehouse.read(STAGING)
+    lakehouse.overwrite(
+        s.FORECASTS.name,
+        naive.drop(SCALE, SQUARED_SCALE)
+        .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
+        .withColumn(s.MODEL, F.lit(SEASONAL_NAIVE)),
+        replace_where=f"{s.MODEL} = '{SEASONAL_NAIVE}'",
+    )
+    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin(list(plan.cutoffs)))
+    scales = naive.select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE).distinct()
+    paired = pair(_as_stages(made), scored_actuals(panel), scales)
+    models = sorted(row[s.MODEL] for row in paired.select(s.MODEL).distinct().collect())
+    common = paired.where(F.col("models") == len(models))
+    metrics = metrics_by_scope(common, segments_of_series(lakehouse)).unionByName(_fallback_share(common))
+    lakehouse.overwrite(s.METRICS.name, metrics.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
+    return _report(lakehouse, paired, models)
+
+
+def plan_naive(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> NaivePlan:
+    """Cutoffs of the backtest, and the season that a naive forecast repeats."""
+    frequency = panel_frequency(config, panel)
+    asked = config.arima.season_length
+    return NaivePlan(
+        frequency=frequency,
+        season_length=frequency.season_length if asked == "auto" else asked,
+        horizon=config.evaluation.horizon,
+        cutoffs=all_cutoffs(config, panel, frequency).backtest,
+        open_is_known=covariates(config, panel, calendar_of(lakehouse, config)).open_is_known,
+    )
+
+
+def observed_series(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> DataFrame:
+    """Values with their closures; a calendar knows closures better than the panel."""
+    observed = panel.select(s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED)
+    calendar = calendar_of(lakehouse, config)
+    if calendar is None or s.OPEN not in calendar.columns:
+        return observed
+    planned = calendar.select(s.UNIQUE_ID, s.DS, F.col(s.OPEN).alias("planned"))
+    return observed.join(planned, on=[s.UNIQUE_ID, s.DS], how="left").select(
+        s.UNIQUE_ID, s.DS, s.Y, F.coalesce("planned", s.OPEN).alias(s.OPEN), s.Y_IMPUTED
+    )
+
+
+def segments_of_series(lakehouse: Lakehouse) -> DataFrame | None:
+    """The segment of every series, where there are segments: ``unique_id``, ``segment``."""
+    if not lakehouse.exists(s.SEGMENTS.name):
+        return None
+    stores = lakehouse.read(s.SEGMENTS.name).where(F.col("entity") == "store")
+    return stores.select(F.col("entity_id").alias(s.UNIQUE_ID), "segment")
+
+
+def _as_stages(forecasts: DataFrame) -> DataFrame:
+    """Forecasts under the name of the stage that made them: ARIMA's with the fallbacks of series it could not fit."""
+    is_fallback = F.col(s.MODEL) == ARIMA_FALLBACK
+    return forecasts.select(
+        F.when(is_fallback, F.lit(ARIMA)).otherwise(F.col(s.MODEL)).alias(s.MODEL),
+        *(name for name in s.FORECASTS.names if name not in (s.RUN_ID, s.MODEL)),
+        is_fallback.alias("is_fallback"),
+    )
+
+
+def _fallback_share(common: DataFrame) -> DataFrame:
+    """How much of what is measured as ARIMA was no ARIMA's."""
+    share = F.avg(F.col("is_fallback").cast("double"))
+    arimas = common.where(F.col(s.MODEL) == ARIMA).groupBy(s.MODEL)
+    return arimas.agg(share.alias("value")).select(
+        s.MODEL,
+        F.lit(OVERALL).alias("scope"),
+        F.lit("all").alias("scope_id"),
+        F.lit(FALLBACK_SHARE).alias("metric"),
+        "value",
+    )
+
+
+def _report(lakehouse: Lakehouse, paired: DataFrame, models: list[str]) -> BacktestReport:
+    made = paired.count()
+    overall = lakehouse.read(s.METRICS.name).where(F.col("scope") == OVERALL).collect()
+    figures = {(row[s.MODEL], row["metric"]): float(row["value"]) for row in overall}
+    compared = int(figures.get((SEASONAL_NAIVE, "forecasts"), 0))
+    if compared == 0:
+        raise TableContractError(
+            f"gold.forecasts: no series and date after a backtest cutoff is forecast by all of {', '.join(models)} "
+            "and has a value in silver.panel; is every value after the cutoffs missing, closed or imputed?"
+        )
+    left_out = paired.select(*KEY).distinct().count() - compared
+    if left_out:
+        log.warning(
+            "%d of %d series and dates are left out: not every model forecast them", left_out, left_out + compared
+        )
+    wape = {model: figures[model, "wape"] for model in models if (model, "wape") in figures}
+    mase = {model: figures[model, "mase"] for model in models if (model, "mase") in figures}
+    ranked = ", ".join(f"{model} {wape[model]:.1%}" for model in sorted(wape, key=lambda name: (wape[name], name)))
+    fallbacks = figures.get((ARIMA, FALLBACK_SHARE), 0.0)
+    return BacktestReport(
+        rows_in=made,
+        rows_out=compared * len(models),
+        rows_rejected=made - compared * len(models),
+        wape=wape,
+        mase=mase,
+        message=f"WAPE {ranked} on {compared:,} series and dates"
+        + (f", {left_out:,} left out" if left_out else "")
+        + (f" ({fallbacks:.1%} of arima by its fallback)" if fallbacks else ""),
+    )
