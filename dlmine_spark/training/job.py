@@ -50,9 +50,11 @@ from dlmine_spark.training.windows import WindowBatches, WindowShape, plan_origi
 log = logging.getLogger(__name__)
 
 RESULT_FILE = "result.json"
+FAILURE_PATTERN = "failure-rank-*.json"
+"""Names of the notes that ranks leave of the error they ended with."""
 FINE_TUNING_RATE = 0.3
 """Peak learning rate of the production model, as a share of the first training's."""
-NOT_OF_THE_MODEL = frozenset({"backend", "workers", "fallback", "launch_timeout", "keep_checkpoints", "mined"})
+NOT_OF_THE_MODEL = frozenset({"backend", "workers", "fallback", "launch_timeout", "keep_checkpoints"})
 """Settings that change how a model is trained but not which: a run may go on with other ones."""
 
 
@@ -163,7 +165,7 @@ def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
 
 def _train_cutoff(request: LaunchRequest, cutoff: date, folder: Path, comm: Comm) -> None:
     start = time.perf_counter()
-    arrays = read_panel(request.source, cutoff, request.horizon)
+    arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
     require_same(comm, [arrays.rows, arrays.checksum()], f"the training panel of cutoff {cutoff}")
     model, config = _new_model(request, cutoff, arrays)
     origins = plan_origins(arrays, request.window, config.validation_origins)
@@ -228,7 +230,7 @@ def _new_model(request: LaunchRequest, cutoff: date, arrays: PanelArrays) -> tup
         return _fresh(shape, request.training.seed), request.training.model_copy(update={"validation_origins": 0})
     # What was learned is relative to the scaling it was learned with.
     model = _fresh(replace(base.network.shape, cardinalities=shape.cardinalities), request.training.seed)
-    before = read_panel(request.source, request.backtest[-1], request.horizon)
+    before = read_panel(request.source, request.backtest[-1], request.horizon, request.training.mined)
     _transfer(base.network, before, model, arrays)
     tuning = {
         "epochs": request.training.final_epochs,
@@ -367,7 +369,7 @@ def read_results(request: LaunchRequest) -> tuple[CutoffResult, ...]:
 
 def failure_file(folder: Path, rank: int) -> Path:
     """Where a rank notes the error it ended with."""
-    return folder / f"failure-rank-{rank}.json"
+    return folder / FAILURE_PATTERN.replace("*", str(rank))
 
 
 def run_rank(request: LaunchRequest, comm: Comm, threads: int) -> None:

@@ -106,7 +106,7 @@ def read_for(model: TrainedModel, source: PanelSource, cutoff: date) -> PanelArr
     Raises:
         TrainingError: it has others, or cannot be read.
     """
-    arrays = read_panel(source, cutoff, model.window.horizon)
+    arrays = read_panel(source, cutoff, model.window.horizon, model.manifest["training"]["mined"])
     if arrays.features != model.features:
         differing = sorted(set(arrays.features.all) ^ set(model.features.all))
         raise TrainingError(

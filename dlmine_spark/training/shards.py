@@ -33,6 +33,9 @@ REFUSED_FEATURES = {
 """Reader features that would be read wrongly, with the table property that switches them on."""
 MASK = "mask"
 ARIMA_PATH = "arima_path"
+ARIMA_SIGNAL = "arima"
+ALL_SIGNALS = ("segments", "rules", ARIMA_SIGNAL)
+"""Mined signals a panel may hold, as named in ``training.mined``."""
 _OWN_COLUMNS = (s.UNIQUE_ID, s.DS, s.Y, MASK, s.OPEN, ARIMA_PATH)
 
 
@@ -53,7 +56,7 @@ class PanelSource:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Names of the panel's covariates by role, sorted, without their prefixes' meaning lost: the full column names."""
+    """Full column names of the panel's covariates by role, sorted."""
 
     known_future: tuple[str, ...]
     past_only: tuple[str, ...]
@@ -61,11 +64,12 @@ class Features:
     category: tuple[str, ...]
 
     @classmethod
-    def of(cls, columns: Sequence[str]) -> Features:
-        """The covariates among a table's columns."""
+    def of(cls, columns: Sequence[str], mined: Sequence[str] = ALL_SIGNALS) -> Features:
+        """The covariates among a table's columns, without mined signals that are not asked for."""
 
         def starting(prefix: str) -> tuple[str, ...]:
-            return tuple(sorted(name for name in columns if name.startswith(prefix)))
+            unwanted = tuple(f"{prefix}{s.MINED}{signal}" for signal in ALL_SIGNALS if signal not in mined)
+            return tuple(sorted(name for name in columns if name.startswith(prefix) and not name.startswith(unwanted)))
 
         return cls(
             starting(s.KNOWN_FUTURE_PREFIX),
@@ -135,8 +139,8 @@ class PanelArrays:
         return int.from_bytes(digest.digest(), "big")
 
 
-def read_panel(source: PanelSource, cutoff: date, horizon: int) -> PanelArrays:
-    """Read one cutoff's training panel at its pinned version.
+def read_panel(source: PanelSource, cutoff: date, horizon: int, mined: Sequence[str] = ALL_SIGNALS) -> PanelArrays:
+    """Read one cutoff's training panel at its pinned version, with the mined signals asked for.
 
     Raises:
         TrainingError: the table cannot be read rightly or at all, has no rows for the cutoff, does not reach the
@@ -147,7 +151,7 @@ def read_panel(source: PanelSource, cutoff: date, horizon: int) -> PanelArrays:
     missing = [name for name in (s.CUTOFF, *_OWN_COLUMNS) if name not in columns]
     if missing:
         raise TrainingError(f"{source.location} version {source.version}: column {', '.join(missing)} is missing")
-    features = Features.of(columns)
+    features = Features.of(columns, mined)
     try:
         rows = table.to_pyarrow_dataset().to_table(
             columns=[*_OWN_COLUMNS, *features.all], filter=pc.field(s.CUTOFF) == pa.scalar(cutoff, pa.date32())
@@ -161,6 +165,9 @@ def read_panel(source: PanelSource, cutoff: date, horizon: int) -> PanelArrays:
         raise TrainingError(
             f"{source.location} version {source.version} has no rows for cutoff {cutoff}; rerun the stage fuse"
         )
+    if ARIMA_SIGNAL not in mined:
+        at = rows.column_names.index(ARIMA_PATH)
+        rows = rows.set_column(at, ARIMA_PATH, pa.nulls(rows.num_rows, pa.list_(pa.float64())))
     return panel_arrays(rows, features, cutoff, horizon)
 
 

@@ -74,7 +74,8 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
             start_timeout=int(config.launch_timeout),
             use_gloo=True,
             use_mpi=False,
-            env=_environment(),
+            # Added to the executors' own environment; the driver's may be that of another machine.
+            env={"OMP_NUM_THREADS": str(THREADS_PER_RANK)},
             stdout=stream,
             stderr=stream,
             verbose=0,
@@ -100,11 +101,6 @@ def _quiet_threads() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
-
-
-def _environment() -> dict[str, str]:
-    """Variables of the rank processes: the driver's, with one thread a rank."""
-    return {**os.environ, "OMP_NUM_THREADS": str(THREADS_PER_RANK)}
 
 
 def _rank(request: LaunchRequest) -> None:

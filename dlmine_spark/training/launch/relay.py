@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dlmine_spark import errors
 from dlmine_spark.errors import DlmineError, TrainingError
-from dlmine_spark.training.job import failure_file
+from dlmine_spark.training.job import FAILURE_PATTERN, failure_file
 
 LOG_FILE = "progress.jsonl"
 OUTPUT_FILE = "ranks.log"
@@ -56,7 +56,7 @@ def listening(folder: Path) -> Iterator[Path]:
         DlmineError: a rank's own error, chained to whatever the launcher raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for note in folder.glob(failure_file(folder, 0).name.replace("0", "*")):
+    for note in folder.glob(FAILURE_PATTERN):
         note.unlink()
     records = folder / LOG_FILE
     records.write_text("", encoding="utf-8")
@@ -92,7 +92,7 @@ def _follow(path: Path, stop: threading.Event) -> None:
 
 def _rank_error(folder: Path) -> DlmineError | None:
     """The error that started it all: one raised on purpose if there is any, else the earliest."""
-    notes = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("failure-rank-*.json")]
+    notes = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(FAILURE_PATTERN)]
     if not notes:
         return None
     # When one rank stops, the others fail in their next exchange; that is a consequence, not the cause.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from datetime import timedelta
 
 import torch
@@ -63,7 +64,10 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
         # The distributor writes what ranks print to this process's standard output.
         contextlib.redirect_stdout(stream),
     ):
-        TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False).run(_rank, request)
+        distributor = TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False)
+        # It gives its logger a level of its own, and would tell every user that it started.
+        distributor.logger.setLevel(logging.WARNING)
+        distributor.run(_rank, request)
 
 
 def _rank(request: LaunchRequest) -> None:
