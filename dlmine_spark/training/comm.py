@@ -16,8 +16,12 @@ import torch
 from dlmine_spark.errors import TrainingError
 
 
+class RankLost(TrainingError):
+    """An exchange failed because another rank is gone: a consequence, whose cause lies with that rank."""
+
+
 class Comm(Protocol):
-    """The ranks of one training run."""
+    """The ranks of one training run; every collective raises ``RankLost`` when another rank is gone."""
 
     @property
     def rank(self) -> int:

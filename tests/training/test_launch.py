@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import logging
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from pyspark.sql import SparkSession
 
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.training import launch as launching
+from dlmine_spark.training.job import failure_file
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
+from dlmine_spark.training.launch.relay import listening
 from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, load_for_explanation, predict_cutoff
 from dlmine_spark.training.windows import permuted
 from tests.training.panels import SMALL, panel_rows, small_request, write_panel
@@ -127,3 +134,54 @@ def test_without_horovod_torch_takes_over_or_it_is_an_error(
     strict = replace(request, training=request.training.model_copy(update={"fallback": False}))
     with pytest.raises(EnvironmentProblem, match="make horovod"):
         launch(strict, None)
+
+
+Note = tuple[int, str, str]
+LOST: Note = (0, "RankLost", "gloo: connection reset")
+
+
+@pytest.mark.parametrize(
+    ("notes", "kind", "message"),
+    [
+        ([LOST], TrainingError, "rank 1 and 2 ended without a word"),
+        ([LOST, (2, "ZeroDivisionError", "division by zero")], TrainingError, "rank 2 failed: ZeroDivisionError: div"),
+        ([LOST, (1, "EnvironmentProblem", "models: no space left")], EnvironmentProblem, "^models: no space left$"),
+    ],
+)
+def test_the_cause_is_told_not_its_consequences(
+    tmp_path: Path, notes: list[Note], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        _launcher_that_fails(tmp_path, notes)
+
+
+def _launcher_that_fails(folder: Path, notes: list[Note]) -> None:
+    with listening(folder, 3):
+        for at, (rank, kind, message) in enumerate(notes):
+            ours = kind != "ZeroDivisionError"
+            content = {"rank": rank, "kind": kind, "ours": ours, "message": message, "at": at}
+            failure_file(folder, rank).write_text(json.dumps(content))
+        raise RuntimeError("the launcher's own words")
+
+
+@pytest.mark.spark
+def test_a_killed_rank_ends_the_job_and_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    request = request_by("torch", tmp_path)
+    endless = replace(request, training=request.training.model_copy(update={"epochs": 5000, "patience": 5000}))
+    killer = threading.Thread(target=_kill_rank, args=(endless.folder, 1))
+    killer.start()
+    with pytest.raises(TrainingError, match="training rank 1 ended without a word"):
+        launch(endless, spark)
+    killer.join()
+
+
+def _kill_rank(folder: Path, rank: int) -> None:
+    """Wait for the first epochs, then kill the process of a rank."""
+    progress = folder / "progress.jsonl"
+    while not (progress.exists() and "epoch 3/" in progress.read_text()):
+        time.sleep(0.2)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("RANK") == str(rank) and "LOCAL_RANK" in process.environ():
+                process.kill()
+                return

@@ -17,8 +17,10 @@ import horovod.spark
 import horovod.torch as hvd
 import pyspark
 import torch
+from horovod.common.exceptions import HorovodInternalError
 from pyspark.sql import SparkSession
 
+from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.slots import require_slots
@@ -44,15 +46,26 @@ class HorovodComm:
 
     def mean_(self, tensor: torch.Tensor) -> None:
         """Average over the ranks."""
-        hvd.allreduce_(tensor, op=hvd.Average, name="mean")
+        with _naming_the_cause():
+            hvd.allreduce_(tensor, op=hvd.Average, name="mean")
 
     def broadcast_(self, tensor: torch.Tensor) -> None:
         """Take rank 0's."""
-        hvd.broadcast_(tensor, root_rank=0, name="broadcast")
+        with _naming_the_cause():
+            hvd.broadcast_(tensor, root_rank=0, name="broadcast")
 
     def barrier(self) -> None:
         """Wait for all."""
-        hvd.barrier()
+        with _naming_the_cause():
+            hvd.barrier()
+
+
+@contextmanager
+def _naming_the_cause() -> Iterator[None]:
+    try:
+        yield
+    except HorovodInternalError as error:
+        raise RankLost(f"Horovod: {error}") from error
 
 
 def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
@@ -66,7 +79,11 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
     require_slots(spark, config.workers, config.launch_timeout)
     # Horovod starts its ranks by the executors' launcher, which on local-cluster masters looks for Spark here.
     os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
-    with listening(request.folder) as output, output.open("a", encoding="utf-8") as stream, _quiet_threads():
+    with (
+        listening(request.folder, config.workers) as output,
+        output.open("a", encoding="utf-8") as stream,
+        _quiet_threads(),
+    ):
         horovod.spark.run(
             _rank,
             args=(request,),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dlmine_spark import errors
 from dlmine_spark.errors import DlmineError, TrainingError
+from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import FAILURE_PATTERN, failure_file
 
 LOG_FILE = "progress.jsonl"
@@ -46,8 +47,8 @@ def speak_through(folder: Path, rank: int) -> None:
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[Path]:
-    """In the waiting process: log what rank 0 logs while the block runs, and raise what a rank failed with.
+def listening(folder: Path, ranks: int) -> Iterator[Path]:
+    """In the waiting process: log what rank 0 logs while the block runs, and raise what one of the ranks failed with.
 
     Yields:
         The file that takes the ranks' standard output.
@@ -67,10 +68,7 @@ def listening(folder: Path) -> Iterator[Path]:
     try:
         yield output
     except Exception as error:
-        raise _rank_error(folder) or TrainingError(
-            f"a training rank ended without a word (killed, or out of memory?); its output is in {output}, "
-            "the last checkpoint is kept and the next run goes on from it"
-        ) from error
+        raise _rank_error(folder, ranks) from error
     finally:
         stop.set()
         reader.join()
@@ -90,17 +88,25 @@ def _follow(path: Path, stop: threading.Event) -> None:
                 return
 
 
-def _rank_error(folder: Path) -> DlmineError | None:
-    """The error that started it all: one raised on purpose if there is any, else the earliest."""
+def _rank_error(folder: Path, ranks: int) -> DlmineError:
+    """The error that started it all.
+
+    When a rank stops, the others fail in their next exchange, and the launcher kills what is left: so an error raised
+    on purpose comes first, then any other that is not a lost neighbour; if there is none, the ranks without a note are
+    those that went first.
+    """
     notes = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(FAILURE_PATTERN)]
-    if not notes:
-        return None
-    # When one rank stops, the others fail in their next exchange; that is a consequence, not the cause.
-    note = min(notes, key=lambda entry: (not entry["ours"], entry["at"]))
-    if note["ours"]:
-        kind: type[DlmineError] = getattr(errors, note["kind"], TrainingError)
-        return kind(note["message"])
-    first_line = (note["message"].splitlines() or [""])[0]
+    causes = [note for note in notes if note["kind"] != RankLost.__name__]
+    if causes:
+        note = min(causes, key=lambda entry: (not entry["ours"], entry["at"]))
+        if note["ours"]:
+            kind: type[DlmineError] = getattr(errors, note["kind"], TrainingError)
+            return kind(note["message"])
+        first_line = (note["message"].splitlines() or [""])[0]
+        where = failure_file(folder, note["rank"])
+        return TrainingError(f"rank {note['rank']} failed: {note['kind']}: {first_line} (its trace: {where})")
+    silent = " and ".join(str(rank) for rank in sorted(set(range(ranks)) - {note["rank"] for note in notes}))
     return TrainingError(
-        f"rank {note['rank']} failed: {note['kind']}: {first_line} (its trace: {failure_file(folder, note['rank'])})"
+        f"training rank {silent or 'of unknown number'} ended without a word (killed, or out of memory?); "
+        f"what the ranks wrote is in {folder / OUTPUT_FILE}; the next run goes on from the last checkpoint"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
 
 import torch
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.slots import is_local, require_slots
@@ -35,16 +37,28 @@ class TorchComm:
 
     def mean_(self, tensor: torch.Tensor) -> None:
         """Average over the ranks; gloo sums only."""
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        with _naming_the_cause():
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         tensor.div_(self.size)
 
     def broadcast_(self, tensor: torch.Tensor) -> None:
         """Take rank 0's."""
-        dist.broadcast(tensor, src=0)
+        with _naming_the_cause():
+            dist.broadcast(tensor, src=0)
 
     def barrier(self) -> None:
         """Wait for all."""
-        dist.barrier()
+        with _naming_the_cause():
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def _naming_the_cause() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo's errors have no type of their own, and these calls can fail in no other way.
+        raise RankLost(f"gloo: {error}") from error
 
 
 def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
@@ -59,7 +73,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
     if not local:
         require_slots(spark, config.workers, config.launch_timeout)
     with (
-        listening(request.folder) as output,
+        listening(request.folder, config.workers) as output,
         output.open("a", encoding="utf-8") as stream,
         # The distributor writes what ranks print to this process's standard output.
         contextlib.redirect_stdout(stream),
