@@ -146,6 +146,9 @@ class SourceConfig(Section):
     format: Literal["csv", "json", "parquet", "delta", "text"] = Field("csv", description="file format")
     delimiter: str = Field(",", min_length=1, max_length=4, description="between the cells of a CSV line")
     encoding: str = Field("UTF-8", description="of text files")
+    multiline: bool = Field(
+        False, description="quoted CSV cells may hold line breaks (then a file is read by one task)"
+    )
     separator: str = Field(
         r"[\s,]+", description="kind baskets: regular expression between items; a quoted CSV item stays whole"
     )
@@ -266,11 +269,18 @@ class ArimaConfig(Section):
     fourier: int = Field(3, ge=0, description="pairs of yearly Fourier terms where two years are known")
     min_history: int = Field(16, ge=4, description="fewer known values: status too_short, naive forecast")
     max_history: int = Field(1500, ge=50, description="older values are not used")
-    transform: Literal["auto", "none", "log1p"] = Field("auto", description="auto: log1p if no value is negative")
-    feature_origins: int = Field(
-        52, ge=0, description="past origins whose out-of-sample forecasts become an input of the network"
+    transform: Literal["auto", "none", "log1p"] = Field(
+        "auto", description="auto: log1p where that makes changes steadier and no value is negative"
     )
-    feature_step: int = Field(7, ge=1, description="steps between those origins")
+    feature_origins: int = Field(
+        52,
+        ge=0,
+        description="origins before the first backtest cutoff whose out-of-sample forecasts become inputs of the "
+        "network; they go on at the same distance up to the final cutoff (0: forecasts at the cutoffs only)",
+    )
+    feature_step: int | None = Field(
+        None, ge=1, description="steps between those origins; default: 7 on daily data, else 1"
+    )
     timeout: float = Field(60.0, gt=0, description="seconds a series may take before its fallback is used")
 
 

@@ -40,6 +40,9 @@ ITEMS = "items"
 
 # What bronze adds to every row as it came.
 SOURCE_FILE = "_source_file"
+SOURCE_BLOCK = "_source_block"
+SOURCE_ROW = "_source_row"
+"""With the file and the block of the file that a task read, the order of lines as they came."""
 INGESTED_AT = "_ingested_at"
 BRONZE_RUN_ID = "_run_id"
 RAW_LINE = "_raw"

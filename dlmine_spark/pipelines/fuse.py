@@ -1,0 +1,148 @@
+"""Fuse: values, covariates and everything that was mined, as of each cutoff, into ``gold.training_panel``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config
+from dlmine_spark.frequency import Frequency
+from dlmine_spark.fusion.panel import PanelInputs, training_panel
+from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.common import (
+    Covariates,
+    Cutoffs,
+    all_cutoffs,
+    calendar_of,
+    covariates,
+    known_future,
+    panel_frequency,
+    promotion_of,
+)
+from dlmine_spark.pipelines.mine import mine_rules
+from dlmine_spark.runs import NotApplicable, StageReport
+from dlmine_spark.segmentation.stores import segment_stores
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseReport(StageReport):
+    """What went into the training panels: one per cutoff."""
+
+    cutoffs: int
+    covariates: int
+    signals: tuple[str, ...]
+
+
+def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
+    """Write one training panel per cutoff, each from data up to that cutoff only."""
+    if not lakehouse.exists(s.PANEL.name):
+        return NotApplicable("no panel: there are no series to forecast")
+    panel = lakehouse.read(s.PANEL.name)
+    calendar = calendar_of(lakehouse, config)
+    frequency = panel_frequency(config, panel)
+    cutoffs = all_cutoffs(config, panel, frequency)
+    roles = covariates(config, panel, calendar)
+
+    panels = [
+        _panel_as_of(config, lakehouse, panel, calendar, frequency, roles, cutoffs, cutoff) for cutoff in cutoffs.all
+    ]
+    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked(panels))
+
+    written = lakehouse.read(s.TRAINING_PANEL.name)
+    features = [name for name in written.columns if name.startswith(s.FEATURE_PREFIXES)]
+    signals = tuple(
+        signal
+        for signal, present in (
+            ("segments", any("mined_segments" in name for name in features)),
+            ("rules", any("mined_rules" in name for name in features)),
+            ("arima", lakehouse.exists(s.ARIMA_ORIGINS.name)),
+        )
+        if present
+    )
+    rows_out = written.count()
+    return FuseReport(
+        rows_in=panel.count(),
+        rows_out=rows_out,
+        cutoffs=len(cutoffs.all),
+        covariates=len(features),
+        signals=signals,
+        message=(
+            f"{rows_out:,} rows for {len(cutoffs.all)} cutoffs, {len(features)} inputs, "
+            f"mined signals: {', '.join(signals) or 'none'}"
+        ),
+    )
+
+
+def _panel_as_of(
+    config: Config,
+    lakehouse: Lakehouse,
+    panel: DataFrame,
+    calendar: DataFrame | None,
+    frequency: Frequency,
+    roles: Covariates,
+    cutoffs: Cutoffs,
+    cutoff: date,
+) -> DataFrame:
+    """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
+    is_final = cutoff == cutoffs.final
+    promo = promotion_of(panel, calendar, roles)
+    known = known_future(config, panel, calendar, frequency, cutoff)
+    promoted = config.mining.promoted_item
+    rules = _rules_as_of(config, lakehouse, cutoff, is_final) if promoted in roles.known_future else None
+    if rules is not None and promoted is not None:
+        known = add_rule_pull(known, rules, promoted)
+    inputs = PanelInputs(
+        panel=panel,
+        known_future=known,
+        statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
+        segments=_segments_as_of(config, lakehouse, panel, promo, cutoff, is_final),
+        arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
+        known_names=[name for name in roles.known_future if name != promoted or rules is None],
+        past_names=roles.past_only,
+        promo=promo,
+    )
+    return training_panel(inputs, cutoff, frequency)
+
+
+def _rules_as_of(config: Config, lakehouse: Lakehouse, cutoff: date, is_final: bool) -> DataFrame | None:
+    """Rules from baskets up to the cutoff; None where there are no dated baskets."""
+    if is_final:
+        return lakehouse.read(s.RULES.name) if lakehouse.exists(s.RULES.name) else None
+    if not lakehouse.exists(s.LINES.name):
+        return None
+    lines = lakehouse.read(s.LINES.name)
+    if lines.where(F.col(s.TS).isNotNull()).isEmpty():
+        return None
+    return mine_rules(lines.where(F.to_date(s.TS) <= F.lit(cutoff)), config.mining)
+
+
+def _segments_as_of(
+    config: Config, lakehouse: Lakehouse, panel: DataFrame, promo: str | None, cutoff: date, is_final: bool
+) -> DataFrame | None:
+    """Segment signals from values up to the cutoff."""
+    if is_final:
+        if not lakehouse.exists(s.SEGMENTS.name):
+            return None
+        assignments = lakehouse.read(s.SEGMENTS.name)
+    else:
+        assignments = segment_stores(panel.where(F.col(s.DS) <= F.lit(cutoff)), config.segmentation, promo).assignments
+    stores = assignments.where(F.col("entity") == "store")
+    width = stores.agg(F.max(F.size("membership")).alias("width")).collect()[0]["width"]
+    return segment_signals(stores, int(width)) if width else None
+
+
+def _stacked(panels: Sequence[DataFrame]) -> DataFrame:
+    """The panels under each other; an indicator that one cutoff did not know yet is 0 there."""
+    stacked = reduce(lambda upper, lower: upper.unionByName(lower, allowMissingColumns=True), panels)
+    features = [name for name in stacked.columns if name.startswith(s.FEATURE_PREFIXES)]
+    return stacked.fillna(0.0, subset=features)

@@ -1,0 +1,104 @@
+"""The command line: exit codes, one-line errors, help that names every command; no Spark needed here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlmine_spark.cli import STAGE_HELP, main
+from dlmine_spark.pipelines import graph
+from dlmine_spark.progress import JsonFormatter
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command run in this process."""
+    try:
+        main(arguments)
+        code = 0
+    except SystemExit as done:
+        code = int(done.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["mine", "--set", "mining.min_suport=.1"], 2, "mining.min_suport: unknown key, did you mean min_support?"),
+        (["mine", "--set", "evaluation.horizon=0"], 2, "evaluation.horizon"),
+        (["mine", "--config", "nowhere.yaml"], 2, "nowhere.yaml: no such configuration file"),
+        (["mine", "--nonsense"], 2, "--nonsense"),
+        (["nonsense"], 2, "nonsense"),
+        (["simulate"], 2, "--out"),
+        (["mine", "--set", "mining.min_support"], 2, "expected section.key=value"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    actual, _, stderr = run(capsys, *arguments)
+
+    assert actual == code
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert "Traceback" not in stderr
+
+
+def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, stderr = run(capsys, "mine", "--debug", "--set", "mining.min_support=9")
+
+    assert code == 2
+    assert "Traceback" in stderr
+
+
+def test_success_returns_instead_of_leaving() -> None:
+    main(["config"])
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, stdout, _ = run(capsys, "--help")
+
+    assert code == 0
+    for command in (*STAGE_HELP, "run", "simulate", "doctor", "config"):
+        assert command in stdout
+
+
+def test_the_environment_counts_below_set(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLMINE__EVALUATION__HORIZON", "11")
+    assert "horizon: 11" in run(capsys, "config")[1]
+    assert "horizon: 12" in run(capsys, "config", "--set", "evaluation.horizon=12")[1]
+
+
+def test_every_stage_but_fuse_has_a_command_and_every_command_a_job() -> None:
+    # fuse has no command of its own: train brings it up to date.
+    assert set(STAGE_HELP) == set(graph.STAGES) - {"fuse"}
+    assert {job.stem for job in (ROOT / "jobs").glob("*.py")} == {*STAGE_HELP, "run"}
+    for job in (ROOT / "jobs").glob("*.py"):
+        assert len(job.read_text().splitlines()) < 10
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = {"pyspark", "torch", "horovod", "statsmodels", "plotly", "pandas"}
+    code = f"import sys, dlmine_spark, dlmine_spark.cli; print(*({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert loaded.stdout.split() == []
+
+
+def test_json_logs_are_one_object_a_line() -> None:
+    record = logging.LogRecord("dlmine", logging.INFO, __file__, 1, "mine: %s", ("385\nitemsets",), None)
+    record.stage, record.event, record.seconds = "mine", "finished", 1.5
+
+    line = JsonFormatter().format(record)
+
+    assert "\n" not in line
+    entry = json.loads(line)
+    assert entry["message"] == "mine: 385\nitemsets"
+    assert (entry["stage"], entry["event"], entry["seconds"], entry["level"]) == ("mine", "finished", 1.5, "info")
