@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -31,7 +33,7 @@ from dlmine_spark.training.checkpoints import (
     unpack_state,
     write_bytes,
 )
-from dlmine_spark.training.comm import Comm, broadcast_bytes, broadcast_flag, require_same
+from dlmine_spark.training.comm import Comm, RankLost, broadcast_bytes, broadcast_flag, require_same
 from dlmine_spark.training.loop import EpochLog, TrainState, fit
 from dlmine_spark.training.model import Forecaster, ModelShape
 from dlmine_spark.training.predict import (
@@ -375,6 +377,7 @@ def failure_file(folder: Path, rank: int) -> Path:
 def run_rank(request: LaunchRequest, comm: Comm, threads: int) -> None:
     """The whole life of one rank: settings of its process, training, and a note of the error it ended with."""
     torch.set_num_threads(threads)
+    _note_termination()
     try:
         train_cutoffs(request, comm)
     except Exception as error:
@@ -390,3 +393,14 @@ def run_rank(request: LaunchRequest, comm: Comm, threads: int) -> None:
         request.folder.mkdir(parents=True, exist_ok=True)
         failure_file(request.folder, comm.rank).write_text(json.dumps(note), encoding="utf-8")
         raise
+
+
+def _note_termination() -> None:
+    """Let a rank that its launcher ends, because another one is gone, say so instead of vanishing like the culprit."""
+
+    def stop(number: int, frame: object) -> None:
+        raise RankLost("ended by its launcher")
+
+    # Signals reach the main thread only; elsewhere the launcher's own words have to do.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)

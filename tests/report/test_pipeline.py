@@ -41,9 +41,12 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
     house.overwrite("staging.sales", spark.createDataFrame(judged, f"{REASONS} {REASON}, {COPY} int, {RANK} int"))
     put(
         s.REPAIRS,
-        [("sales", "a|2024-01-02", "y", "1,5", "1.5", "format", "r"), ("sales", "b|2024-01-02", "y", None, "2", "fill_linear", "r"),
-         ("sales", "b|2024-01-01", "y", "1,0", "1.0", "format", "r")],
-    )  # fmt: skip
+        [
+            ("sales", "a|2024-01-02", "y", "1,5", "1.5", "format", "r"),
+            ("sales", "b|2024-01-02", "y", None, "2", "fill_linear", "r"),
+            ("sales", "b|2024-01-01", "y", "1,0", "1.0", "format", "r"),
+        ],
+    )
     put(s.QUARANTINE, [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r")])
     put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0]), ("store", "b", 1, 0.2, [0.0, 1.0])])
     put(s.SEGMENT_PROFILES, [("store", 0, 1, "mean level", 10.0, -1.0), ("store", 1, 1, "mean level", 90.0, 1.0)])

@@ -98,6 +98,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+import torch
 from dlmine_spark.training import checkpoints
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.job import train_cutoffs
@@ -110,6 +111,7 @@ def save_and_die(self, state, manifest):
         os.kill(os.getpid(), signal.SIGKILL)
     return path
 checkpoints.CheckpointStore.save = save_and_die
+torch.set_num_threads(1)  # as in this process: more threads sum in another order
 train_cutoffs(request_for_folder(Path(sys.argv[1])), SingleProcess())
 """
 
