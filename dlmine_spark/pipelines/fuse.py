@@ -28,10 +28,13 @@ from dlmine_spark.pipelines.common import (
     promotion_of,
 )
 from dlmine_spark.pipelines.mine import mine_rules
+from dlmine_spark.pipelines.segment import segment_series
 from dlmine_spark.runs import NotApplicable, StageReport
-from dlmine_spark.segmentation.stores import segment_stores
 
 log = logging.getLogger(__name__)
+
+FEATURES_AS_OF = "staging.store_features_as_of"
+"""Features of the stores as of a backtest cutoff, one version a cutoff."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,7 @@ def _panel_as_of(
         panel=panel,
         known_future=known,
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
-        segments=_segments_as_of(config, lakehouse, panel, promo, cutoff, is_final),
+        segments=_segments_as_of(config, lakehouse, panel, calendar, cutoff, is_final),
         arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
         past_names=roles.past_only,
@@ -127,7 +130,12 @@ def _rules_as_of(config: Config, lakehouse: Lakehouse, cutoff: date, is_final: b
 
 
 def _segments_as_of(
-    config: Config, lakehouse: Lakehouse, panel: DataFrame, promo: str | None, cutoff: date, is_final: bool
+    config: Config,
+    lakehouse: Lakehouse,
+    panel: DataFrame,
+    calendar: DataFrame | None,
+    cutoff: date,
+    is_final: bool,
 ) -> DataFrame | None:
     """Segment signals from values up to the cutoff."""
     if is_final:
@@ -135,7 +143,11 @@ def _segments_as_of(
             return None
         assignments = lakehouse.read(s.SEGMENTS.name)
     else:
-        assignments = segment_stores(panel.where(F.col(s.DS) <= F.lit(cutoff)), config.segmentation, promo).assignments
+        known = panel.where(F.col(s.DS) <= F.lit(cutoff))
+        segmentation = segment_series(config, lakehouse, known, calendar, FEATURES_AS_OF)
+        if segmentation is None:
+            return None
+        assignments = segmentation.assignments
     stores = assignments.where(F.col("entity") == "store")
     width = stores.agg(F.max(F.size("membership")).alias("width")).collect()[0]["width"]
     return segment_signals(stores, int(width)) if width else None
