@@ -1,0 +1,93 @@
+"""What a basket is: the distinct items of one basket id; and how many there are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import MiningConfig
+from dlmine_spark.errors import TableContractError
+
+
+@dataclass(frozen=True, slots=True)
+class BasketSummary:
+    """How many baskets there are and how long they get.
+
+    Attributes:
+        baskets: baskets with at least one item; supports are shares of these.
+        items: items of all of them in sum.
+        longest: items of the longest one.
+        longest_id: its id (the last in order of id among equals).
+    """
+
+    baskets: int
+    items: int
+    longest: int
+    longest_id: str | None
+
+    def min_count(self, min_support: float) -> int:
+        """Least number of baskets that hold a frequent itemset: ``ceil(min_support * baskets)``, at least 1."""
+        # .06 * 50 is 3.0000000000000004 in binary; the reader of the configuration means 3.
+        return max(1, math.ceil(min_support * self.baskets - 1e-9))
+
+
+def baskets_of_lines(lines: DataFrame) -> DataFrame:
+    """Group basket lines.
+
+    Args:
+        lines: ``basket_id``, ``item``; lines without either are left out.
+
+    Returns:
+        One row per basket: ``basket_id``, ``items`` (distinct, in no particular order).
+    """
+    return (
+        lines.where(F.col(s.BASKET_ID).isNotNull() & F.col(s.ITEM).isNotNull())
+        .groupBy(s.BASKET_ID)
+        .agg(F.collect_set(s.ITEM).alias(s.ITEMS))
+    )
+
+
+def with_items(baskets: DataFrame) -> DataFrame:
+    """Baskets that hold something, without nulls and repeated items.
+
+    Items are compared as they are: what differs by case or spaces is cleaning's to unite.
+
+    Returns:
+        One row per basket with at least one item: ``basket_id``, ``items``.
+    """
+    items = F.array_distinct(F.array_compact(s.ITEMS))
+    return baskets.select(s.BASKET_ID, items.alias(s.ITEMS)).where(F.size(s.ITEMS) > 0)
+
+
+def summarise(baskets: DataFrame) -> BasketSummary:
+    """Count baskets and find the longest (one aggregation).
+
+    Args:
+        baskets: ``basket_id``, ``items``, as ``with_items`` returns them.
+    """
+    row = baskets.agg(
+        F.count(F.lit(1)).alias("baskets"),
+        F.sum(F.size(s.ITEMS)).alias("items"),
+        F.max(F.struct(F.size(s.ITEMS).alias("longest"), F.col(s.BASKET_ID))).alias("of"),
+    ).collect()[0]
+    if row["of"] is None:
+        return BasketSummary(0, 0, 0, None)
+    return BasketSummary(row["baskets"], row["items"], row["of"]["longest"], row["of"][s.BASKET_ID])
+
+
+def check_longest(summary: BasketSummary, config: MiningConfig) -> None:
+    """Refuse a basket that is no basket (an id that means "unknown", say), before its subsets are counted.
+
+    Raises:
+        TableContractError: a basket has more than ``mining.max_basket`` items.
+    """
+    if summary.longest > config.max_basket:
+        raise TableContractError(
+            f"basket {summary.longest_id!r} has {summary.longest:,} different items, mining.max_basket is "
+            f"{config.max_basket:,}: quarantine its lines with a rule of the source if it is no real basket, "
+            f"or set mining.max_basket={summary.longest}"
+        )

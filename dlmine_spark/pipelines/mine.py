@@ -1,0 +1,155 @@
+"""Mine: what is bought together. Baskets in, frequent itemsets and the rules made of them out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config, MiningConfig
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.mining import apriori, fpgrowth
+from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
+from dlmine_spark.mining.itemsets import check_equal, count_by_size, with_support
+from dlmine_spark.mining.rules import rules_of
+from dlmine_spark.runs import NotApplicable, StageReport
+
+log = logging.getLogger(__name__)
+
+ENGINES = {"apriori": apriori.frequent_itemsets, "fpgrowth": fpgrowth.frequent_itemsets}
+"""Both give the same itemsets; see ``engine_of`` for which is used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineReport(StageReport):
+    """What was found; ``rows_in`` counts baskets, ``rows_out`` itemsets and rules."""
+
+    algorithm: str
+    itemsets_by_size: dict[int, int]
+    rules: int
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """Itemsets that are counted and kept for as long as they are read."""
+
+    itemsets: DataFrame
+    by_size: dict[int, int]
+
+
+def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
+    """Mine the baskets of ``silver.lines`` and ``silver.baskets``, whichever the sources gave.
+
+    Raises:
+        TableContractError: a basket is longer than ``mining.max_basket``, or two engines differ.
+        DlmineError: there are more itemsets than ``mining.max_itemsets``.
+    """
+    frames = baskets_of_sources(config, lakehouse)
+    if not frames:
+        return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
+    with kept(with_items(reduce(DataFrame.unionByName, frames))) as baskets:
+        summary = summarise(baskets)
+        if summary.baskets == 0:
+            return NotApplicable("no basket holds an item")
+        with mined(baskets, summary, config.mining) as found:
+            lakehouse.overwrite(s.ITEMSETS.name, found.itemsets)
+            by_size = found.by_size
+    rules = rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)
+    lakehouse.overwrite(s.RULES.name, rules)
+    return _report(config.mining, summary, by_size, lakehouse.read(s.RULES.name).count())
+
+
+def baskets_of_sources(config: Config, lakehouse: Lakehouse) -> list[DataFrame]:
+    """One frame of baskets per source that has any."""
+    frames = []
+    if config.source_of_kind("lines") is not None:
+        frames.append(baskets_of_lines(lakehouse.read(s.LINES.name)))
+    if config.source_of_kind("baskets") is not None:
+        frames.append(lakehouse.read(s.BASKETS.name).select(s.BASKET_ID, s.ITEMS))
+    return frames
+
+
+def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
+    """Rules from basket lines, without writing a table: what was known of associations at a backtest's cutoff.
+
+    Args:
+        lines: basket lines up to the cutoff.
+        config: the mining section.
+
+    Returns:
+        The columns of ``gold.rules``, one row per rule; computed already, once, and held by the executors while the
+        frame is in use.
+    """
+    with kept(with_items(baskets_of_lines(lines))) as baskets:
+        summary = summarise(baskets)
+        if summary.baskets == 0:
+            return lines.sparkSession.createDataFrame([], s.RULES.ddl)
+        with mined(baskets, summary, config) as found:
+            return rules_of(found.itemsets, summary.baskets, config).localCheckpoint()
+
+
+def engine_of(config: MiningConfig) -> str:
+    """The engine to use; ``auto`` is Apriori, which was faster on every data set measured, sparse or dense."""
+    return "apriori" if config.algorithm == "auto" else config.algorithm
+
+
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame, computed at most once while it is in use; what memory does not hold goes to disk."""
+    cached = frame.persist()
+    try:
+        yield cached
+    finally:
+        cached.unpersist()
+
+
+@contextmanager
+def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> Iterator[Mined]:
+    """Frequent itemsets in the shape of ``gold.itemsets``, within the limits; mined twice and compared with ``verify``.
+
+    Raises:
+        TableContractError: a basket is longer than ``mining.max_basket``, or the engines differ.
+        DlmineError: there are more itemsets than ``mining.max_itemsets``.
+    """
+    check_longest(summary, config)
+    name = engine_of(config)
+    with kept(ENGINES[name](baskets, summary, config)) as itemsets:
+        # Counted before anything is written: an explosion must not replace a good table.
+        by_size = count_by_size(itemsets, config)
+        if config.verify:
+            other = other_engine(config)
+            check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
+            log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
+        yield Mined(with_support(itemsets, summary.baskets), by_size)
+
+
+def other_engine(config: MiningConfig) -> str:
+    """The engine that ``verify`` compares with."""
+    return next(name for name in ENGINES if name != engine_of(config))
+
+
+def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int], rules: int) -> MineReport:
+    name = engine_of(config)
+    itemsets = sum(by_size.values())
+    if itemsets == 0:
+        log.warning(
+            "no item is in %s of %s baskets: set mining.min_support lower",
+            f"{summary.min_count(config.min_support):,}",
+            f"{summary.baskets:,}",
+        )
+    verified = f" (verified against {other_engine(config)})" if config.verify else ""
+    return MineReport(
+        rows_in=summary.baskets,
+        rows_out=itemsets + rules,
+        algorithm=name,
+        itemsets_by_size=by_size,
+        rules=rules,
+        verified=config.verify,
+        message=f"{itemsets:,} itemsets and {rules:,} rules from {summary.baskets:,} baskets by {name}{verified}",
+    )

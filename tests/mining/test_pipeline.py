@@ -1,0 +1,113 @@
+"""The stage: silver tables in, itemsets and rules out, or a word about why not."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark.config import Config, MiningConfig
+from dlmine_spark.errors import DlmineError, TableContractError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.mining.baskets import BasketSummary
+from dlmine_spark.pipelines import mine
+from dlmine_spark.runs import NotApplicable
+from tests.mining.examples import BREAKFAST, basket_frame, brute_force, found
+
+pytestmark = pytest.mark.spark
+
+LINES = {"kind": "lines", "path": "lines.csv", "columns": {"basket_id": None, "item": None}}
+BASKETS = {"kind": "baskets", "path": "baskets.txt", "format": "text"}
+
+
+def config(*sources: dict[str, object], **mining: object) -> Config:
+    settings = {"min_support": 0.4, "min_confidence": 0.6, **mining}
+    return Config.model_validate({"sources": {str(source["kind"]): source for source in sources}, "mining": settings})
+
+
+def lines_of(lakehouse: Lakehouse, baskets: list[list[str]]) -> DataFrame:
+    """Basket lines; every item is on two lines, as a second piece scanned later is."""
+    rows = [(f"r{n}", item) for n, basket in enumerate(baskets) for item in basket * 2]
+    lines = lakehouse.spark.createDataFrame(rows, "basket_id string, item string")
+    empty = {"ts": "timestamp", "quantity": "double", "price": "double", "customer_id": "string", "store_id": "string"}
+    return lines.withColumns({name: F.lit(None).cast(type_) for name, type_ in empty.items()})
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "fpgrowth"])
+def test_lines_are_mined_as_baskets(lakehouse: Lakehouse, algorithm: str) -> None:
+    lakehouse.overwrite("silver.lines", lines_of(lakehouse, BREAKFAST))
+
+    report = mine.run(config(LINES, algorithm=algorithm, verify=True), lakehouse)
+
+    assert isinstance(report, mine.MineReport)
+    itemsets = lakehouse.read("gold.itemsets")
+    assert found(itemsets) == brute_force(BREAKFAST, 2)
+    assert {row["support"] for row in itemsets.collect() if row["items"] == ["jam"]} == {0.6}
+    assert lakehouse.read("gold.rules").count() == 5
+    used, other = ("apriori", "fpgrowth") if algorithm == "auto" else ("fpgrowth", "apriori")
+    assert report.message == f"9 itemsets and 5 rules from 5 baskets by {used} (verified against {other})"
+    assert (report.rows_in, report.rows_out) == (5, 14)
+    assert report.itemsets_by_size == {1: 4, 2: 4, 3: 1}
+
+
+def test_baskets_and_lines_are_mined_together(lakehouse: Lakehouse) -> None:
+    lakehouse.overwrite("silver.lines", lines_of(lakehouse, BREAKFAST[:2]))
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, BREAKFAST[2:]))
+    mine.run(config(LINES, BASKETS), lakehouse)
+    assert found(lakehouse.read("gold.itemsets")) == brute_force(BREAKFAST, 2)
+
+
+def test_without_baskets_there_is_nothing_to_mine(lakehouse: Lakehouse) -> None:
+    panel = {"kind": "panel", "path": "panel.csv", "columns": {"ds": None, "y": None}}
+    assert mine.run(config(panel), lakehouse) == NotApplicable(
+        "no source of kind lines or baskets: there is nothing that is bought together"
+    )
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, [[], []]))
+    assert mine.run(config(BASKETS), lakehouse) == NotApplicable("no basket holds an item")
+    assert not lakehouse.exists("gold.itemsets")
+
+
+def test_nothing_frequent_gives_empty_tables_and_a_warning(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, [["a"], ["b"], ["c"]]))
+    mine.run(config(BASKETS), lakehouse)
+    assert lakehouse.read("gold.itemsets").count() == lakehouse.read("gold.rules").count() == 0
+    assert "no item is in 2 of 3 baskets" in caplog.text
+
+
+def test_limits_leave_the_tables_as_they_were(lakehouse: Lakehouse) -> None:
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, BREAKFAST))
+    mine.run(config(BASKETS), lakehouse)
+    with pytest.raises(DlmineError, match=r"more than mining\.max_itemsets=5"):
+        mine.run(config(BASKETS, max_itemsets=5), lakehouse)
+    with pytest.raises(TableContractError, match=r"basket 'b4' has 4 different items, mining\.max_basket is 3"):
+        mine.run(config(BASKETS, max_basket=3), lakehouse)
+    assert lakehouse.version("gold.itemsets") == lakehouse.version("gold.rules") == 0
+
+
+def test_engines_that_differ_fail_the_stage(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def miscounting(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> DataFrame:
+        right = fpgrowth(baskets, summary, config)
+        return right.withColumn("count", F.col("count") + F.when(F.col("size") == 3, 1).otherwise(0))
+
+    fpgrowth = mine.ENGINES["fpgrowth"]
+    monkeypatch.setitem(mine.ENGINES, "fpgrowth", miscounting)
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, BREAKFAST))
+
+    with pytest.raises(TableContractError, match=r"\{bread, butter, jam\} is in 2 baskets by apriori and in 3 by fpg"):
+        mine.run(config(BASKETS, verify=True), lakehouse)
+    assert not lakehouse.exists("gold.itemsets")
+
+
+def test_rules_as_of_a_cutoff_are_those_of_the_stage_and_computed_once(lakehouse: Lakehouse) -> None:
+    lines = lines_of(lakehouse, BREAKFAST)
+    lakehouse.overwrite("silver.lines", lines)
+    mine.run(config(LINES), lakehouse)
+
+    rules = mine.mine_rules(lines, config(LINES).mining)
+
+    assert sorted(rules.collect()) == sorted(lakehouse.read("gold.rules").collect())
+    # What reads it finds finished rows, not the plan that made them.
+    assert "mapInArrow" not in rules._jdf.queryExecution().toString()
+    assert mine.mine_rules(lines.limit(0), config(LINES).mining).collect() == []

@@ -1,0 +1,59 @@
+"""Exact counts of public benchmark files, computed by other programs (skipped where there are no public data)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dlmine_spark.config import MiningConfig
+from dlmine_spark.mining import apriori
+from dlmine_spark.mining.baskets import summarise, with_items
+from dlmine_spark.mining.rules import rules_of
+from dlmine_spark.pipelines.mine import kept
+
+pytestmark = pytest.mark.spark
+
+
+def read(spark: SparkSession, file: Path) -> DataFrame:
+    text = file.read_text(encoding="utf-8").splitlines()
+    rows = list(csv.reader(text)) if file.suffix == ".csv" else [line.split() for line in text]
+    ids = [str(number) for number in range(len(rows))]
+    return with_items(spark.createDataFrame(pa.table({"basket_id": ids, "items": rows})))
+
+
+@pytest.mark.parametrize("small", [apriori.SMALL, 0], ids=["by the driver", "by tasks"])
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("fimi/retail_fimi.dat", {0.01: 159, 0.001: 7_589, 0.0005: 19_242}),
+        ("fimi/mushroom_fimi.dat", {0.4: 565, 0.3: 2_735, 0.2: 53_583}),
+    ],
+    ids=["sparse", "dense"],
+)
+def test_itemsets(spark: SparkSession, public_data: Path, file: str, expected: dict[float, int], small: int) -> None:
+    with kept(read(spark, public_data / file)) as baskets:
+        summary = summarise(baskets)
+        for min_support, count in expected.items():
+            mined = apriori.frequent_itemsets(baskets, summary, MiningConfig(min_support=min_support), small=small)
+            assert mined.count() == count
+
+
+def test_rules_of_groceries(spark: SparkSession, public_data: Path) -> None:
+    """The published figure of R's arules: 5,668 rules at support .001 and confidence .5."""
+    with kept(read(spark, public_data / "groceries" / "groceries.csv")) as baskets:
+        summary = summarise(baskets)
+        config = MiningConfig(min_support=0.001, min_confidence=0.5)
+        with kept(apriori.frequent_itemsets(baskets, summary, config)) as itemsets:
+            assert itemsets.count() == 13_492
+            with kept(rules_of(itemsets, summary.baskets, config)) as rules:
+                lengths = rules.groupBy(F.size("antecedent") + F.size("consequent")).count().collect()
+                best = rules.orderBy(F.desc("lift")).first()
+    assert dict(map(tuple, lengths)) == {2: 11, 3: 1461, 4: 3211, 5: 939, 6: 46}
+    assert best is not None
+    assert (best["antecedent"], best["consequent"]) == (["Instant food products", "soda"], ["hamburger meat"])
+    assert best["lift"] == pytest.approx(18.9957, abs=5e-5)
