@@ -27,6 +27,7 @@ from dlmine_spark.frequency import Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
 from dlmine_spark.pipelines.graph import STAGES
+from dlmine_spark.pipelines.truth import compare, summary
 from dlmine_spark.report.choice import choose_series
 from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
 from dlmine_spark.report.page import render
@@ -87,8 +88,13 @@ def run(config: Config, lakehouse: Lakehouse) -> PageReport:
     path = Path(config.report.path) if config.report.path else lakehouse.folder("report") / "index.html"
     write_atomically(path, page)
     shown = sum(len(value) for value in vars(report).values() if isinstance(value, pd.DataFrame))
+    known = summary(report.truth)
     return PageReport(
-        rows_in=shown, rows_out=1, path=path, bytes=len(page), message=f"{path} ({len(page) / 1e6:.1f} MB)"
+        rows_in=shown,
+        rows_out=1,
+        path=path,
+        bytes=len(page),
+        message=f"{path} ({len(page) / 1e6:.1f} MB)" + (f"; {known}" if known else ""),
     )
 
 
@@ -110,7 +116,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
     report = _with_rules(config, tables, report)
     report = _with_accuracy(tables, report)
     report = _with_series(config, tables, report)
-    return replace(report, importance=_importance(tables))
+    return replace(report, importance=_importance(tables), truth=compare(config, lakehouse))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
