@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,17 +117,24 @@ class ColumnConfig(Section):
         "none", description="how blanks are filled; filled cells are flagged <column>_imputed"
     )
     fill_value: Scalar | None = Field(None, description="value of fill: constant")
-    fill_by: tuple[str, ...] = Field((), description="groups of the fill's statistics, e.g. [unique_id]")
+    fill_by: tuple[str, ...] = Field(
+        (), description="groups of the fill, e.g. [store_id]; fills along time: default unique_id, where there is one"
+    )
     outliers: OutlierRule | None = Field(None, description="treatment of outliers")
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # YAML reads 1 and 2016 as numbers, also where they are names of columns or values of a category.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, coerce_numbers_to_str=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> ColumnConfig:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"min {self.minimum} is above max {self.maximum}")
-        if self.fill == "constant" and self.fill_value is None:
-            raise ValueError("fill: constant needs fill_value")
+        if (self.fill == "constant") != (self.fill_value is not None):
+            raise ValueError("fill: constant and fill_value go together: give both or neither")
+        if self.required and self.out_of_range == "null":
+            raise ValueError("required and out_of_range: null contradict each other: use quarantine")
+        if self.required and self.outliers is not None and self.outliers.action == "null":
+            raise ValueError("required and outliers.action: null contradict each other: use clip, flag or quarantine")
         return self
 
 
@@ -141,13 +149,15 @@ class RowRule(Section):
 class SourceConfig(Section):
     """One source: files of one shape, and how they become rows of a silver table."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
     kind: Kind = Field(description="what a row is: basket line, series value, static attributes, calendar, basket")
     path: str = Field(min_length=1, description="file, folder or glob")
     format: Literal["csv", "json", "parquet", "delta", "text"] = Field("csv", description="file format")
     delimiter: str = Field(",", min_length=1, max_length=4, description="between the cells of a CSV line")
-    encoding: str = Field("UTF-8", description="of text files")
+    encoding: str = Field("UTF-8", description="of text files: UTF-8, UTF-16 or one with a byte a letter (cp1252)")
     multiline: bool = Field(
-        False, description="quoted CSV cells may hold line breaks (then a file is read by one task)"
+        False, description="quoted CSV cells, or JSON records, may hold line breaks (a file is then read by one task)"
     )
     separator: str = Field(
         r"[\s,]+", description="kind baskets: regular expression between items; a quoted CSV item stays whole"
@@ -191,6 +201,19 @@ class SourceConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> SourceConfig:
+        problems = [*_bad_names(self), *(problem for name in self.columns for problem in _misfits(self, name))]
+        if self.kind == "baskets":
+            problems += _bad_baskets(self)
+        for listed, names in (("key", self.key), ("rules", [rule.name for rule in self.rules])):
+            problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        if any(sign in self.delimiter for sign in '"\r\n'):
+            problems.append("delimiter: a quote or line break cannot separate cells")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
     def column_type(self, name: str) -> ColumnType:
         """Type of a mapped column: declared, else the canonical one, else string."""
         declared = self.columns[name].type if name in self.columns else None
@@ -207,6 +230,72 @@ class SourceConfig(Section):
         """Role of a covariate; names are compared without regard to case, as Spark does."""
         by_name = {key.lower(): role for key, role in self.roles.items()}
         return by_name.get(name.lower(), self.default_role)
+
+
+_ALONG_TIME = ("forward", "linear", "seasonal_median")
+"""Fills that look at neighbours in time."""
+
+
+def _bad_names(source: SourceConfig) -> Iterator[str]:
+    """Names that Delta refuses as columns, or that mean something else."""
+    for name in source.columns:
+        if re.search(r"[ ,;{}()\n\t=.`]", name) or name.startswith("_") or name.endswith(s.IMPUTED_SUFFIX):
+            yield (
+                f"columns: {name!r} cannot be the name of a column (no spaces or signs like ,;.(), no leading _, "
+                f"not ending with {s.IMPUTED_SUFFIX}): name it otherwise, and the column in the file by 'from'"
+            )
+    by_case: dict[str, str] = {}
+    for name in source.columns:
+        if by_case.setdefault(name.lower(), name) != name:
+            yield f"columns: {by_case[name.lower()]} and {name} are one name to Spark, which ignores case"
+
+
+def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
+    """Settings of a column that its type, or the kind of its source, gives no meaning to."""
+    spec, type_ = source.columns[name], source.column_type(name)
+    needs = {
+        "min": (spec.minimum is not None, ("double", "integer")),
+        "max": (spec.maximum is not None, ("double", "integer")),
+        "outliers": (spec.outliers is not None, ("double", "integer")),
+        f"fill: {spec.fill}": (spec.fill in ("mean", "median", "linear", "seasonal_median"), ("double", "integer")),
+        "formats": (bool(spec.formats), ("date", "timestamp")),
+        "allowed": (bool(spec.allowed), ("string",)),
+        f"case: {spec.case}": (spec.case != "keep", ("string",)),
+    }
+    for setting, (is_used, types) in needs.items():
+        if is_used and type_ not in types:
+            yield f"columns.{name}: {setting} needs type {' or '.join(types)}, the column is of type {type_}"
+    has_time = source.kind in ("panel", "calendar") or (source.kind == "lines" and s.TS in source.columns)
+    if spec.fill in _ALONG_TIME and not has_time:
+        yield f"columns.{name}: fill: {spec.fill} goes along time, which this source does not have: use median or mode"
+    if spec.fill_value is not None and not _is_value_of(spec.fill_value, type_):
+        yield f"columns.{name}: fill_value {spec.fill_value!r} is no {type_}"
+
+
+def _is_value_of(value: Scalar, type_: ColumnType) -> bool:
+    try:
+        if type_ in ("double", "integer", "boolean"):
+            return math.isfinite(float(value)) and (type_ == "double" or float(value).is_integer())
+        if type_ in ("date", "timestamp"):
+            datetime.fromisoformat(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def _bad_baskets(source: SourceConfig) -> Iterator[str]:
+    """What a source of one basket a line cannot use."""
+    if source.format in ("json", "parquet", "delta") and s.ITEMS not in source.columns:
+        yield f"columns: format {source.format} has to map items (a list, or text with a separator)"
+    for name, spec in source.columns.items():
+        if name not in (s.BASKET_ID, s.ITEMS):
+            yield f"columns: kind baskets has no column {name}, only {s.BASKET_ID} and {s.ITEMS}; use kind lines"
+        elif spec != ColumnConfig(source=spec.source):
+            yield f"columns.{name}: kind baskets uses nothing but 'from'"
+    if s.BASKET_ID in source.columns and s.ITEMS not in source.columns:
+        yield f"columns: with {s.BASKET_ID}, {s.ITEMS} has to be mapped too"
+    if source.other_columns == "keep":
+        yield "other_columns: kind baskets keeps none"
 
 
 class CleaningConfig(Section):
@@ -229,7 +318,9 @@ class SegmentationConfig(Section):
 
     k: int | Literal["auto"] = Field("auto", description="clusters; auto: by silhouette up to k_max")
     k_max: int = Field(8, ge=2, description="largest k tried by auto")
-    restarts: int = Field(3, ge=1, description="seeds tried per k; the lowest inertia wins")
+    restarts: int = Field(
+        5, ge=1, description="starts of MLlib's k-means at most; fewer where one is as good as a sample can do"
+    )
     max_iter: int = Field(30, ge=1, description="Lloyd iterations at most")
     customers: bool = Field(True, description="also cluster customers by recency, frequency and money")
     seed: int = Field(7, description="of the starts")
@@ -249,6 +340,7 @@ class MiningConfig(Section):
     min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
     min_confidence: float = Field(0.3, ge=0, le=1, description="least confidence of a rule")
     min_lift: float = Field(1.0, ge=0, description="least lift of a rule; 1: no better than chance")
+    max_consequent: int = Field(1, ge=1, description="most items on the right side of a rule")
     max_len: int | None = Field(None, ge=1, description="largest itemset; default: unbounded")
     max_itemsets: int = Field(5_000_000, ge=1, description="guard: stop with an error beyond so many")
     max_basket: int = Field(10_000, ge=1, description="a longer basket is refused by name")
@@ -370,6 +462,8 @@ class Config(Section):
         for name in sources:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(f"source name {name!r} must be lower-case letters, digits and _ (it names a table)")
+            if sources[name].kind == "table" and f"silver.{name}" in s.TABLES:
+                raise ValueError(f"source name {name!r}: kind table would overwrite silver.{name}; name it otherwise")
         return sources
 
     def source_of_kind(self, kind: Kind) -> tuple[str, SourceConfig] | None:
@@ -438,9 +532,20 @@ def _layers(
         yield _nest(key.strip().split("."), _parse_value(value, f"--set {key}")), f"--set {override}"
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, where YAML would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

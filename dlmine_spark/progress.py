@@ -55,6 +55,8 @@ def configure_logging(*, json_logs: bool, verbose: bool, console: Console) -> No
     logging.getLogger("py.warnings").setLevel(logging.DEBUG if verbose else logging.ERROR)
     # Py4J repeats a broken gateway as a trace of its own; the error that matters is raised anyway.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # PySpark logs the query and the whole Java trace of every error that it then raises.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
 
 
 class StageProgress:

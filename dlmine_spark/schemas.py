@@ -46,7 +46,8 @@ SOURCE_ROW = "_source_row"
 INGESTED_AT = "_ingested_at"
 BRONZE_RUN_ID = "_run_id"
 RAW_LINE = "_raw"
-"""The whole text of a line that does not have the header's number of columns, else null."""
+"""The whole text of a line that cannot be split into the header's cells or decoded, else null."""
+BRONZE_METADATA = (SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE)
 
 STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
 """What became of one series in the ARIMA stage."""

@@ -6,121 +6,114 @@ Fences are ``centre - threshold * spread`` and ``centre + threshold * spread``:
 - ``zscore``: mean and standard deviation
 - ``mad``: median and 1.4826 x median absolute deviation (Hampel 1974); robust where a tenth of the values is wrong
 - ``quantile``: the ``t`` percent quantile and its mirror image (``t`` in percent)
+
+Percentiles are exact: approximate ones depend on the order in which tasks finish.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from dlmine_spark.cleaning.plan import REASONS, REPAIRS, WARNINGS
-from dlmine_spark.config import OutlierRule
+from dlmine_spark.cleaning.plan import REASONS, REPAIRS, WARNINGS, reason, repair
+from dlmine_spark.config import ColumnConfig, OutlierRule
 
-ACCURACY = 10_000
-"""Of the approximate percentiles: the rank error is at most one in so many."""
 FEWEST_VALUES = 8
 """A group with fewer values has no fences: nobody knows what is usual there."""
 MAD_TO_SD = 1.4826
 
 
-def treat_outliers(rows: DataFrame, column: str, rule: OutlierRule) -> DataFrame:
-    """Find the outliers of a numeric column and do with them what the rule says.
+def treat_outliers(rows: DataFrame, columns: Mapping[str, ColumnConfig]) -> DataFrame:
+    """Find the outliers of numeric columns and do with them what their rules say.
+
+    All fences come from the rows as they are, so the order of the rules decides nothing.
 
     Args:
         rows: good rows with ``REASONS``, ``REPAIRS`` and ``WARNINGS``.
-        column: its name.
-        rule: test, groups and action.
+        columns: declarations with types; those without ``outliers`` are left alone.
 
     Returns:
         The same rows; ``flag`` adds to ``WARNINGS``, ``clip`` and ``null`` change the value and add to ``REPAIRS``,
         ``quarantine`` adds to ``REASONS``.
     """
-    value = F.col(f"`{column}`")
-    fences = _fences(rows, column, rule)
-    joined = (
-        rows.join(
-            F.broadcast(fences), on=[rows[name].eqNullSafe(fences[f"__by_{name}"]) for name in rule.by], how="left"
-        )
-        if rule.by
-        else rows.crossJoin(F.broadcast(fences))
-    )
-    is_outlier = F.coalesce((value < F.col("__low")) | (value > F.col("__high")), F.lit(False))
-    name = f"outlier_{rule.method}"
-    treated = joined
-    if rule.action == "flag":
-        flagged = F.concat(F.col(WARNINGS), F.array(F.lit(f"{name}:{column}")))
-        treated = joined.withColumn(WARNINGS, F.when(is_outlier, flagged).otherwise(F.col(WARNINGS)))
-    elif rule.action == "quarantine":
-        reason = F.struct(
-            F.lit(name).alias("rule"),
-            F.lit(column).alias("column"),
-            F.concat(F.lit("unusual value "), value.cast("string")).alias("message"),
-        )
-        added = F.concat(F.col(REASONS), F.array(reason))
-        treated = joined.withColumn(REASONS, F.when(is_outlier, added).otherwise(F.col(REASONS)))
-    else:
-        bounded = F.greatest(F.least(value, F.col("__high")), F.col("__low"))
-        new = F.lit(None).cast("double") if rule.action == "null" else bounded
-        treated = joined.withColumn(
-            REPAIRS,
-            F.when(is_outlier, F.concat(F.col(REPAIRS), F.array(repair_entry(column, value, new, name)))).otherwise(
-                F.col(REPAIRS)
-            ),
-        ).withColumn(column, F.when(is_outlier, new).otherwise(value))
-    return treated.drop("__low", "__high", *(f"__by_{name}" for name in rule.by))
+    rules = {name: spec.outliers for name, spec in columns.items() if spec.outliers is not None}
+    fenced = rows
+    for place, (name, rule) in enumerate(rules.items()):
+        fenced = _join_fences(fenced, fences_of(rows, name, rule), rule.by, place)
+    for place, (name, rule) in enumerate(rules.items()):
+        fenced = _treat(fenced, name, rule, place, is_whole=columns[name].type == "integer")
+    return fenced.select(*rows.columns)
 
 
-def _fences(rows: DataFrame, column: str, rule: OutlierRule) -> DataFrame:
-    """One row per group: its key columns under ``__by_`` names, ``__low`` and ``__high``."""
+def fences_of(rows: DataFrame, column: str, rule: OutlierRule) -> DataFrame:
+    """One row per group: its key columns, ``low`` and ``high``; null where the group is small or does not vary."""
     value = F.col(f"`{column}`")
-    known = rows.where(value.isNotNull())
-    keys = [F.col(f"`{name}`").alias(f"__by_{name}") for name in rule.by]
-    key_names = [f"__by_{name}" for name in rule.by]
-    threshold = F.lit(rule.threshold)
+    known = rows.where(value.isNotNull()).select(*(F.col(f"`{name}`") for name in rule.by), value.alias("value"))
+    by = [F.col(f"`{name}`") for name in rule.by]
+    size = F.count(F.lit(1)).alias("size")
     if rule.method == "mad":
-        medians = known.groupBy(*keys).agg(F.percentile_approx(value, 0.5, ACCURACY).alias("__centre"))
-        deviations = known.select(*keys, value.alias("__value"))
-        paired = deviations.join(F.broadcast(medians), on=key_names) if keys else deviations.crossJoin(medians)
-        spread = (
-            paired.groupBy(*key_names, "__centre")
-            .agg(
-                F.percentile_approx(F.abs(F.col("__value") - F.col("__centre")), 0.5, ACCURACY).alias("__mad"),
-                F.count(F.lit(1)).alias("__n"),
-            )
-            .withColumn("__spread", F.col("__mad") * MAD_TO_SD * threshold)
+        medians = known.groupBy(*by).agg(F.median("value").alias("centre"))
+        deviations = _joined(known, medians, rule.by).withColumn("distance", F.abs(F.col("value") - F.col("centre")))
+        measured = deviations.groupBy(*by, "centre").agg(
+            (F.median("distance") * MAD_TO_SD * rule.threshold).alias("reach"), size
         )
-        low, high = F.col("__centre") - F.col("__spread"), F.col("__centre") + F.col("__spread")
-        return _bounded(spread, key_names, low, high)
-    grouped = known.groupBy(*keys)
-    if rule.method == "zscore":
-        made = grouped.agg(
-            F.avg(value).alias("__centre"), F.stddev_samp(value).alias("__sd"), F.count(F.lit(1)).alias("__n")
+        low, high = F.col("centre") - F.col("reach"), F.col("centre") + F.col("reach")
+    elif rule.method == "zscore":
+        measured = known.groupBy(*by).agg(
+            F.avg("value").alias("centre"), (F.stddev_samp("value") * rule.threshold).alias("reach"), size
         )
-        low = F.col("__centre") - threshold * F.col("__sd")
-        high = F.col("__centre") + threshold * F.col("__sd")
-        return _bounded(made, key_names, low, high)
-    share = 0.25 if rule.method == "iqr" else min(rule.threshold / 100, 0.5)
-    made = grouped.agg(
-        F.percentile_approx(value, [share, 1 - share], ACCURACY).alias("__q"), F.count(F.lit(1)).alias("__n")
-    )
-    lower, upper = F.col("__q")[0], F.col("__q")[1]
-    if rule.method == "quantile":
-        return _bounded(made, key_names, lower, upper)
-    reach = threshold * (upper - lower)
-    return _bounded(made, key_names, lower - reach, upper + reach)
+        low, high = F.col("centre") - F.col("reach"), F.col("centre") + F.col("reach")
+    else:
+        share = 0.25 if rule.method == "iqr" else min(rule.threshold / 100, 0.5)
+        measured = known.groupBy(*by).agg(
+            F.percentile("value", F.lit(share)).alias("lower"),
+            F.percentile("value", F.lit(1 - share)).alias("upper"),
+            size,
+        )
+        reach = (F.col("upper") - F.col("lower")) * (rule.threshold if rule.method == "iqr" else 0.0)
+        low, high = F.col("lower") - reach, F.col("upper") + reach
+    is_known = (F.col("size") >= FEWEST_VALUES) & (high > low)
+    return measured.select(*by, F.when(is_known, low).alias("low"), F.when(is_known, high).alias("high"))
 
 
-def _bounded(made: DataFrame, keys: list[str], low: Column, high: Column) -> DataFrame:
-    """Fences, for groups that are large enough and vary at all."""
-    is_known = (F.col("__n") >= FEWEST_VALUES) & (high > low)
-    return made.select(*keys, F.when(is_known, low).alias("__low"), F.when(is_known, high).alias("__high"))
+def _join_fences(rows: DataFrame, fences: DataFrame, by: Sequence[str], place: int) -> DataFrame:
+    named = fences.withColumnsRenamed({"low": f"__low_{place}", "high": f"__high_{place}"})
+    return _joined(rows, named, by)
 
 
-def repair_entry(column: str, old: Column, new: Column, rule: str) -> Column:
-    """One entry of ``REPAIRS``."""
-    return F.struct(
-        F.lit(column).alias("column"),
-        old.cast("string").alias("old_value"),
-        new.cast("string").alias("new_value"),
-        F.lit(rule).alias("rule"),
+def _joined(rows: DataFrame, groups: DataFrame, by: Sequence[str]) -> DataFrame:
+    """The rows with what is known of their group; rows without a group name are a group too."""
+    if not by:
+        return rows.crossJoin(F.broadcast(groups))
+    keys = {name: f"__by_{place}" for place, name in enumerate(by)}
+    renamed = groups.withColumnsRenamed(keys)
+    same_group = [F.col(f"`{name}`").eqNullSafe(F.col(key)) for name, key in keys.items()]
+    return rows.join(renamed, on=same_group, how="left").drop(*keys.values())
+
+
+def _treat(rows: DataFrame, column: str, rule: OutlierRule, place: int, *, is_whole: bool) -> DataFrame:
+    """Apply one rule; whole numbers are clipped to whole ones inside the fences."""
+    value, low, high = F.col(f"`{column}`"), F.col(f"__low_{place}"), F.col(f"__high_{place}")
+    is_outlier = F.coalesce((value < low) | (value > high), F.lit(False))
+    name = f"outlier_{rule.method}"
+
+    def added(entries: str, entry: Column) -> Column:
+        return F.when(is_outlier, F.concat(F.col(entries), F.array(entry))).otherwise(F.col(entries))
+
+    if rule.action == "flag":
+        return rows.withColumn(WARNINGS, added(WARNINGS, F.lit(f"{name}:{column}")))
+    if rule.action == "quarantine":
+        message = F.concat(F.lit("is unusual here: "), value.cast("string"))
+        return rows.withColumn(REASONS, added(REASONS, reason(name, column, message)))
+    new = F.lit(None).cast("double")
+    if rule.action == "clip":
+        floor, ceiling = (F.ceil(low), F.floor(high)) if is_whole else (low, high)
+        new = F.when(value < low, floor).otherwise(ceiling).cast("double")
+    return rows.withColumns(
+        {
+            REPAIRS: added(REPAIRS, repair(column, value, new, name)),
+            column: F.when(is_outlier, new).otherwise(value),
+        }
     )

@@ -1,134 +1,160 @@
-"""Cells of text to typed values, as native Spark expressions: no Python runs per row, nothing raises.
+"""Reading cells: text to typed values, as Spark expressions (no Python runs per row).
 
-A cell that cannot be read is null here; whether that is a repair or a reason to refuse the row is decided in ``plan``.
+Spark computes an expression as often as it is mentioned, so these mention their argument as seldom as they can, and
+``plan`` makes columns of the results in between.
 """
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Sequence
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from dlmine_spark.config import ColumnConfig, ColumnType, SourceConfig
+from dlmine_spark.config import ColumnConfig, ColumnType
 
-ISO_DATE = ("yyyy-MM-dd", "yyyy/MM/dd", "yyyyMMdd")
-ISO_TIMESTAMP = (
-    "yyyy-MM-dd HH:mm:ss",
-    "yyyy-MM-dd'T'HH:mm:ss",
-    "yyyy-MM-dd HH:mm",
-    "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]",
-    "yyyy-MM-dd",
-)
+NUMERIC: tuple[ColumnType, ...] = ("double", "integer")
+MOMENTS: tuple[ColumnType, ...] = ("date", "timestamp")
+FIRST_YEAR, LAST_YEAR = 1800, 2200
+"""Years that no business has are typing errors or mean "never" (9999), and some readers of Parquet shift them."""
+
 _TRUE = ("1", "true", "t", "yes", "y", "on", "ja", "wahr", "oui", "si", "sì", "sí")
 _FALSE = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non")
-_SPACES = "[\\s\\u00a0\\u2000-\\u200b\\u202f\\u3000\\ufeff]+"
-_CURRENCY = "(?i)^(-?)(?:[$€£¥₹]|eur|usd|gbp|chf)|(?:[$€£¥₹]|eur|usd|gbp|chf)$"
-_PLAIN_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_ZERO_WIDTH = "[\\u0000\\u200b-\\u200d\\u2060\\ufeff]"
+_SPACES = "[\\s\\p{Z}]+"
+
+# No more digits than a double can hold, so that nothing reads as infinity.
+_POINT_NUMBER = r"^[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,2})?$"
+_COMMA_NUMBER = r"^[+-]?\d{1,64}(?:,\d{1,64})?$"
+# Currencies, spaces beside no digit, spaces and apostrophes between groups of three digits.
+_DECORATION = (
+    r"(?i)(?:us|a|c)?\$|[€£¥₹]|(?<![a-z])(?:eur|usd|gbp|chf|jpy|cny|inr|aud|cad|sek|nok|dkk|pln|czk)(?![a-z])"
+    r"|(?<=\d)[ '’](?=\d{3}(?:\D|$))|(?<!\d) | (?!\d)"
+)
+# (12.50) and 12.50- are how accountants and SAP write what is owed.
+_NEGATIVE = r"^\((.*)\)$|^[−–](.*)$|^(.+)-$"
+_GROUPED = {
+    ".": r"([+-]?[1-9]\d{0,2}),(?:(\d{2,3}),)?(?:(\d{2,3}),)?(?:(\d{2,3}),)?(\d{3})(?:\.(\d*))?([eE].*)?$",
+    ",": r"([+-]?[1-9]\d{0,2})\.(?:(\d{3})\.)?(?:(\d{3})\.)?(?:(\d{3})\.)?(\d{3})(?:,(\d*))?([eE].*)?$",
+}
+"""Numbers with thousands separators, by decimal sign: 1,234.5 (also 1,00,000 as in India) and 1.234,5."""
+_UNGROUPED = "$1$2$3$4$5.$6$7"
+# What is grouped the other way than declared must show it: by a decimal sign, or by two separators.
+_PLAINLY = {".": r"^(?=.*\.|.*,.*,)", ",": r"^(?=.*,|.*\..*\.)"}
+_DECIMAL_COMMA = r"^([+-]?\d*),(\d+(?:[eE].*)?)$"
+
+_ISO = r"^\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$"
+_ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd'T'HH:mm")
+_OTHER_PATTERNS = ("yyyy/MM/dd", "yyyyMMdd", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd HH:mm")
 
 
 def trimmed(cell: Column) -> Column:
-    """The cell without outer spaces, of whatever kind; runs of spaces inside become one."""
-    return F.trim(F.regexp_replace(F.regexp_replace(cell, "\\u0000", ""), _SPACES, " "))
+    """The cell without outer spaces, of whatever kind; runs of spaces inside become one, signs of no width nothing."""
+    # Most cells are plain ASCII without two spaces in a row: a regular expression costs ten times as much as this look.
+    is_plain = (
+        (F.octet_length(cell) == F.char_length(cell))
+        & ~F.contains(cell, F.lit("  "))
+        & ~F.contains(cell, F.lit("\t"))
+        & ~F.contains(cell, F.lit("\n"))
+        & ~F.contains(cell, F.lit("\r"))
+        & ~F.contains(cell, F.lit("\0"))
+    )
+    tidied = F.regexp_replace(F.regexp_replace(cell, _ZERO_WIDTH, ""), _SPACES, " ")
+    return F.trim(F.when(is_plain, cell).otherwise(tidied))
 
 
-def present(cell: Column, source: SourceConfig) -> Column:
+def present(cell: Column, null_tokens: Sequence[str]) -> Column:
     """The trimmed cell, null where it is one of the words that mean missing."""
     text = trimmed(cell)
-    return F.when(~text.isin(*source.null_tokens), text) if source.null_tokens else text
+    return F.when(~text.isin(*null_tokens), text) if null_tokens else text
 
 
-def parsed(text: Column, type_: ColumnType, spec: ColumnConfig) -> Column:
-    """The typed value of a trimmed cell, null where it cannot be read."""
-    if type_ in ("double", "integer"):
-        return number(text, spec.decimal, type_)
-    if type_ == "boolean":
-        word = F.lower(text)
-        return F.when(word.isin(*_TRUE), F.lit(1.0)).when(word.isin(*_FALSE), F.lit(0.0))
-    if type_ in ("date", "timestamp"):
-        return moment(text, spec.formats, type_)
+def number(text: Column, decimal: str) -> Column:
+    """A number written plainly, or with currency signs, thousands separators, a decimal comma, a percent sign.
+
+    Where both separators occur, or one occurs twice, their order tells which is which. A single one before exactly
+    three digits is ambiguous (1,234): then ``decimal`` decides. What is no number, or too long for one, is null.
+    """
+    is_plain, plain = text.rlike(_normal_number(decimal)), text
+    if decimal == ",":
+        plain = F.replace(text, F.lit(","), F.lit("."))
+    other = "," if decimal == "." else "."
+    bare = F.regexp_replace(F.regexp_replace(text, _DECORATION, ""), _NEGATIVE, "-$1$2$3")
+    bare = F.regexp_replace(bare, "%$", "e-2")
+    bare = F.regexp_replace(bare, f"^{_GROUPED[decimal]}", _UNGROUPED)
+    bare = F.regexp_replace(bare, _DECIMAL_COMMA, "$1.$2")
+    bare = F.regexp_replace(bare, f"{_PLAINLY[other]}{_GROUPED[other]}", _UNGROUPED)
+    read = F.regexp_extract(bare, _POINT_NUMBER, 0)
+    return F.when(is_plain, plain).otherwise(read).try_cast("double")
+
+
+def whole(value: Column) -> Column:
+    """The number if it has no decimals."""
+    return F.when(value % 1 == 0, value)
+
+
+def truth(text: Column) -> Column:
+    """1 or 0 from a word for yes or no, in one of five languages."""
+    word = F.lower(text)
+    return F.when(word.isin(*_TRUE), F.lit(1.0)).when(word.isin(*_FALSE), F.lit(0.0))
+
+
+def moments(text: Column, formats: Sequence[str]) -> list[Column]:
+    """The timestamp in each of the accepted formats, null where the text is not in it: declared ones, ISO, others.
+
+    The first that is not null counts. Times without a zone are the session's.
+    """
+    iso = F.when(text.rlike(_ISO), text.try_cast("timestamp"))
+    declared = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in formats if pattern not in _ISO_PATTERNS]
+    others = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in _OTHER_PATTERNS if pattern not in formats]
+    is_iso_first = not formats or formats[0] in _ISO_PATTERNS
+    return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
+
+
+def plausible(moment: Column) -> Column:
+    """The moment, if it lies in a year between ``FIRST_YEAR`` and ``LAST_YEAR``."""
+    return F.when(F.year(moment).between(FIRST_YEAR, LAST_YEAR), moment)
+
+
+def cased(text: Column, spec: ColumnConfig) -> Column:
+    """The text in the declared case."""
     return {"keep": text, "upper": F.upper(text), "lower": F.lower(text)}[spec.case]
 
 
-def number(text: Column, decimal: str, type_: ColumnType) -> Column:
-    """A number written plainly, or with currency signs, thousands separators, a decimal comma, a percent sign.
-
-    Where both signs occur the later one is the decimal sign (1.234,56 and 1,234.56). Where one sign occurs once before
-    exactly three digits it is ambiguous (1,234): then ``decimal`` decides.
-    """
-    bare = F.regexp_replace(F.regexp_replace(text, _CURRENCY, "$1"), "[ '_]", "")
-    bare = F.regexp_replace(bare, _CURRENCY, "$1")
-    is_percent = bare.endswith("%")
-    bare = F.regexp_replace(bare, "%$", "")
-    # (1.234,50) is how accountants write a negative amount.
-    bare = F.regexp_replace(bare, r"^\((.*)\)$", "-$1")
-    comma, point = F.instr(F.reverse(bare), ","), F.instr(F.reverse(bare), ".")
-    commas = F.length(bare) - F.length(F.replace(bare, F.lit(","), F.lit("")))
-    points = F.length(bare) - F.length(F.replace(bare, F.lit("."), F.lit("")))
-    without_points = F.replace(F.replace(bare, F.lit("."), F.lit("")), F.lit(","), F.lit("."))
-    without_commas = F.replace(bare, F.lit(","), F.lit(""))
-    grouped_comma = bare.rlike(r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
-    grouped_point = bare.rlike(r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$")
-    plain = (
-        F.when((commas == 0) & (points <= 1), _ambiguous_point(bare, grouped_point, decimal))
-        .when((commas > 0) & (points > 0), F.when(comma < point, without_points).otherwise(without_commas))
-        .when(commas > 1, without_commas)
-        .when(points > 1, without_points)
-        .otherwise(
-            F.when(grouped_comma, without_commas if decimal == "." else without_points).otherwise(without_points)
-        )
-    )
-    value = F.when(plain.rlike(_PLAIN_NUMBER), plain.try_cast("double"))
-    value = F.when(is_percent, value / 100).otherwise(value)
-    # Numbers beyond a double's range read as infinity; they are no values of anything.
-    value = F.when(F.abs(value) < F.lit(1e300), value)
-    return F.round(value).cast("double") if type_ == "integer" else value
+def is_normal(cell: Column, type_: ColumnType, spec: ColumnConfig) -> Column:
+    """Whether a cell is written just as declared, so that reading it repaired nothing (moments: see ``moments``)."""
+    if type_ == "boolean":
+        return cell.isin("0", "1", "true", "false")
+    return cell.rlike(_normal_number(spec.decimal))
 
 
-def _ambiguous_point(bare: Column, grouped: Column, decimal: str) -> Column:
-    """``1.234`` is a thousand only where the decimal sign is a comma."""
-    return F.when(grouped, F.replace(bare, F.lit("."), F.lit(""))).otherwise(bare) if decimal == "," else bare
-
-
-def is_plain(text: Column, type_: ColumnType, spec: ColumnConfig) -> Column:
-    """Whether a readable cell was already written in its normal form, so that reading it repaired nothing."""
-    if type_ in ("double", "integer"):
-        return text.rlike(_PLAIN_NUMBER)
-    if type_ in ("date", "timestamp"):
-        first = (*spec.formats, *(ISO_DATE if type_ == "date" else ISO_TIMESTAMP))[0]
-        return F.try_to_timestamp(text, F.lit(first)).isNotNull()
-    return F.lit(True)
-
-
-def moment(text: Column, formats: tuple[str, ...], type_: ColumnType) -> Column:
-    """A date or timestamp in the first of the formats that reads it: the declared ones, then ISO's."""
-    candidates = (*formats, *(ISO_DATE + ISO_TIMESTAMP if type_ == "date" else ISO_TIMESTAMP + ISO_DATE))
-    attempts = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in dict.fromkeys(candidates)]
-    value = reduce(lambda first, second: F.coalesce(first, second), attempts)
-    # Years that no business has are typing errors, and some readers of Parquet shift them.
-    plausible = F.when(F.year(value).between(1800, 2200), value)
-    return plausible.cast("date") if type_ == "date" else plausible
-
-
-def corrected(text: Column, spec: ColumnConfig) -> Column:
-    """The allowed value that is nearest to a cell, null where none is near enough.
+def nearest_allowed(text: Column, spec: ColumnConfig) -> Column:
+    """The allowed value that is nearest to a text, null where none is near enough.
 
     Similarity is 1 - edit distance / length of the longer text, without regard to case. A tie goes to neither: a
     correction that could be another one is no correction.
     """
-    distances = [
-        (F.levenshtein(F.lower(text), F.lit(value.lower())), value, F.greatest(F.length(text), F.lit(len(value))))
-        for value in spec.allowed
-    ]
+    lower = F.lower(text)
     scored = F.array_sort(
         F.array(
             *(
-                F.struct((distance / length).alias("distance"), F.lit(value).alias("value"))
-                for distance, value, length in distances
+                F.struct(
+                    (
+                        F.levenshtein(lower, F.lit(value.lower()))
+                        / F.greatest(F.char_length(text), F.lit(len(value)), F.lit(1))
+                    ).alias("distance"),
+                    F.lit(value).alias("value"),
+                )
+                for value in spec.allowed
             )
         )
     )
     best, second = F.get(scored, F.lit(0)), F.get(scored, F.lit(1))
-    is_near = best["distance"] <= F.lit(1 - spec.similarity)
+    # Similarities are ratios of small whole numbers; 1 - 0.8 is not quite 0.2.
+    is_near = best["distance"] <= F.lit(1 - spec.similarity + 1e-9)
     is_alone = second.isNull() | (second["distance"] > best["distance"])
     return F.when(is_near & is_alone, best["value"])
+
+
+def _normal_number(decimal: str) -> str:
+    return _POINT_NUMBER if decimal == "." else _COMMA_NUMBER

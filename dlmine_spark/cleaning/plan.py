@@ -6,7 +6,8 @@ The rows that come out are still all the rows that went in (the counts law is ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -14,23 +15,38 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning import parse
 from dlmine_spark.cleaning.names import bronze_name
-from dlmine_spark.config import ColumnConfig, SourceConfig
+from dlmine_spark.config import ColumnConfig, ColumnType, SourceConfig
 
-REASONS, REPAIRS, ORIGINAL, COPY, RANK = "__reasons", "__repairs", "__original", "__copy", "__rank"
-WARNINGS = "__warnings"
+REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK = (
+    "__reasons",
+    "__repairs",
+    "__warnings",
+    "__original",
+    "__copy",
+    "__rank",
+)
 ORDER = (s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
 """Columns that give the order of rows as they came."""
+INTERNAL = (REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK, *ORDER)
+"""What a staged row has beside its values."""
 
-MALFORMED = "the line does not have as many cells as the header"
-_REASON = "struct<rule: string, column: string, message: string>"
-_REPAIR = "struct<column: string, old_value: string, new_value: string, rule: string>"
-
-DEFAULT_KEYS: dict[str, tuple[str, ...]] = {
+_MALFORMED = (
+    "the line does not have as many cells as the header, or leaves a quote open (cells with line breaks need "
+    "multiline: true)"
+)
+_UNDECODABLE = "the line holds bytes that are none in this encoding"
+_KEYS: dict[str, tuple[str, ...]] = {
     "panel": (s.UNIQUE_ID, s.DS),
     "calendar": (s.UNIQUE_ID, s.DS),
     "statics": (s.UNIQUE_ID,),
+    "baskets": (s.BASKET_ID,),
 }
-SQL_TYPES = {
+_SHOWN_LETTERS = 100
+"""Of a cell in a message: a field of ten megabytes must not be there twice."""
+_REASON = "struct<rule: string, column: string, message: string>"
+_REPAIR = "struct<column: string, old_value: string, new_value: string, rule: string>"
+_ROW = "__row"
+SQL_TYPES: dict[ColumnType, str] = {
     "string": "string",
     "integer": "double",
     "double": "double",
@@ -40,148 +56,279 @@ SQL_TYPES = {
 }
 
 
-def key_of(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
-    """Columns that identify a row: the declared ones, else those of the kind that are there."""
-    return source.key or tuple(name for name in DEFAULT_KEYS.get(source.kind, ()) if name in columns)
+def key_of(source: SourceConfig, columns: Iterable[str]) -> tuple[str, ...]:
+    """Columns that identify a row: the declared ones, else those of the kind that are there; none for lines."""
+    there = set(columns)
+    return source.key or tuple(name for name in _KEYS.get(source.kind, ()) if name in there)
 
 
-def mark_rows(bronze: DataFrame, source: SourceConfig, columns: dict[str, ColumnConfig]) -> DataFrame:
+def is_good() -> Column:
+    """Whether a staged row becomes a silver one: no reason against it, no copy, not superseded."""
+    return (F.size(REASONS) == 0) & (F.col(COPY) == 1) & (F.col(RANK) == 1)
+
+
+def reason(rule: str, column: str, message: Column) -> Column:
+    """One entry of ``REASONS``."""
+    return F.struct(F.lit(rule).alias("rule"), F.lit(column).alias("column"), message.alias("message")).cast(_REASON)
+
+
+def repair(column: str, old: Column, new: Column, rule: str) -> Column:
+    """One entry of ``REPAIRS``."""
+    return F.struct(
+        F.lit(column).alias("column"),
+        old.cast("string").alias("old_value"),
+        new.cast("string").alias("new_value"),
+        F.lit(rule).alias("rule"),
+    ).cast(_REPAIR)
+
+
+def no_reasons() -> Column:
+    """``REASONS`` of a good row."""
+    return F.array().cast(f"array<{_REASON}>")
+
+
+def no_repairs() -> Column:
+    """``REPAIRS`` of a row that came as it should."""
+    return F.array().cast(f"array<{_REPAIR}>")
+
+
+def unusable_line() -> Column:
+    """Why a line could not be split into cells, where ``RAW_LINE`` says that it could not."""
+    return F.when(
+        F.contains(F.col(s.RAW_LINE), F.lit("\ufffd")), reason("undecodable", "", F.lit(_UNDECODABLE))
+    ).otherwise(reason("malformed_line", "", F.lit(_MALFORMED)))
+
+
+def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
     """Type every cell and judge every row, in one pass; exact copies are numbered (one shuffle).
 
     Args:
         bronze: rows as they came.
         source: the declaration.
-        columns: canonical name -> declaration, those of kept other columns included.
+        columns: canonical name -> declaration with its type, kept other columns included.
 
     Returns:
-        One row per row of ``bronze``: the canonical columns, ``REASONS``, ``REPAIRS``, ``WARNINGS``, ``ORIGINAL`` (the row
-        as JSON), ``COPY`` (1 for the first of equal rows) and ``ORDER``.
+        One row per row of ``bronze``: the canonical columns, then ``INTERNAL`` without ``RANK``.
     """
-    cells = [name for name in bronze.columns if not name.startswith("_") or name == s.RAW_LINE]
-    values: dict[str, Column] = {}
-    reasons: list[Column] = [_reason(F.col(s.RAW_LINE).isNotNull(), "malformed_line", "", F.lit(MALFORMED))]
-    repairs: list[Column] = []
-    for name, spec in columns.items():
-        value, refused, repaired = _column(name, spec, source)
-        values[name] = value
-        reasons += refused
-        repairs += repaired
-    copies = Window.partitionBy(*(F.col(f"`{cell}`") for cell in cells)).orderBy(*ORDER)
-    typed = bronze.withColumn(COPY, F.row_number().over(copies)).select(
-        *(value.alias(name) for name, value in values.items()),
-        _present(reasons, _REASON).alias(REASONS),
-        _present(repairs, _REPAIR).alias(REPAIRS),
-        F.to_json(F.struct(*(F.col(f"`{cell}`") for cell in cells))).alias(ORIGINAL),
+    names = [name for name in bronze.columns if name not in s.BRONZE_METADATA]
+    cells = [_Cell(place, name, spec, source) for place, (name, spec) in enumerate(columns.items())]
+    row = F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW)
+    # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
+    numbered = _number_copies(bronze, names).select(row, s.RAW_LINE, COPY, *ORDER)
+    texts = numbered.select("*", *(cell.make_text() for cell in cells))
+    values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
+    marked = values.select(
+        *(cell.value.cast(SQL_TYPES[cell.type]).alias(cell.name) for cell in cells),
+        _reasons([entry for cell in cells for entry in cell.reasons()]).alias(REASONS),
+        _entries([entry for cell in cells for entry in cell.repairs()], no_repairs()).alias(REPAIRS),
+        _entries([entry for cell in cells for entry in cell.warnings()], _no_warnings()).alias(WARNINGS),
+        _ROW,
+        s.RAW_LINE,
         COPY,
         *ORDER,
     )
-    return _judge_rows(typed, source)
-
-
-def _judge_rows(typed: DataFrame, source: SourceConfig) -> DataFrame:
-    """Add the reasons and warnings of whole-row rules; a rule that cannot be decided (null) counts as met."""
-    broken = {
-        action: [
-            F.when(
-                ~F.coalesce(F.expr(rule.expr).cast("boolean"), F.lit(True)),
-                F.struct(
-                    F.lit(rule.name).alias("rule"), F.lit("").alias("column"), F.lit(rule.expr).alias("message")
-                ).cast(_REASON),
-            )
-            for rule in source.rules
-            if rule.action == action
-        ]
-        for action in ("quarantine", "warn")
-    }
-    refused = _present(broken["quarantine"], _REASON)
-    warned = F.transform(_present(broken["warn"], _REASON), lambda reason: reason["rule"])
-    # A line of the wrong shape has no cells that a rule could be asked about.
-    is_line = F.size(F.filter(F.col(REASONS), lambda reason: reason["rule"] == "malformed_line")) == 0
-    return typed.withColumn(WARNINGS, warned).withColumn(
-        REASONS, F.when(is_line, F.concat(F.col(REASONS), refused)).otherwise(F.slice(F.col(REASONS), 1, 1))
+    # Only what is refused needs to be kept as it came; outliers are refused later than the rest.
+    may_be_refused = any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
+    is_kept = F.lit(True) if may_be_refused else F.size(REASONS) > 0
+    original = F.when(F.col(s.RAW_LINE).isNull(), F.to_json(_ROW, {"ignoreNullFields": "false"})).otherwise(
+        F.to_json(F.struct(s.RAW_LINE))
     )
+    return judge_rows(marked, source).withColumn(ORIGINAL, F.when(is_kept, original)).drop(_ROW, s.RAW_LINE)
 
 
-def _column(name: str, spec: ColumnConfig, source: SourceConfig) -> tuple[Column, list[Column], list[Column]]:
-    """Value, reasons to refuse the row, and repairs of one cell."""
-    type_ = source.column_type(name) if name in source.columns else (spec.type or "string")
-    cell = F.col(f"`{bronze_name(spec.source or name)}`")
-    text = parse.present(cell, source)
-    value = parse.parsed(text, type_, spec)
-    readable = text.isNull() | value.isNotNull()
-    reasons: list[Column] = []
-    repairs: list[Column] = []
-    required = source.is_required(name) if name in source.columns else False
+def judge_rows(marked: DataFrame, source: SourceConfig) -> DataFrame:
+    """Add the reasons and warnings of rules about whole rows; a rule that cannot be decided (null) counts as met."""
+    refusing = [rule for rule in source.rules if rule.action == "quarantine"]
+    warning = [rule for rule in source.rules if rule.action == "warn"]
+    if not source.rules:
+        return marked
 
-    if type_ != "string":
-        if required:
-            reasons.append(_reason(~readable, "unparseable", name, F.concat(F.lit(f"no {type_}: "), _short(cell))))
-        else:
-            repairs.append(_repair(~readable, name, cell, F.lit(None), "unparseable"))
-        repairs.append(_repair(value.isNotNull() & ~parse.is_plain(text, type_, spec), name, cell, value, "format"))
-    if spec.allowed:
-        near = parse.corrected(text, spec)
-        legal = value.isin(*spec.allowed)
-        unknown = value.isNotNull() & ~legal & near.isNull()
-        reasons.append(_reason(unknown, "not_allowed", name, F.concat(F.lit("not an allowed value: "), _short(cell))))
-        repairs.append(_repair(~legal & near.isNotNull(), name, cell, near, "allowed"))
-        value = F.when(legal, value).otherwise(near)
-    if spec.minimum is not None or spec.maximum is not None:
-        outside = _outside(value, spec)
-        if spec.out_of_range == "quarantine":
-            reasons.append(_reason(outside, "out_of_range", name, F.concat(F.lit(_range(spec)), _short(cell))))
-        elif spec.out_of_range == "null":
-            repairs.append(_repair(outside, name, cell, F.lit(None), "out_of_range"))
-            value = F.when(~F.coalesce(outside, F.lit(False)), value)
-    if required:
-        reasons.append(_reason(text.isNull(), "missing", name, F.lit("is required and has no value")))
-    return value.cast(SQL_TYPES[type_]), reasons, repairs
+    def is_broken(expression: str) -> Column:
+        return ~F.coalesce(F.expr(expression).cast("boolean"), F.lit(True))
 
-
-def _outside(value: Column, spec: ColumnConfig) -> Column:
-    below = value < F.lit(spec.minimum) if spec.minimum is not None else F.lit(False)
-    above = value > F.lit(spec.maximum) if spec.maximum is not None else F.lit(False)
-    return below | above
-
-
-def _range(spec: ColumnConfig) -> str:
-    low = "" if spec.minimum is None else f"at least {spec.minimum:g}"
-    high = "" if spec.maximum is None else f"at most {spec.maximum:g}"
-    return f"expected {' and '.join(part for part in (low, high) if part)}, found "
-
-
-def _short(cell: Column) -> Column:
-    """A cell as shown in a message: a ten-megabyte field must not be there twice."""
-    return F.substring(F.coalesce(cell, F.lit("")), 1, 100)
-
-
-def _reason(condition: Column, rule: str, column: str, message: Column) -> Column:
-    made = F.struct(F.lit(rule).alias("rule"), F.lit(column).alias("column"), message.alias("message"))
-    return F.when(F.coalesce(condition, F.lit(False)), made.cast(_REASON))
-
-
-def _repair(condition: Column, column: str, old: Column, new: Column, rule: str) -> Column:
-    made = F.struct(
-        F.lit(column).alias("column"),
-        old.cast("string").alias("old_value"),
-        new.cast("string").alias("new_value"),
-        F.lit(rule).alias("rule"),
+    broken = [F.when(is_broken(rule.expr), reason(rule.name, "", F.lit(rule.expr))) for rule in refusing]
+    doubted = [F.when(is_broken(rule.expr), F.lit(rule.name)) for rule in warning]
+    # A line that could not be split has no cells that a rule could be asked about.
+    is_line = F.col(s.RAW_LINE).isNull() if s.RAW_LINE in marked.columns else F.lit(True)
+    return marked.withColumns(
+        {
+            REASONS: F.when(is_line, F.concat(REASONS, _entries(broken, no_reasons()))).otherwise(F.col(REASONS)),
+            WARNINGS: F.when(is_line, F.concat(WARNINGS, _entries(doubted, _no_warnings()))).otherwise(F.col(WARNINGS)),
+        }
     )
-    return F.when(F.coalesce(condition, F.lit(False)), made.cast(_REPAIR))
-
-
-def _present(entries: list[Column], type_: str) -> Column:
-    """The entries that apply, as an array."""
-    if not entries:
-        return F.array().cast(f"array<{type_}>")
-    return F.filter(F.array(*entries), lambda entry: entry.isNotNull())
 
 
 def number_versions(marked: DataFrame, source: SourceConfig, key: Sequence[str]) -> DataFrame:
-    """Number the good rows of each key in ``RANK``; 1 is the one that stays, the others are superseded."""
+    """Number the good rows of each key in ``RANK``; 1 is the one that stays, the others are superseded.
+
+    Rows without a value in their key are nobody's versions: each stays.
+    """
     if not key:
         return marked.withColumn(RANK, F.lit(1))
     order = [F.col(name).desc() if source.keep == "last" else F.col(name) for name in ORDER]
-    is_good = (F.size(REASONS) == 0) & (F.col(COPY) == 1)
-    versions = Window.partitionBy(is_good, *(F.col(f"`{name}`") for name in key)).orderBy(*order)
-    return marked.withColumn(RANK, F.when(is_good, F.row_number().over(versions)).otherwise(1))
+    is_candidate = (F.size(REASONS) == 0) & (F.col(COPY) == 1)
+    for name in key:
+        is_candidate = is_candidate & F.col(f"`{name}`").isNotNull()
+    versions = Window.partitionBy(is_candidate, *(F.col(f"`{name}`") for name in key)).orderBy(*order)
+    return marked.withColumn(RANK, F.when(is_candidate, F.row_number().over(versions)).otherwise(1))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The expressions of one canonical column, layer by layer: its text, its value, what is to be said of it."""
+
+    place: int
+    name: str
+    spec: ColumnConfig
+    source: SourceConfig
+
+    @property
+    def type(self) -> ColumnType:
+        return self.spec.type or "string"
+
+    @property
+    def original(self) -> Column:
+        """The cell as it came."""
+        return F.col(_ROW)[bronze_name(self.spec.source or self.name)]
+
+    def _layer(self, name: str) -> Column:
+        return F.col(f"__{name}_{self.place}")
+
+    # First layer
+
+    def make_text(self) -> Column:
+        return parse.present(self.original, self.source.null_tokens).alias(f"__text_{self.place}")
+
+    # Second layer
+
+    def make_values(self) -> list[Column]:
+        """What the text says (``read``), whether it says so as declared (``normal``), the nearest allowed value."""
+        text = self._layer("text")
+        if self.type in parse.NUMERIC:
+            made = {"read": parse.number(text, self.spec.decimal)}
+        elif self.type in parse.MOMENTS:
+            attempts = parse.moments(text, self.spec.formats)
+            made = {"read": F.coalesce(*attempts), "normal": attempts[0].isNotNull() & (self.original == text)}
+        elif self.type == "boolean":
+            made = {"read": parse.truth(text)}
+        else:
+            made = {"read": parse.cased(text, self.spec)}
+            if self.spec.allowed:
+                is_legal = made["read"].isin(*self.spec.allowed)
+                made["near"] = F.when(~is_legal, parse.nearest_allowed(text, self.spec))
+        if self.type in (*parse.NUMERIC, "boolean"):
+            made["normal"] = parse.is_normal(self.original, self.type, self.spec)
+        return [column.alias(f"__{layer}_{self.place}") for layer, column in made.items()]
+
+    # Third layer
+
+    @property
+    def _typed(self) -> Column:
+        """What the text says, null where it says nothing that this type can be."""
+        read = self._layer("read")
+        if self.type == "integer":
+            return parse.whole(read)
+        return parse.plausible(read) if self.type in parse.MOMENTS else read
+
+    @property
+    def value(self) -> Column:
+        """The value of the silver column."""
+        value = self._typed
+        if self.spec.allowed:
+            return F.when(value.isin(*self.spec.allowed), value).otherwise(self._layer("near"))
+        if self.spec.out_of_range == "null":
+            return F.when(~self._is_outside, value)
+        return value
+
+    @property
+    def _is_readable(self) -> Column:
+        return self._layer("text").isNull() | self._typed.isNotNull()
+
+    @property
+    def _is_outside(self) -> Column:
+        value, low, high = self._typed, self.spec.minimum, self.spec.maximum
+        below = value < low if low is not None else F.lit(False)
+        above = value > high if high is not None else F.lit(False)
+        return F.coalesce(below | above, F.lit(False))
+
+    def reasons(self) -> list[Column]:
+        """Why the row is refused, null where it is not."""
+        shown = F.substring(self.original, 1, _SHOWN_LETTERS)
+        found = []
+        if self.spec.required:
+            found.append(self._refuse(self._layer("text").isNull(), "missing", F.lit("is required and has no value")))
+            if self.type != "string":
+                message = F.concat(F.lit(f"is no {self.type}: "), shown)
+                found.append(self._refuse(~self._is_readable, "unparseable", message))
+        if self.spec.allowed:
+            is_unknown = self._layer("text").isNotNull() & self.value.isNull()
+            found.append(self._refuse(is_unknown, "not_allowed", F.concat(F.lit("is no allowed value: "), shown)))
+        if self._has_range and self.spec.out_of_range == "quarantine":
+            message = F.concat(F.lit(f"is not {self._range}: "), shown)
+            found.append(self._refuse(self._is_outside, "out_of_range", message))
+        return found
+
+    def repairs(self) -> list[Column]:
+        """What became another value, null where nothing did."""
+        text, value, nothing = self._layer("text"), self.value, F.lit(None)
+        found = []
+        if self.type == "string":
+            if self.spec.allowed:
+                found.append(self._change(self._layer("near").isNotNull(), value, "allowed"))
+            is_legal = self._layer("near").isNull() if self.spec.allowed else F.lit(True)
+            found.append(self._change(is_legal & (text != self.original), value, "spaces"))
+            if self.spec.case != "keep":
+                is_recased = is_legal & (text == self.original) & (value != text)
+                found.append(self._change(is_recased, value, f"case_{self.spec.case}"))
+        else:
+            found.append(self._change(~self._is_readable, nothing, "unparseable"))
+            is_rewritten = self._typed.isNotNull() & ~F.coalesce(self._layer("normal"), F.lit(True))
+            found.append(self._change(is_rewritten & text.isNotNull(), self._typed, "format"))
+        if self._has_range and self.spec.out_of_range == "null":
+            found.append(self._change(self._is_outside, nothing, "out_of_range"))
+        return found
+
+    def warnings(self) -> list[Column]:
+        """Names of rules that the row is kept in spite of, null where there is nothing to say."""
+        if self._has_range and self.spec.out_of_range == "warn":
+            return [F.when(self._is_outside, F.lit(f"out_of_range:{self.name}"))]
+        return []
+
+    @property
+    def _has_range(self) -> bool:
+        return self.spec.minimum is not None or self.spec.maximum is not None
+
+    @property
+    def _range(self) -> str:
+        low = "" if self.spec.minimum is None else f"at least {self.spec.minimum:g}"
+        high = "" if self.spec.maximum is None else f"at most {self.spec.maximum:g}"
+        return " and ".join(part for part in (low, high) if part)
+
+    def _refuse(self, condition: Column, rule: str, message: Column) -> Column:
+        return F.when(condition, reason(rule, self.name, message))
+
+    def _change(self, condition: Column, new: Column, rule: str) -> Column:
+        written = new.cast(SQL_TYPES[self.type])
+        return F.when(condition, repair(self.name, self.original, written, rule))
+
+
+def _number_copies(bronze: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Add ``COPY``: 1 for the first of equal rows, in the order they came."""
+    cells = [F.col(f"`{name}`") for name in (*names, s.RAW_LINE)]
+    # Sorting by a hash first compares one number where it would compare every cell.
+    copies = Window.partitionBy(F.xxhash64(*cells), *cells).orderBy(*ORDER)
+    return bronze.withColumn(COPY, F.row_number().over(copies))
+
+
+def _reasons(entries: Sequence[Column]) -> Column:
+    """The reasons that apply; of a line that could not be split, this one only."""
+    return F.when(F.col(s.RAW_LINE).isNotNull(), F.array(unusable_line())).otherwise(_entries(entries, no_reasons()))
+
+
+def _entries(entries: Sequence[Column], nothing: Column) -> Column:
+    """The entries that apply, as an array."""
+    return F.array_compact(F.array(*entries)) if entries else nothing
+
+
+def _no_warnings() -> Column:
+    return F.array().cast("array<string>")

@@ -3,49 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark import sources
-from dlmine_spark.cleaning.baskets import split_baskets
+from dlmine_spark.cleaning.baskets import number_lines, split_baskets
+from dlmine_spark.cleaning.checks import wrong_rules
+from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
 from dlmine_spark.cleaning.impute import fill_blanks
-from dlmine_spark.cleaning.names import bronze_name
 from dlmine_spark.cleaning.outliers import treat_outliers
 from dlmine_spark.cleaning.panel import (
+    LONGEST_GAP_DAYS,
     ONLY_SERIES,
+    UNKNOWN_STORE,
     aggregate_lines,
     calendar_of_series,
     fill_calendar_gaps,
     in_order,
+    longest_gap,
     with_closures,
 )
-from dlmine_spark.cleaning.parse import number, present
 from dlmine_spark.cleaning.plan import (
     COPY,
+    INTERNAL,
     ORIGINAL,
     RANK,
     REASONS,
     REPAIRS,
     WARNINGS,
+    is_good,
     key_of,
     mark_rows,
     number_versions,
 )
-from dlmine_spark.config import ColumnConfig, Config, SourceConfig
-from dlmine_spark.errors import SourceError, TableContractError
+from dlmine_spark.config import ColumnConfig, Config, Kind, SourceConfig
+from dlmine_spark.errors import ConfigError, SourceError, TableContractError
+from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
 
-_INTERNAL = (REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK, s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
-_SHOWN_KEYS = {"lines": (s.BASKET_ID, s.ITEM)}
+_SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""
 _TOP_REASONS = 3
 
@@ -61,6 +69,9 @@ class SourceCounts:
     duplicates: int
     superseded: int
     warned: int
+    """Accepted rows that a rule warns of."""
+    values: Mapping[str, int] = field(default_factory=dict)
+    """Known values of each typed column among the accepted rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,158 +82,197 @@ class CleanReport(StageReport):
     repairs: int
 
 
+@dataclass(frozen=True, slots=True)
+class PanelPlan:
+    """Facts about the panel that its source gives, known before the first silver table is replaced."""
+
+    frequency: Frequency
+    end: date
+    """Last date with a known value."""
+
+
 def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
     """Ingest and judge every source; only if all of them are usable, replace the silver tables.
 
     Raises:
+        ConfigError: a rule, key or pattern that cannot be used, found before any row is read.
         SourceError: a file cannot be used, or more of it would be quarantined than ``cleaning.max_rejected`` allows.
-        TableContractError: rows in and rows accounted for differ.
+        TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
-    counts = [_stage(config, lakehouse, name, source) for name, source in config.sources.items()]
-    good = {name: _good_rows(lakehouse, name) for name in config.sources}
+    files = {
+        name: sources.read_source(lakehouse.spark, name, source, lakehouse.run_id)
+        for name, source in config.sources.items()
+    }
+    _refuse_wrong_rules(config, files)
+    counts = {name: _stage(config, lakehouse, name, rows) for name, rows in files.items()}
+    good = {name: lakehouse.read(f"staging.{name}").where(is_good()) for name in config.sources}
+    plan = _plan_panel(config, good)
 
-    series_calendar = _write_calendar(config, lakehouse, good)
-    for name, source in config.sources.items():
-        if source.kind == "lines":
-            lakehouse.overwrite(s.LINES.name, _as_lines(good[name]))
-        elif source.kind == "baskets":
-            lakehouse.overwrite(s.BASKETS.name, good[name].drop(*_INTERNAL))
-        elif source.kind == "statics":
-            lakehouse.overwrite(s.STATICS.name, _filled(good[name], source, None, 7).drop(*_INTERNAL))
-        elif source.kind == "table":
-            lakehouse.overwrite(f"silver.{name}", _filled(good[name], source, None, 7).drop(*_INTERNAL))
-    _write_panel(config, lakehouse, good, series_calendar)
+    _write_rows(config, lakehouse, good)
+    _write_panel(config, lakehouse, good, counts, plan)
     _write_quarantine(config, lakehouse)
     repairs = _write_repairs(config, lakehouse)
-
-    rows_in = sum(count.rows_in for count in counts)
-    accepted = sum(count.accepted for count in counts)
-    quarantined = sum(count.quarantined for count in counts)
-    removed = sum(count.duplicates + count.superseded for count in counts)
-    return CleanReport(
-        rows_in=rows_in,
-        rows_out=accepted,
-        rows_rejected=quarantined,
-        sources=tuple(counts),
-        repairs=repairs,
-        message=(
-            f"{rows_in:,} rows in = {accepted:,} accepted + {quarantined:,} quarantined + "
-            f"{removed:,} duplicates or superseded; {repairs:,} cells repaired"
-        ),
-    )
+    return _report(list(counts.values()), repairs)
 
 
-def _stage(config: Config, lakehouse: Lakehouse, name: str, source: SourceConfig) -> SourceCounts:
+def _refuse_wrong_rules(config: Config, files: Mapping[str, DataFrame]) -> None:
+    problems: list[str] = []
+    for name, source in config.sources.items():
+        problems += wrong_rules(files[name].sparkSession, name, source, other_columns(files[name], source))
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+# From files to judged rows
+
+
+def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> SourceCounts:
     """Write a source to bronze and, judged row by row, to ``staging.<source>``; count, and check the counts."""
-    bronze_table, staging = f"bronze.{name}", f"staging.{name}"
-    lakehouse.overwrite(bronze_table, sources.read_source(lakehouse.spark, name, source, lakehouse.run_id))
-    bronze = lakehouse.read(bronze_table)
-    lakehouse.overwrite(staging, _marked(bronze, name, source))
-    for column, spec in source.columns.items():
-        if spec.outliers is not None:
-            marked = lakehouse.read(staging)
-            is_good = _is_good()
-            treated = treat_outliers(marked.where(is_good), column, spec.outliers)
-            lakehouse.overwrite(staging, treated.unionByName(marked.where(~is_good)))
-    return _counted(config, lakehouse.read(staging), bronze.count(), name, source)
+    source = config.sources[name]
+    bronze = _ingest(lakehouse, name, source, rows)
+    columns = _columns(bronze, name, source)
+    with _naming_rules(name, source):
+        lakehouse.overwrite(f"staging.{name}", _judged(bronze, source, columns))
+    if any(spec.outliers for spec in columns.values()):
+        judged = lakehouse.read(f"staging.{name}")
+        treated = treat_outliers(judged.where(is_good()), columns)
+        lakehouse.overwrite(f"staging.{name}", treated.unionByName(judged.where(~is_good())))
+    counts = _count(lakehouse.read(f"staging.{name}"), name, columns)
+    _check_counts(config, lakehouse, counts, bronze.count(), columns)
+    return counts
 
 
-def _marked(bronze: DataFrame, name: str, source: SourceConfig) -> DataFrame:
+def _ingest(lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFrame) -> DataFrame:
+    """Write bronze; refuse files that changed while they were read, of which it may hold half."""
+    before = sources.fingerprint(source)
+    with sources.reading(name, source):
+        lakehouse.overwrite(f"bronze.{name}", rows)
+    if sources.fingerprint(source) != before:
+        raise SourceError(
+            f"{source.path} (source {name}): changed while it was read; run again when nobody writes there"
+        )
+    return lakehouse.read(f"bronze.{name}")
+
+
+def _columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[str, ColumnConfig]:
+    """The mapped columns and the kept ones, with their types (one aggregation, if any are kept)."""
+    for column in shadowed_columns(bronze, source):
+        log.warning("source %s: column %s is not kept, a mapped column has its name", name, column)
+    others = other_columns(bronze, source)
+    kept = kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
+    return declared_columns(source) | kept
+
+
+def _judged(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
     """Every row of bronze with its values and verdict."""
     if source.kind == "baskets":
-        return split_baskets(bronze, sources.TEXT_COLUMN, source)
-    columns = {**source.columns, **_other_columns(bronze, source)}
-    _check_rule_columns(name, source, list(columns))
-    marked = mark_rows(bronze, source, columns)
-    return number_versions(marked, source, key_of(source, list(columns)))
+        key = key_of(source, source.columns)
+        return number_versions(split_baskets(bronze, sources.TEXT_COLUMN, source), source, key)
+    judged = number_versions(mark_rows(bronze, source, columns), source, key_of(source, columns))
+    if source.kind == "panel" and s.UNIQUE_ID not in columns:
+        judged = judged.withColumn(s.UNIQUE_ID, F.lit(ONLY_SERIES))
+    return judged
 
 
-def _other_columns(bronze: DataFrame, source: SourceConfig) -> dict[str, ColumnConfig]:
-    """Kept columns that are not mapped: numbers where every cell is one, else text (one aggregation)."""
-    if source.other_columns == "drop":
-        return {}
-    mapped = {bronze_name(spec.source or column).lower() for column, spec in source.columns.items()}
-    names = [c for c in bronze.columns if not c.startswith("_") and c.lower() not in mapped]
-    if not names:
-        return {}
-    texts = {name: present(F.col(f"`{name}`"), source) for name in names}
-    odd = bronze.where(F.col(s.RAW_LINE).isNull()).agg(
-        *(
-            F.count(F.when(texts[name].isNotNull() & number(texts[name], ".", "double").isNull(), 1)).alias(name)
-            for name in names
-        )
-    )
-    odd_cells = odd.collect()[0].asDict()
-    return {
-        name: ColumnConfig(source=name, type="string" if odd_cells[name] else "double", required=False)
-        for name in names
-    }
+@contextmanager
+def _naming_rules(name: str, source: SourceConfig) -> Iterator[None]:
+    """Name the row rule that cannot be computed on some row: a division by zero, a text that is no number."""
+    try:
+        yield
+    except PySparkException as error:
+        text = str(error)
+        rule = next((rule for rule in source.rules if rule.expr in text), None)
+        if rule is None:
+            raise
+        problem = text.partition(" SQLSTATE")[0].partition(" If necessary")[0]
+        raise ConfigError(
+            f"sources.{name}.rules.{rule.name}: {rule.expr!r} cannot be computed on some row: {problem}"
+        ) from error
 
 
-def _check_rule_columns(name: str, source: SourceConfig, columns: list[str]) -> None:
-    """Refuse rules about columns that are not there, before any row is read."""
-    for key in source.key:
-        if key not in columns:
-            raise SourceError(f"sources.{name}.key: no column {key}; mapped columns: {', '.join(columns)}")
-    for column, spec in source.columns.items():
-        for group in (*spec.fill_by, *(spec.outliers.by if spec.outliers else ())):
-            if group not in columns:
-                raise SourceError(
-                    f"sources.{name}.columns.{column}: no column {group} to group by; mapped: {', '.join(columns)}"
-                )
-
-
-def _is_good() -> object:
-    return (F.size(REASONS) == 0) & (F.col(COPY) == 1) & (F.col(RANK) == 1)
-
-
-def _counted(config: Config, staged: DataFrame, rows_in: int, name: str, source: SourceConfig) -> SourceCounts:
-    """Count what became of the rows, and assert that none is lost and not too many are refused."""
-    is_first = F.col(COPY) == 1
-    is_refused = F.size(REASONS) > 0
-    row = (
-        staged.agg(
-            F.count(F.lit(1)).alias("all"),
-            F.count(F.when(~is_first, 1)).alias("duplicates"),
-            F.count(F.when(is_first & is_refused, 1)).alias("quarantined"),
-            F.count(F.when(is_first & ~is_refused & (F.col(RANK) > 1), 1)).alias("superseded"),
-            F.count(F.when(is_first & ~is_refused & (F.col(RANK) == 1), 1)).alias("accepted"),
-            F.count(F.when(is_first & ~is_refused & (F.size(WARNINGS) > 0), 1)).alias("warned"),
-        )
+def _count(staged: DataFrame, name: str, columns: Mapping[str, ColumnConfig]) -> SourceCounts:
+    """Count what became of the rows (one aggregation)."""
+    is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0
+    is_accepted = is_good()
+    typed = [column for column, spec in columns.items() if spec.type != "string" and column in staged.columns]
+    row = staged.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count_if(is_accepted).alias("accepted"),
+        F.count_if(is_first & is_refused).alias("quarantined"),
+        F.count_if(~is_first).alias("duplicates"),
+        F.count_if(is_first & ~is_refused & (F.col(RANK) > 1)).alias("superseded"),
+        F.count_if(is_accepted & (F.size(WARNINGS) > 0)).alias("warned"),
+        *(F.count(F.when(is_accepted, F.col(f"`{column}`"))).alias(f"value:{column}") for column in typed),
     ).collect()[0]
-    counts = SourceCounts(
+    return SourceCounts(
         name,
-        rows_in,
+        row["rows"],
         row["accepted"],
         row["quarantined"],
         row["duplicates"],
         row["superseded"],
         row["warned"],
+        {column: row[f"value:{column}"] for column in typed},
     )
+
+
+def _check_counts(
+    config: Config, lakehouse: Lakehouse, counts: SourceCounts, rows_in: int, columns: Mapping[str, ColumnConfig]
+) -> None:
+    """Assert that no row is lost, and that enough of them are usable; say what became of them."""
+    name = counts.source
+    where = f"{config.sources[name].path} (source {name})"
     accounted = counts.accepted + counts.quarantined + counts.duplicates + counts.superseded
-    if accounted != rows_in or row["all"] != rows_in:
+    if not accounted == counts.rows_in == rows_in:
         raise TableContractError(
-            f"bronze.{name}: {rows_in:,} rows in, but {accounted:,} accounted for "
-            f"({counts.accepted:,} accepted, {counts.quarantined:,} quarantined, {counts.duplicates:,} duplicates, "
-            f"{counts.superseded:,} superseded); no silver table was changed"
+            f"bronze.{name}: {rows_in:,} rows in, but {accounted:,} accounted for ({_in_words(counts)}); "
+            "no silver table was changed"
         )
+    if rows_in == 0:
+        raise SourceError(f"{where}: holds no rows; no silver table was changed")
+    staged = lakehouse.read(f"staging.{name}")
     judged = counts.accepted + counts.quarantined
-    share = counts.quarantined / judged if judged else 1.0
+    share = counts.quarantined / judged
     if share > config.cleaning.max_rejected or counts.accepted == 0:
         raise SourceError(
-            f"{source.path} (source {name}): {counts.quarantined:,} of {judged:,} rows would be quarantined "
-            f"({share:.0%}, cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for "
-            f"{_top_reasons(staged)}; no silver table was changed"
+            f"{where}: {counts.quarantined:,} of {judged:,} rows would be quarantined ({share:.0%}, "
+            f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}; "
+            "no silver table was changed"
         )
-    log.info(
-        "source %s: %s rows in = %s accepted + %s quarantined + %s duplicates + %s superseded",
-        name,
-        *(
-            f"{count:,}"
-            for count in (rows_in, counts.accepted, counts.quarantined, counts.duplicates, counts.superseded)
-        ),
+    _refuse_unreadable_columns(staged, where, counts, columns)
+    log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
+    if counts.warned:
+        log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))
+
+
+def _in_words(counts: SourceCounts) -> str:
+    return (
+        f"{counts.accepted:,} accepted + {counts.quarantined:,} quarantined + {counts.duplicates:,} duplicates + "
+        f"{counts.superseded:,} superseded"
     )
-    return counts
+
+
+def _refuse_unreadable_columns(
+    staged: DataFrame, where: str, counts: SourceCounts, columns: Mapping[str, ColumnConfig]
+) -> None:
+    """A typed column without a single value, though there is text in it, was declared wrongly."""
+    empty = [column for column, known in counts.values.items() if known == 0]
+    if not empty:
+        return
+    unread = staged.where(is_good()).select(F.explode(REPAIRS).alias("repair")).select("repair.*")
+    examples = {
+        row["column"]: row["example"]
+        for row in unread.where((F.col("rule") == "unparseable") & F.col("column").isin(empty))
+        .groupBy("column")
+        .agg(F.substring(F.min("old_value"), 1, 100).alias("example"))
+        .collect()
+    }
+    for column, example in examples.items():
+        spec = columns[column]
+        raise SourceError(
+            f"{where}: no cell of column {spec.source} ({column}) is a {spec.type}, e.g. {example!r}: set "
+            f"sources.{counts.source}.columns.{column}.type (or formats, decimal, from); no silver table was changed"
+        )
 
 
 def _top_reasons(staged: DataFrame) -> str:
@@ -235,85 +285,148 @@ def _top_reasons(staged: DataFrame) -> str:
         .limit(_TOP_REASONS)
         .collect()
     )
-    return "; ".join(f"{row['rule']} {row['column']} ({row['rows']:,} rows, e.g. {row['example']})" for row in reasons)
+    return "; ".join(
+        f"{' '.join(part for part in (row['rule'], row['column']) if part)} ({row['rows']:,} rows, e.g. "
+        f"{row['example']})"
+        for row in reasons
+    )
 
 
-def _good_rows(lakehouse: Lakehouse, name: str) -> DataFrame:
-    return lakehouse.read(f"staging.{name}").where(_is_good())
+def _top_warnings(staged: DataFrame) -> str:
+    warnings = (
+        staged.where(is_good())
+        .select(F.explode(WARNINGS).alias("rule"))
+        .groupBy("rule")
+        .agg(F.count(F.lit(1)).alias("rows"))
+        .orderBy(F.desc("rows"), "rule")
+        .limit(_TOP_REASONS)
+        .collect()
+    )
+    return ", ".join(f"{row['rule']} ({row['rows']:,})" for row in warnings)
 
 
-def _as_lines(rows: DataFrame) -> DataFrame:
+# From judged rows to silver tables
+
+
+def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | None:
+    """Step and end of the panel of a panel source (None without one), which must have values and plausible dates."""
+    panel = config.source_of_kind("panel")
+    if panel is None:
+        return None
+    rows = good[panel[0]]
+    plan = PanelPlan(panel_frequency(config, rows), panel_end(rows))
+    gap = longest_gap(rows).collect()[0]
+    if config.cleaning.fill_gaps and gap["days"] is not None and gap["days"] > LONGEST_GAP_DAYS:
+        raise SourceError(
+            f"{panel[1].path} (source {panel[0]}): series {gap[s.UNIQUE_ID]} has no row between {gap['before']} and "
+            f"{gap['after']}: one of these dates looks wrong; refuse it by a rule, e.g. sources.{panel[0]}.rules="
+            f"[{{name: wrong_date, expr: \"ds < '{gap['after']}'\"}}], or set cleaning.fill_gaps=false; "
+            "no silver table was changed"
+        )
+    return plan
+
+
+def _write_rows(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> None:
+    """Write the silver tables whose rows are rows of a source."""
+    for name, source in config.sources.items():
+        rows = good[name]
+        if source.kind == "lines":
+            lakehouse.overwrite(s.LINES.name, _filled(_with_line_columns(rows), source, _time_of(source)))
+        elif source.kind == "baskets":
+            lakehouse.overwrite(s.BASKETS.name, rows.drop(*INTERNAL))
+        elif source.kind == "statics":
+            lakehouse.overwrite(s.STATICS.name, _filled(rows, source))
+        elif source.kind == "table":
+            lakehouse.overwrite(f"silver.{name}", _filled(rows, source))
+    calendar = config.source_of_kind("calendar")
+    if calendar is not None:
+        name, source = calendar
+        rows = _filled(good[name], source, s.DS)
+        lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(rows, _series(config, lakehouse, good)))
+
+
+def _filled(rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7) -> DataFrame:
+    """The rows with the fills that their source declares, without what only cleaning needs."""
+    return fill_blanks(rows, declared_columns(source), time, season_length).drop(*INTERNAL)
+
+
+def _time_of(source: SourceConfig) -> str | None:
+    return s.TS if s.TS in source.columns else None
+
+
+def _with_line_columns(rows: DataFrame) -> DataFrame:
     """The columns every basket line has, null where the source has none, then the source's others."""
     missing = {name: type_ for name, type_ in s.LINES.columns.items() if name not in rows.columns}
-    return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in missing.items()}).drop(*_INTERNAL)
+    return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in missing.items()})
 
 
-def _filled(rows: DataFrame, source: SourceConfig, time: str | None, season_length: int) -> DataFrame:
-    """Apply the fills that the source declares."""
-    for column, spec in source.columns.items():
-        if spec.fill != "none":
-            rows = fill_blanks(rows, column, spec, time, season_length)
-    return rows
-
-
-def _write_calendar(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> DataFrame | None:
-    """Write ``silver.calendar`` where there is a source of that kind."""
-    calendar = config.source_of_kind("calendar")
-    if calendar is None:
-        return None
-    name, source = calendar
-    rows = _filled(good[name], source, s.DS, 7).drop(*_INTERNAL)
-    panel = config.source_of_kind("panel")
-    if s.UNIQUE_ID not in rows.columns:
-        series = good[panel[0]] if panel is not None and s.UNIQUE_ID in panel[1].columns else _only_series(lakehouse)
-        rows = calendar_of_series(rows, series)
-    lakehouse.overwrite(s.CALENDAR.name, rows)
-    return lakehouse.read(s.CALENDAR.name)
-
-
-def _only_series(lakehouse: Lakehouse) -> DataFrame:
+def _series(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> DataFrame:
+    """The series that a calendar without ``unique_id`` holds for."""
+    panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
+    if panel is not None:
+        return good[panel[0]].select(s.UNIQUE_ID)
+    if lines is not None:
+        return good[lines[0]].select(_store_of(lines[1]).alias(s.UNIQUE_ID))
     return lakehouse.spark.createDataFrame([(ONLY_SERIES,)], f"{s.UNIQUE_ID} string")
 
 
+def _store_of(lines: SourceConfig) -> Column:
+    return F.coalesce(F.col(s.STORE_ID), F.lit(UNKNOWN_STORE)) if s.STORE_ID in lines.columns else F.lit(ONLY_SERIES)
+
+
 def _write_panel(
-    config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame], calendar: DataFrame | None
+    config: Config,
+    lakehouse: Lakehouse,
+    good: Mapping[str, DataFrame],
+    counts: Mapping[str, SourceCounts],
+    plan: PanelPlan | None,
 ) -> None:
     """Write ``silver.panel``: from its own source, else summed from dated lines, else not at all."""
-    panel = config.source_of_kind("panel")
-    lines = config.source_of_kind("lines")
-    if panel is not None:
-        rows = _panel_rows(config, good[panel[0]], panel[1], calendar)
-    elif lines is not None and s.TS in lines[1].columns:
-        value = config.cleaning.panel_value
-        if value == "amount" and s.PRICE not in lines[1].columns:
-            log.warning("source %s has no price: the panel sums quantities instead of amounts", lines[0])
-            value = "quantity"
-        rows = aggregate_lines(lakehouse.read(s.LINES.name), value)
+    panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
+    if panel is not None and plan is not None:
+        rows = _panel_rows(config, lakehouse, good[panel[0]], panel[1], plan)
+    elif lines is not None and counts[lines[0]].values.get(s.TS):
+        rows = _panel_of_lines(config, lakehouse, *lines)
     else:
         log.info("no panel: no source of kind panel, and no dated lines to sum")
         return
     lakehouse.overwrite(s.PANEL.name, rows.select(*in_order(rows.columns)))
 
 
-def _panel_rows(config: Config, rows: DataFrame, source: SourceConfig, calendar: DataFrame | None) -> DataFrame:
+def _panel_rows(
+    config: Config, lakehouse: Lakehouse, rows: DataFrame, source: SourceConfig, plan: PanelPlan
+) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
-    kept = [name for name in rows.columns if name not in _INTERNAL]
-    if s.UNIQUE_ID not in kept:
-        rows = rows.withColumn(s.UNIQUE_ID, F.lit(ONLY_SERIES))
-    frequency = panel_frequency(config, rows)
-    end = panel_end(rows)
-    # Blank cells that repairs need are null on added dates; arrays must not be.
-    gap_free = fill_calendar_gaps(rows, frequency) if config.cleaning.fill_gaps else rows
-    gap_free = with_closures(gap_free, calendar).withColumn(REPAIRS, F.coalesce(REPAIRS, F.array()))
-    filled = _filled(gap_free, source, s.DS, frequency.season_length)
+    calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
+    gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
+    filled = _filled(with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
-    is_history = F.col(s.DS) <= F.lit(end)
-    return (
-        filled.withColumn(s.Y, F.when(is_history | ~F.col(s.Y_IMPUTED), F.col(s.Y)))
-        .withColumn(s.Y_IMPUTED, F.col(s.Y_IMPUTED) & is_history)
-        .drop(*_INTERNAL)
+    is_history = F.col(s.DS) <= F.lit(plan.end)
+    return filled.withColumns(
+        {
+            s.Y: F.when(is_history | ~F.col(s.Y_IMPUTED), F.col(s.Y)),
+            s.Y_IMPUTED: F.col(s.Y_IMPUTED) & is_history,
+        }
     )
+
+
+def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFrame:
+    """The panel summed from basket lines; one without a quantity counts once."""
+    value = config.cleaning.panel_value
+    if value == "amount" and s.PRICE not in source.columns:
+        log.warning("source %s has no price: the panel sums quantities instead of amounts", name)
+        value = "quantity"
+    lines = lakehouse.read(s.LINES.name).withColumn(s.STORE_ID, _store_of(source))
+    if s.QUANTITY not in source.columns:
+        lines = lines.withColumn(s.QUANTITY, F.lit(1.0))
+    frequency = BY_ALIAS.get(config.cleaning.frequency, DAILY)
+    if frequency != DAILY:
+        log.warning("the first and last %s of the panel may be sums of a part only", frequency.sql_interval())
+    return aggregate_lines(lines, value, frequency)
+
+
+# The record
 
 
 def _write_quarantine(config: Config, lakehouse: Lakehouse) -> None:
@@ -335,11 +448,12 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
     """Write every changed cell: those changed while reading, and those filled; returns how many."""
     parts = []
     for name, source in config.sources.items():
-        staged = lakehouse.read(f"staging.{name}").where(_is_good())
+        staged = lakehouse.read(f"staging.{name}")
         key = key_of(source, staged.columns) or _SHOWN_KEYS.get(source.kind, ())
+        rows = (staged if key else number_lines(staged)).where(is_good() & (F.size(REPAIRS) > 0))
         parts.append(
-            staged.select(
-                F.lit(name).alias("source"), _shown_key(key, staged).alias("key"), F.explode(REPAIRS).alias("repair")
+            rows.select(
+                F.lit(name).alias("source"), _shown_key(key).alias("key"), F.explode(REPAIRS).alias("repair")
             ).select("source", "key", "repair.*")
         )
         parts += _fills(lakehouse, name, source, key)
@@ -348,18 +462,17 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
     return lakehouse.read(s.REPAIRS.name).count()
 
 
-def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: tuple[str, ...]) -> list[DataFrame]:
+def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[str]) -> list[DataFrame]:
     """Filled cells, as the silver table's ``_imputed`` flags tell them."""
-    tables = {"panel": s.PANEL.name, "statics": s.STATICS.name, "calendar": s.CALENDAR.name, "table": f"silver.{name}"}
     filled = [column for column, spec in source.columns.items() if spec.fill != "none"]
-    if not filled or source.kind not in tables:
+    if not filled:
         return []
-    rows = lakehouse.read(tables[source.kind])
-    shown = (s.UNIQUE_ID, s.DS) if source.kind == "panel" else key
+    tables = {"lines": s.LINES.name, "panel": s.PANEL.name, "statics": s.STATICS.name, "calendar": s.CALENDAR.name}
+    rows = lakehouse.read(tables.get(source.kind, f"silver.{name}"))
     return [
         rows.where(F.col(f"{column}{s.IMPUTED_SUFFIX}")).select(
             F.lit(name).alias("source"),
-            _shown_key(shown, rows).alias("key"),
+            (_shown_key(key) if key else F.lit(None).cast("string")).alias("key"),
             F.lit(column).alias("column"),
             F.lit(None).cast("string").alias("old_value"),
             F.col(f"`{column}`").cast("string").alias("new_value"),
@@ -369,8 +482,26 @@ def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: tuple[str
     ]
 
 
-def _shown_key(key: tuple[str, ...], rows: DataFrame) -> object:
-    names = [name for name in key if name in rows.columns]
-    if not names:
-        return F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
-    return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in names))
+def _shown_key(key: Sequence[str]) -> Column:
+    """What names a row: its key, else the file and the number of the line."""
+    if not key:
+        return F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW)
+    return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
+
+
+def _report(counts: Sequence[SourceCounts], repairs: int) -> CleanReport:
+    rows_in = sum(count.rows_in for count in counts)
+    accepted = sum(count.accepted for count in counts)
+    quarantined = sum(count.quarantined for count in counts)
+    removed = sum(count.duplicates + count.superseded for count in counts)
+    return CleanReport(
+        rows_in=rows_in,
+        rows_out=accepted,
+        rows_rejected=quarantined,
+        sources=tuple(counts),
+        repairs=repairs,
+        message=(
+            f"{rows_in:,} rows in = {accepted:,} accepted + {quarantined:,} quarantined + "
+            f"{removed:,} duplicates or superseded; {repairs:,} cells repaired"
+        ),
+    )

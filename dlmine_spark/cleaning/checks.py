@@ -1,0 +1,107 @@
+"""What is wrong with a source's rules, found out before any row is read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.columns import declared_columns
+from dlmine_spark.cleaning.plan import SQL_TYPES
+from dlmine_spark.config import SourceConfig
+
+
+def wrong_rules(spark: SparkSession, name: str, source: SourceConfig, others: Sequence[str]) -> list[str]:
+    """Everything that Spark would refuse, one line each with its key.
+
+    Args:
+        spark: asked about expressions and patterns; no row of any source is read.
+        name: of the source.
+        source: its declaration.
+        others: columns of the file that are kept under their own name.
+    """
+    at = f"sources.{name}"
+    return [
+        *_unknown_columns(at, source, others),
+        *(
+            f"{at}.columns.{column}.formats: {problem}"
+            for column, spec in source.columns.items()
+            for pattern in spec.formats
+            for problem in _wrong_pattern(spark, pattern)
+        ),
+        *_wrong_separator(spark, at, source),
+        *_wrong_expressions(spark, at, source, others),
+    ]
+
+
+def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> Iterator[str]:
+    known = [*source.columns, *others]
+    if source.kind == "panel":
+        known.append(s.UNIQUE_ID)
+    asked = [(f"{at}.key", source.key)]
+    for name, spec in source.columns.items():
+        asked.append((f"{at}.columns.{name}.fill_by", spec.fill_by))
+        asked.append((f"{at}.columns.{name}.outliers.by", spec.outliers.by if spec.outliers else ()))
+    for key, names in asked:
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                yield f"{key}: there is no column {name}; {hint}mapped columns are {', '.join(source.columns)}"
+
+
+def _wrong_pattern(spark: SparkSession, pattern: str) -> Iterator[str]:
+    if not re.search("[yu]", re.sub("'[^']*'", "", pattern)):
+        yield f"{pattern!r} has no year (y)"
+        return
+    problem = _problem(spark, F.try_to_timestamp(F.lit("2024-01-31"), F.lit(pattern)))
+    if problem is not None:
+        yield f"{pattern!r} is no date pattern of Spark's (e.g. dd.MM.yyyy HH:mm): {problem}"
+
+
+def _wrong_separator(spark: SparkSession, at: str, source: SourceConfig) -> Iterator[str]:
+    if source.kind != "baskets":
+        return
+    key = f"{at}.separator"
+    problem = _problem(spark, F.lit("a").rlike(source.separator))
+    if problem is not None:
+        yield f"{key}: {source.separator!r} is no regular expression: {problem}"
+    elif _value(spark, F.lit("").rlike(f"^(?:{source.separator})$")):
+        yield f"{key}: {source.separator!r} also matches nothing at all; write special signs as [|] or [.]"
+
+
+def _wrong_expressions(spark: SparkSession, at: str, source: SourceConfig, others: Sequence[str]) -> Iterator[str]:
+    types = {name: SQL_TYPES[spec.type or "string"] for name, spec in declared_columns(source).items()}
+    types |= dict.fromkeys(others, "string")
+    if source.kind == "baskets":
+        types = {s.BASKET_ID: "string", s.ITEMS: "array<string>"}
+    rows = spark.createDataFrame([], ", ".join(f"`{name}` {type_}" for name, type_ in types.items()))
+    for rule in source.rules:
+        try:
+            # A filter, unlike a column, refuses aggregates and window functions.
+            rows.where(F.expr(rule.expr).cast("boolean")).schema  # noqa: B018
+        except PySparkException as error:
+            yield f"{at}.rules.{rule.name}: {rule.expr!r} is no condition on a row: {_first_line(error)}"
+
+
+def _problem(spark: SparkSession, expression: Column) -> str | None:
+    try:
+        _value(spark, expression)
+    except PySparkException as error:
+        return _first_line(error)
+    return None
+
+
+def _value(spark: SparkSession, expression: Column) -> object:
+    return spark.range(1).select(expression.alias("value")).collect()[0]["value"]
+
+
+def _first_line(error: PySparkException) -> str:
+    """What Spark says, without the plan and the advice to change its own settings."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.partition(" SQLSTATE")[0].strip()

@@ -1,0 +1,9 @@
+"""The only reader of source files: every cell as a string, with where it came from.
+
+Files are looked at before Spark is: a missing, empty or wrongly delimited file is one clear error, not a failed job.
+"""
+
+from dlmine_spark.sources.files import fingerprint
+from dlmine_spark.sources.reader import TEXT_COLUMN, read_source, reading
+
+__all__ = ["TEXT_COLUMN", "fingerprint", "read_source", "reading"]

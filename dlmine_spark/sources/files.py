@@ -1,0 +1,123 @@
+"""Which files a path stands for, and whether they are still the same. Plain Python, no Spark."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from dlmine_spark.config import SourceConfig
+from dlmine_spark.errors import SourceError
+
+_MAGIC = {
+    b"PAR1": "is a Parquet file: set sources.{name}.format=parquet",
+    b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save it as CSV",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook: save it as CSV",
+    b"\x1f\x8b": "is compressed: give it a name that ends with .gz, which Spark goes by",
+    b"BZh": "is compressed: give it a name that ends with .bz2, which Spark goes by",
+}
+_COMPRESSED = (".gz", ".bz2")
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names files that Python can look at, rather than an address (s3a://..., dbfs:/...)."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", path)
+    return scheme is None or scheme[1] == "file"
+
+
+def files_of(name: str, source: SourceConfig) -> list[Path]:
+    """The files that a local path stands for, by name; hidden ones (``.x``, ``_x``) are none of the data.
+
+    Raises:
+        SourceError: there are none, or one cannot be what the source says.
+    """
+    place = _place(source)
+    if source.format == "delta":
+        if not (place / "_delta_log").is_dir():
+            raise SourceError(f"{source.path}: is no Delta table (there is no _delta_log folder in it)")
+        return sorted((place / "_delta_log").glob("*.json"))
+    try:
+        files = sorted(_matches(place))
+        if not files:
+            raise SourceError(f"{source.path}: {_nothing_there(place)}")
+        for file in files:
+            _check_start(file, name, source)
+    except OSError as error:
+        raise SourceError(f"{error.filename or source.path}: cannot be read: {error.strerror or error}") from error
+    return files
+
+
+def fingerprint(source: SourceConfig) -> str:
+    """Hash of what identifies a source's content: name, size and time of every file.
+
+    Files at an address that Python cannot list are identified by the address alone: new files there are seen with
+    ``--force``.
+    """
+    digest = hashlib.sha256(source.path.encode())
+    if is_local(source.path):
+        for file in files_of("", source):
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
+            digest.update(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def folder_columns(source: SourceConfig, files: Iterable[Path]) -> list[str]:
+    """Columns whose values are in the names of folders (``store=7/``), as Hive and Spark write partitioned data."""
+    place = _place(source)
+    if source.format == "delta" or not place.is_dir():
+        return []
+    parts = {part for file in files for part in file.relative_to(place).parts[:-1]}
+    return sorted({part.partition("=")[0] for part in parts if re.fullmatch(r"\w+=.+", part)})
+
+
+def spark_path(file: Path) -> str:
+    """A path that Spark takes literally: its own globs would read [ ] { } ? * in a file's name."""
+    return re.sub(r"([\[\]{}?*\\])", r"\\\1", str(file.absolute()))
+
+
+def _place(source: SourceConfig) -> Path:
+    return Path(re.sub(r"^file:(//)?(?=/)", "", source.path))
+
+
+def _matches(place: Path) -> Iterable[Path]:
+    """A file by its name, a folder's files at any depth, or what a glob matches."""
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        found = [(file, file.relative_to(place).parts) for file in place.rglob("*")]
+    else:
+        found = [(Path(match), (Path(match).name,)) for match in glob.glob(str(place), recursive=True)]
+    return [file for file, parts in found if file.is_file() and not any(p.startswith((".", "_")) for p in parts)]
+
+
+def _nothing_there(place: Path) -> str:
+    if place.is_dir():
+        return "there is no file in this folder"
+    if glob.has_magic(str(place)):
+        return f"no file matches this pattern (working folder: {Path.cwd().name}/)"
+    if not place.parent.is_dir():
+        return f"no such file, nor a folder {place.parent}"
+    near = difflib.get_close_matches(place.name, [file.name for file in place.parent.iterdir()], n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return f"no such file{hint} (working folder: {Path.cwd().name}/)"
+
+
+def _check_start(file: Path, name: str, source: SourceConfig) -> None:
+    """Refuse a file that is empty, or of another kind than its name or the source's format says."""
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if not start:
+        raise SourceError(f"{file}: is empty; remove it or give another path")
+    if ":" in file.name:
+        raise SourceError(f"{file}: Spark cannot read a file whose name holds a colon; rename it")
+    if source.format == "parquet" or file.suffix in _COMPRESSED:
+        return
+    for magic, problem in _MAGIC.items():
+        if start.startswith(magic):
+            raise SourceError(f"{file}: {problem.format(name=name or '<name>')}")

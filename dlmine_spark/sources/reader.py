@@ -1,0 +1,339 @@
+"""Source files as Spark frames: every cell a string, with file, block and order.
+
+CSV is read as lines of text that are split here, unless cells may hold line breaks. That is as fast as Spark's own
+reader and keeps what that one loses: the whole text of a line whose quotes, cells or bytes are not right, and any
+encoding of one byte a letter.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from urllib.parse import unquote
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.names import bronze_name, bronze_names
+from dlmine_spark.config import SourceConfig
+from dlmine_spark.errors import ConfigError, DlmineError, SourceError
+from dlmine_spark.sources.encoding import Encoding, encoding_of
+from dlmine_spark.sources.files import files_of, folder_columns, is_local, spark_path
+from dlmine_spark.sources.headers import (
+    Header,
+    check_quotes,
+    explain_missing,
+    header_of,
+    missing_columns,
+    read_header,
+)
+
+log = logging.getLogger(__name__)
+
+TEXT_COLUMN = "value"
+"""The only column of a source that is read as lines."""
+_CELLS = "__cells"
+_PLACE = (s.SOURCE_FILE, s.SOURCE_BLOCK)
+_UNDECODABLE = "\ufffd"
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+# Spark would pass over missing and corrupt files if a session's settings told it to.
+_READ_ALL = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
+
+
+def read_source(spark: SparkSession, name: str, source: SourceConfig, run_id: str) -> DataFrame:
+    """The rows of a source as they came.
+
+    Returns:
+        One row per line (or record): every cell as a string under its ``bronze_name``, then ``BRONZE_METADATA``.
+
+    Raises:
+        SourceError: naming the file, and what to try.
+        ConfigError: a setting that this source cannot have.
+    """
+    encoding = encoding_of(source.encoding, name)
+    if encoding.spark != "UTF-8" and source.format not in ("csv", "text"):
+        raise ConfigError(f"sources.{name}.encoding: format {source.format} is always UTF-8, got {source.encoding}")
+    files = files_of(name, source) if is_local(source.path) else None
+    from_folders = folder_columns(source, files or [])
+    with reading(name, source):
+        rows = _with_folder_columns(_rows(spark, name, source, encoding, files, from_folders), from_folders)
+    cells = [column for column in rows.columns if column not in s.BRONZE_METADATA]
+    raw = F.col(s.RAW_LINE) if s.RAW_LINE in rows.columns else F.lit(None).cast("string")
+    return rows.select(
+        *(F.col(f"`{cell}`") for cell in cells),
+        s.SOURCE_FILE,
+        F.col(s.SOURCE_BLOCK).cast("bigint").alias(s.SOURCE_BLOCK),
+        F.monotonically_increasing_id().alias(s.SOURCE_ROW),
+        F.current_timestamp().alias(s.INGESTED_AT),
+        F.lit(run_id).alias(s.BRONZE_RUN_ID),
+        raw.alias(s.RAW_LINE),
+    )
+
+
+@contextmanager
+def reading(name: str, source: SourceConfig) -> Iterator[None]:
+    """Turn what Spark says about files that it cannot read into one line that names them; pass on all else.
+
+    Raises:
+        SourceError: a file vanished, was cut off or is not of the declared format.
+    """
+    try:
+        yield
+    except DlmineError:
+        raise
+    except Exception as error:
+        problem = _problem_of(error)
+        if problem is None:
+            raise
+        raise SourceError(f"{problem} (source {name}, {source.path})") from error
+
+
+def _problem_of(error: Exception) -> str | None:
+    """The file and the innermost cause, from whichever of its exceptions Spark raised; None if no file is to blame."""
+    text = str(error)
+    failed = re.search(r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (\S+?)\.\s", text)
+    if failed is not None:
+        if "FILE_NOT_EXIST" in failed[0]:
+            return f"{failed[1]}: vanished while it was read; run again when nobody writes there"
+        causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
+        return f"{failed[1]}: cannot be read: {causes[-1] if causes else 'unknown reason'}"
+    if isinstance(error, AnalysisException):
+        return " ".join(next((line for line in text.splitlines() if line.strip()), "cannot be read").split())
+    return None
+
+
+def _with_folder_columns(rows: DataFrame, columns: Sequence[str]) -> DataFrame:
+    """Add the columns that folders named ``column=value`` stand for."""
+
+    def unescaped(text: Column) -> Column:
+        # A plus sign is no space here.
+        return F.url_decode(F.replace(text, F.lit("+"), F.lit("%2B")))
+
+    present = {column.lower() for column in rows.columns}
+    for column in columns:
+        if bronze_name(column).lower() not in present:
+            # The address of a file escapes what the folder's name has escaped before.
+            value = unescaped(unescaped(F.regexp_extract(s.SOURCE_FILE, f"/{re.escape(column)}=([^/]+)/", 1)))
+            rows = rows.withColumn(bronze_name(column), F.when(~value.isin("", _HIVE_NULL), value))
+    return rows
+
+
+def _rows(
+    spark: SparkSession,
+    name: str,
+    source: SourceConfig,
+    encoding: Encoding,
+    files: list[Path] | None,
+    from_folders: Sequence[str],
+) -> DataFrame:
+    """Cells, file, block and, where lines can be wrong, ``RAW_LINE``; by the way the source has to be read."""
+    paths = [source.path] if files is None else [spark_path(file) for file in files]
+    if source.format == "delta":
+        return _structured(spark.read.format("delta").load(source.path), name, source, from_folders)
+    if source.format == "parquet":
+        return _structured(spark.read.options(**_READ_ALL).parquet(*paths), name, source, from_folders)
+    if source.format == "json":
+        return _json(spark, name, source, paths, from_folders)
+    is_lines = source.format == "text" or (source.kind == "baskets" and s.ITEMS not in source.columns)
+    if is_lines:
+        if encoding.is_wide:
+            raise ConfigError(f"sources.{name}.encoding: lines in {source.encoding} are not read; convert to UTF-8")
+        return _text_lines(spark, encoding, paths)
+    return _csv(spark, name, source, encoding, files, from_folders)
+
+
+# Lines and CSV
+
+
+def _text_lines(spark: SparkSession, encoding: Encoding, paths: Sequence[str]) -> DataFrame:
+    """One row per line: its text, and the text again as ``RAW_LINE`` where bytes could not be decoded."""
+    line = F.col(TEXT_COLUMN)
+    if encoding.upper_half is None:
+        is_decoded, text = F.is_valid_utf8(line), F.make_valid_utf8(line)
+    else:
+        latin = F.decode(line.cast("binary"), "ISO-8859-1")
+        text = F.translate(latin, encoding.as_latin_1, encoding.upper_half)
+        is_decoded = ~F.contains(text, F.lit(_UNDECODABLE))
+    return (
+        spark.read.options(**_READ_ALL)
+        .text(list(paths))
+        .select(text.alias(TEXT_COLUMN), F.when(~is_decoded, text).alias(s.RAW_LINE), *_place())
+    )
+
+
+def _csv(
+    spark: SparkSession,
+    name: str,
+    source: SourceConfig,
+    encoding: Encoding,
+    files: list[Path] | None,
+    from_folders: Sequence[str],
+) -> DataFrame:
+    """CSV by header: files whose columns come in another order must not be read by position."""
+    if files is None:
+        headers = _headers_at_address(spark, name, source, encoding)
+    else:
+        headers = {}
+        for file in files:
+            header = read_header(file, name, source, encoding, from_folders)
+            if header is None:
+                log.info("%s: holds a header and no rows", file)
+            else:
+                headers.setdefault(header, []).append(spark_path(file))
+        if not headers:
+            raise SourceError(f"{source.path}: holds a header and no rows")
+    if source.multiline or encoding.is_wide:
+        if not encoding.is_wide and encoding.upper_half is not None and encoding.codec != "iso8859-1":
+            raise ConfigError(f"sources.{name}.multiline: is read as UTF-8, UTF-16 or latin-1, not {source.encoding}")
+        for file in files or []:
+            check_quotes(file, name, encoding)
+        parts = [_csv_records(spark, source, encoding, header, paths) for header, paths in headers.items()]
+    else:
+        parts = [_csv_lines(spark, source, encoding, header, paths) for header, paths in headers.items()]
+    return reduce(lambda upper, lower: upper.unionByName(lower, allowMissingColumns=True), parts)
+
+
+def _headers_at_address(
+    spark: SparkSession, name: str, source: SourceConfig, encoding: Encoding
+) -> dict[Header, list[str]]:
+    """The headers of files that only Spark can look at (one pass over their lines, one row collected per file)."""
+    lines = (
+        _text_lines(spark, encoding, [source.path])
+        .where((F.col(s.SOURCE_BLOCK) == 0) & ~_is_blank())
+        .withColumn(s.SOURCE_ROW, F.monotonically_increasing_id())
+    )
+    first = lines.groupBy(s.SOURCE_FILE).agg(F.min_by(TEXT_COLUMN, s.SOURCE_ROW).alias(TEXT_COLUMN))
+    headers: dict[Header, list[str]] = {}
+    for row in first.orderBy(s.SOURCE_FILE).collect():
+        line = row[TEXT_COLUMN].lstrip("\ufeff")
+        header = header_of(line, line, row[s.SOURCE_FILE], name, source)
+        headers.setdefault(header, []).append(re.sub(r"([\[\]{}?*\\])", r"\\\1", unquote(row[s.SOURCE_FILE])))
+    if not headers:
+        raise SourceError(f"{source.path} (source {name}): holds no header line")
+    return headers
+
+
+def _csv_lines(
+    spark: SparkSession, source: SourceConfig, encoding: Encoding, header: Header, paths: Sequence[str]
+) -> DataFrame:
+    """CSV whose records are lines. A line equal to the header is one, wherever it stands: files get concatenated."""
+    line = F.col(TEXT_COLUMN)
+    is_header = line.isin(header.line, f"\ufeff{header.line}")
+    schema = ", ".join(f"`{column}` string" for column in (*header.names, s.RAW_LINE))
+    cells = F.from_csv(line, schema, _csv_options(source))
+    split = _text_lines(spark, encoding, paths).where(~_is_blank() & ~is_header).withColumn(_CELLS, cells)
+    is_wrong = F.col(f"{_CELLS}.{s.RAW_LINE}").isNotNull() | _leaves_quote_open(line, source.delimiter)
+    return split.select(
+        *(F.col(f"{_CELLS}.`{column}`").alias(column) for column in header.names),
+        F.coalesce(F.col(s.RAW_LINE), F.when(is_wrong, line)).alias(s.RAW_LINE),
+        *_PLACE,
+    )
+
+
+def _leaves_quote_open(line: Column, delimiter: str) -> Column:
+    """Whether a cell of a line begins with a quote and the line holds an odd number of them.
+
+    Spark takes such a cell, cut off in the middle, for a whole one. An inch sign (``6" ruler``) opens nothing.
+    """
+    quotes = F.length(line) - F.length(F.replace(line, F.lit('"'), F.lit("")))
+    opens = F.startswith(line, F.lit('"')) | F.contains(line, F.lit(f'{delimiter}"'))
+    return F.contains(line, F.lit('"')) & opens & (quotes % 2 == 1)
+
+
+def _csv_records(
+    spark: SparkSession, source: SourceConfig, encoding: Encoding, header: Header, paths: Sequence[str]
+) -> DataFrame:
+    """CSV whose cells may hold line breaks, by Spark's own reader: one task a file."""
+    schema = T.StructType([T.StructField(column, T.StringType()) for column in (*header.names, s.RAW_LINE)])
+    options = {**_csv_options(source), **_READ_ALL, "multiLine": "true", "encoding": encoding.spark}
+    records = spark.read.schema(schema).options(**options, header="true").csv(list(paths))
+    cells = [F.col(f"`{column}`") for column in header.names]
+    # Spark keeps the quote of a cell that goes wrong, and puts a sign where bytes cannot be decoded.
+    wrong = [F.coalesce(F.contains(cell, F.lit(_UNDECODABLE)) | _swallows_lines(cell), F.lit(False)) for cell in cells]
+    text = F.concat_ws(source.delimiter, *(F.coalesce(cell, F.lit("")) for cell in cells))
+    raw = F.coalesce(F.col(s.RAW_LINE), F.when(reduce(operator.or_, wrong), text))
+    return records.select(*cells, raw.alias(s.RAW_LINE), *_place())
+
+
+def _swallows_lines(cell: Column) -> Column:
+    quotes = F.length(cell) - F.length(F.replace(cell, F.lit('"'), F.lit("")))
+    return F.startswith(cell, F.lit('"')) & (quotes % 2 == 1)
+
+
+def _csv_options(source: SourceConfig) -> dict[str, str]:
+    return {
+        "sep": source.delimiter,
+        # Quotes inside quotes are doubled, as RFC 4180 and every spreadsheet have it.
+        "escape": '"',
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": s.RAW_LINE,
+        "maxCharsPerColumn": "-1",
+        "maxColumns": "1000000",
+    }
+
+
+def _is_blank() -> Column:
+    return F.trim(F.col(TEXT_COLUMN)) == ""
+
+
+# Formats that bring their columns
+
+
+def _json(
+    spark: SparkSession, name: str, source: SourceConfig, paths: Sequence[str], from_folders: Sequence[str]
+) -> DataFrame:
+    options = {
+        **_READ_ALL,
+        # Numbers keep the digits they were written with.
+        "primitivesAsString": "true",
+        "multiLine": str(source.multiline).lower(),
+        "columnNameOfCorruptRecord": s.RAW_LINE,
+    }
+    records = spark.read.options(**options).json(list(paths))
+    if records.columns == [s.RAW_LINE]:
+        hint = "" if source.multiline else f"; if records go over several lines, set sources.{name}.multiline=true"
+        raise SourceError(f"{source.path} (source {name}): holds no JSON record{hint}")
+    return _structured(records, name, source, from_folders)
+
+
+def _structured(records: DataFrame, name: str, source: SourceConfig, from_folders: Sequence[str]) -> DataFrame:
+    """Every column as text under its bronze name, nested values as JSON."""
+    types = {column: type_ for column, type_ in records.dtypes if column != s.RAW_LINE}
+    renamed = dict(zip(types, bronze_names(list(types)), strict=True))
+    by_case: dict[str, str] = {}
+    for column, bronze in renamed.items():
+        if by_case.setdefault(bronze.lower(), column) != column:
+            raise SourceError(
+                f"{source.path} (source {name}): columns {by_case[bronze.lower()]!r} and {column!r} would both be "
+                f"{bronze} in bronze; rename one"
+            )
+    missing = missing_columns(source, [*by_case, *from_folders])
+    if missing:
+        raise SourceError(explain_missing(f"{source.path} (source {name})", name, list(renamed.values()), missing))
+    raw = [F.col(s.RAW_LINE)] if s.RAW_LINE in records.columns else []
+    return records.select(
+        *(_as_text(F.col(f"`{column}`"), types[column]).alias(bronze) for column, bronze in renamed.items()),
+        *raw,
+        *_place(),
+    )
+
+
+def _as_text(column: Column, type_: str) -> Column:
+    is_nested = type_.startswith(("struct", "array", "map", "variant"))
+    return F.to_json(column) if is_nested else column.cast("string")
+
+
+def _place() -> list[Column]:
+    """File and block of a row, as its reader knows them."""
+    return [
+        F.col("_metadata.file_path").alias(s.SOURCE_FILE),
+        F.col("_metadata.file_block_start").alias(s.SOURCE_BLOCK),
+    ]
