@@ -76,6 +76,10 @@ class SparkConfig(Section):
     master: str | None = Field(None, description="master address; default: what spark-submit gives, else local[*]")
     remote: str | None = Field(None, description="Spark Connect address (sc://host:port) instead of a master")
     driver_memory: str = Field("3g", description="driver heap, where this program starts the JVM")
+    jvm: Literal["server", "quick"] = Field(
+        "server",
+        description="server: Java's defaults, fastest in long runs; quick: compile lightly, for minutes of small work",
+    )
     shuffle_partitions: int | None = Field(
         None, ge=1, description="spark.sql.shuffle.partitions; default: twice the cores in local mode"
     )

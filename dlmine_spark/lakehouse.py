@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 # Written by several stages, each its own rows: their version says nothing about one stage's inputs.
 SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs"})
 
+# Read as a whole only: smallest and largest values of every column would double the cost of writing them for nothing.
+WHOLE_LAYERS = ("bronze.", "staging.")
+
 
 class Lakehouse:
     """Access to the tables under one root or catalog, optionally bound to a run.
@@ -74,12 +77,13 @@ class Lakehouse:
         Raises:
             ConfigError: the root is an object-store address, where ranks and browsers cannot write files.
         """
-        root = self._root()
-        if urlparse(root).scheme not in ("", "file"):
+        root = self._local_path(self._root())
+        if root is None:
             raise ConfigError(
-                f"lakehouse.root is {root}: {name}/ needs a mounted path (on Databricks: /Volumes/... or /dbfs/...)"
+                f"lakehouse.root is {self._root()}: {name}/ needs a mounted path (on Databricks: /Volumes/... or "
+                "/dbfs/...)"
             )
-        path = Path(root.removeprefix("file://")) / name
+        path = root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -87,6 +91,11 @@ class Lakehouse:
         root = self.config.root.rstrip("/")
         # Spark resolves relative paths against the driver's folder, ranks against their own.
         return root if urlparse(root).scheme else str(Path(root).absolute())
+
+    @staticmethod
+    def _local_path(address: str) -> Path | None:
+        """The path behind an address, None where it is an object store's."""
+        return Path(address.removeprefix("file://")) if urlparse(address).scheme in ("", "file") else None
 
     def _sql_name(self, table: str) -> str:
         address = self.address(table)
@@ -98,6 +107,9 @@ class Lakehouse:
 
     def version(self, table: str) -> int | None:
         """The newest version of a table, None where there is no such table."""
+        local = self._local_path(self.address(table)) if self.config.catalog is None else None
+        if local is not None:
+            return _newest_commit(local / "_delta_log")
         try:
             history = self.spark.sql(f"DESCRIBE HISTORY {self._sql_name(table)} LIMIT 1").collect()
         except AnalysisException as error:
@@ -156,6 +168,8 @@ class Lakehouse:
         """
         contract = TABLES.get(table)
         writer = _conform(frame, contract).write.format("delta").mode("overwrite")
+        if table.startswith(WHOLE_LAYERS):
+            writer = writer.option("delta.dataSkippingNumIndexedCols", "0")
         if contract is not None and contract.partition_by:
             writer = writer.partitionBy(*contract.partition_by)
         if replace_where is not None and self.version(table) is not None:
@@ -214,10 +228,10 @@ class Lakehouse:
         Object stores and catalogs have no such lock: there Delta's optimistic transactions refuse the later writer.
         """
         root = self._root()
-        if self.config.catalog is not None or urlparse(root).scheme not in ("", "file"):
+        folder = self._local_path(root)
+        if self.config.catalog is not None or folder is None:
             yield
             return
-        folder = Path(root.removeprefix("file://"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = (folder / ".dlmine.lock").open("a+", encoding="utf-8")
@@ -273,6 +287,19 @@ class Lakehouse:
                     f"{table} ({self.address(table)}): another job wrote it at the same time; run again"
                 ) from error
             raise
+
+
+def _newest_commit(log_folder: Path) -> int | None:
+    """The newest version that a table's log names: its last commit, whose file is never cleaned up.
+
+    Listing a folder takes a thousandth of the time of a query of the table's history, which every stage would ask
+    several times.
+    """
+    try:
+        commits = [name for name in os.listdir(log_folder) if re.fullmatch(r"\d{20}\.json", name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return max((int(name.removesuffix(".json")) for name in commits), default=None)
 
 
 def _conform(frame: DataFrame, contract: Table | None) -> DataFrame:

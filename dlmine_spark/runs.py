@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -48,6 +48,7 @@ class Run:
     status: str
     input_versions: Mapping[str, str]
     config_hash: str
+    started_at: datetime
     output_versions: Mapping[str, int] = field(default_factory=dict)
     message: str = ""
 
@@ -81,39 +82,32 @@ class Ledger:
             and last.input_versions == input_versions
         )
         run_id = last.run_id if last is not None and continues else _new_run_id(stage)
-        run = Run(run_id, stage, RUNNING, dict(input_versions), config_hash)
-        self._write(run, started=True)
+        run = Run(run_id, stage, RUNNING, dict(input_versions), config_hash, datetime.now(UTC))
+        self._write(run)
         return run
 
     def finish(self, run: Run, report: StageReport | NotApplicable, output_versions: Mapping[str, int]) -> Run:
         """Note how a stage ended well; from here on it counts as up to date."""
-        applicable = isinstance(report, StageReport)
-        finished = Run(
-            run.run_id,
-            run.stage,
-            DONE if applicable else NOT_APPLICABLE,
-            run.input_versions,
-            run.config_hash,
-            dict(output_versions),
-            report.message if isinstance(report, StageReport) else report.reason,
-        )
-        self._write(finished, report=report if isinstance(report, StageReport) else None)
+        if isinstance(report, StageReport):
+            finished = replace(run, status=DONE, output_versions=dict(output_versions), message=report.message)
+            self._write(finished, report=report)
+        else:
+            finished = replace(run, status=NOT_APPLICABLE, output_versions=dict(output_versions), message=report.reason)
+            self._write(finished)
         return finished
 
     def fail(self, run: Run, error: str) -> None:
         """Note the error a stage ended with."""
-        self._write(Run(run.run_id, run.stage, FAILED, run.input_versions, run.config_hash), error=error)
+        self._write(replace(run, status=FAILED), error=error)
 
-    def _write(
-        self, run: Run, *, started: bool = False, report: StageReport | None = None, error: str | None = None
-    ) -> None:
-        now = datetime.now(UTC)
+    def _write(self, run: Run, *, report: StageReport | None = None, error: str | None = None) -> None:
+        """Put the run's row in the place of the one there was."""
         row = {
             s.RUN_ID: run.run_id,
             "stage": run.stage,
             "status": run.status,
-            "started_at": now if started else None,
-            "ended_at": None if started else now,
+            "started_at": run.started_at,
+            "ended_at": None if run.status == RUNNING else datetime.now(UTC),
             "rows_in": report.rows_in if report else None,
             "rows_out": report.rows_out if report else None,
             "rows_rejected": report.rows_rejected if report else None,
@@ -124,12 +118,7 @@ class Ledger:
             "error": error,
         }
         frame = _one_row(self._lakehouse.spark, row)
-        if not self._lakehouse.exists(s.RUNS.name):
-            self._lakehouse.append(s.RUNS.name, frame)
-        else:
-            # started_at is written once, at the start; a restart of the same run moves it.
-            keep = () if started else ("started_at",)
-            self._lakehouse.merge(s.RUNS.name, frame, keys=(s.RUN_ID, "stage"), keep=keep)
+        self._lakehouse.overwrite(s.RUNS.name, frame, replace_where=f"{s.RUN_ID} = '{run.run_id}'")
 
 
 def _to_run(row: Row) -> Run:
@@ -139,6 +128,7 @@ def _to_run(row: Row) -> Run:
         row["status"],
         row["input_versions"] or {},
         row["config_hash"],
+        row["started_at"].replace(tzinfo=UTC),
         row["output_versions"] or {},
         row["message"] or "",
     )

@@ -268,7 +268,9 @@ RUNS = Table(
         "message": "string",
         "error": "string",
     },
+    partition_by=("run_id",),
 )
+"""Partitioned by run, so that what becomes of a run replaces its row by a change of the log alone."""
 
 TABLES: dict[str, Table] = {
     table.name: table

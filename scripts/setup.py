@@ -508,6 +508,37 @@ def place_delta_jars(project: Project, machine: Machine) -> None:
         project.stamps.write("delta-jars", key, jars=" ".join(names))
 
 
+def archive_classes(project: Project, machine: Machine) -> None:
+    """Keep the classes that a session loads in an archive of Java's: sessions start in half the time.
+
+    A convenience: where this Java makes no archive, or another Java is used later, sessions start as ever.
+    """
+    spark = project.site_packages() / "pyspark"
+    archive = spark / "dlmine-classes.jsa"
+    java = output_of(
+        [Path(os.environ["JAVA_HOME"], "bin", "java") if "JAVA_HOME" in os.environ else "java", "-version"]
+    )
+    key = fingerprint(java, sorted(jar.name for jar in (spark / "jars").glob("*.jar")), project.root.as_posix())
+    if project.stamps.holds("class-archive", key):
+        return
+    with machine.step("archive of Java classes"):
+        partial = archive.with_suffix(".partial")
+        exit_option = f'"-XX:ArchiveClassesAtExit={partial}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+        script = project.root / "scripts" / "load_classes.py"
+        environment = {
+            **os.environ,
+            "PYSPARK_PYTHON": str(project.python),
+            "PYSPARK_DRIVER_PYTHON": str(project.python),
+        }
+        command = [spark / "bin" / "spark-submit", "--master", "local[2]", "--driver-java-options", exit_option, script]
+        try:
+            machine.run(command, "class-archive", {**environment, "SPARK_HOME": str(spark)})
+            partial.replace(archive)
+        except (SetupError, OSError) as problem:
+            print(f"\n  no archive of Java classes: {problem}", flush=True)
+        project.stamps.write("class-archive", key)
+
+
 # --- Horovod --------------------------------------------------------------------------------------
 
 
@@ -664,6 +695,7 @@ def set_up(project: Project, arguments: argparse.Namespace) -> None:
         install_uv(project, machine)
         install_packages(project, choices, machine)
         place_delta_jars(project, machine)
+        archive_classes(project, machine)
         if choices.horovod:
             install_horovod(project, machine, retry=arguments.retry_horovod)
         if machine.worked:

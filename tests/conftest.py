@@ -20,6 +20,7 @@ def spark() -> Iterator[SparkSession]:
     config = SparkConfig(
         master="local[2]",
         driver_memory="1500m",
+        jvm="quick",
         shuffle_partitions=2,
         conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": "build/test-warehouse"},
     )

@@ -19,6 +19,7 @@ import pytest
 
 from dlmine_spark.datasets.simulate import simulate
 from dlmine_spark.pipelines.graph import STAGES
+from dlmine_spark.session import QUICK_JVM
 
 ROOT = Path(__file__).parents[1]
 JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "explain", "forecast", "report", "run"]
@@ -64,7 +65,7 @@ def run_command(arguments: list[str], timeout: int = 400) -> subprocess.Complete
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
     submit = Path(sys.executable).with_name("spark-submit")
-    spark = [str(submit), "--master", "local[2]", "--driver-memory", "1500m"]
+    spark = [str(submit), "--master", "local[2]", "--driver-memory", "1500m", "--driver-java-options", QUICK_JVM]
 
     done = run_command([*spark, str(ROOT / "jobs" / f"{job}.py"), *options(world)])
 
