@@ -157,7 +157,17 @@ def _cells(lakehouse: Lakehouse, name: str, source: SourceConfig, truth: Path) -
     any_filled = reduce(
         lambda one, other: one | other, (F.coalesce(F.col(f"`silver:{f}`"), F.lit(False)) for f in flags), F.lit(False)
     )
-    row = F.when(is_gone, REFUSED).when(F.col("copies") > 1, WRONG).when(any_filled, ESTIMATED).otherwise(RIGHT)
+    # A date added to close a gap, on which the store was closed, has no value at all.
+    is_empty = reduce(
+        lambda one, other: one & other, (F.col(f"`silver:{column}`").isNull() for column in values if column != s.OPEN)
+    )
+    row = (
+        F.when(is_gone, REFUSED)
+        .when(F.col("copies") > 1, WRONG)
+        .when(any_filled, ESTIMATED)
+        .when(is_empty, BLANK)
+        .otherwise(RIGHT)
+    )
     outcomes = [(column, outcome(column)) for column in clean.columns] + [(ROW, row)]
     entries = F.array(*(F.struct(F.lit(column).alias("column"), made.alias("outcome")) for column, made in outcomes))
     shown_key = F.concat_ws("|", *(F.col(column).cast("string") for column in key))

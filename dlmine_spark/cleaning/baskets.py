@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.names import bronze_name
-from dlmine_spark.cleaning.parse import present
+from dlmine_spark.cleaning.parse import present, trimmed
 from dlmine_spark.cleaning.plan import (
     COPY,
     ORDER,
@@ -45,14 +45,15 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
     items_from = bronze_name(source.columns[s.ITEMS].source or s.ITEMS) if s.ITEMS in source.columns else text
     if s.BASKET_ID in source.columns:
         id_from = bronze_name(source.columns[s.BASKET_ID].source or s.BASKET_ID)
-        rows = bronze.withColumn(s.BASKET_ID, present(F.col(f"`{id_from}`"), source.null_tokens))
+        rows = bronze.withColumn(s.BASKET_ID, present(trimmed(F.col(f"`{id_from}`")), source.null_tokens))
     else:
         rows = number_lines(bronze).withColumn(s.BASKET_ID, F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW))
     is_list = source.format in ("json", "parquet", "delta")
     cell = F.col(f"`{items_from}`")
     parts = _listed(cell, source.separator) if is_list else _separated(cell, source.separator)
     tokens = ("", *source.null_tokens)
-    items = F.array_sort(F.array_distinct(F.array_compact(F.transform(parts, lambda part: present(part, tokens)))))
+    known = F.filter(F.transform(parts, trimmed), lambda item: ~item.isin(*tokens))
+    items = F.array_sort(F.array_distinct(known))
     marked = rows.withColumn(s.ITEMS, F.coalesce(items, F.array().cast("array<string>"))).select(
         s.BASKET_ID,
         s.ITEMS,

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.names import bronze_name
-from dlmine_spark.cleaning.parse import number, present
+from dlmine_spark.cleaning.parse import number, present, trimmed
 from dlmine_spark.cleaning.plan import key_of
 from dlmine_spark.config import CANONICAL_TYPES, ColumnConfig, SourceConfig
 
@@ -54,7 +54,8 @@ def shadowed_columns(bronze: DataFrame, source: SourceConfig) -> list[str]:
 def odd_cells(bronze: DataFrame, names: Sequence[str], source: SourceConfig) -> DataFrame:
     """One row: for each column, how many of its cells are no numbers."""
     lines = bronze.where(F.col(s.RAW_LINE).isNull())
-    texts = lines.select(*(present(F.col(f"`{name}`"), source.null_tokens).alias(name) for name in names))
+    cells = lines.select(*(trimmed(F.col(f"`{name}`")).alias(name) for name in names))
+    texts = cells.select(*(present(F.col(f"`{name}`"), source.null_tokens).alias(name) for name in names))
     return texts.agg(
         *(
             F.count_if(

@@ -63,9 +63,8 @@ def trimmed(cell: Column) -> Column:
     return F.trim(F.when(is_plain, cell).otherwise(tidied))
 
 
-def present(cell: Column, null_tokens: Sequence[str]) -> Column:
-    """The trimmed cell, null where it is one of the words that mean missing."""
-    text = trimmed(cell)
+def present(text: Column, null_tokens: Sequence[str]) -> Column:
+    """A trimmed cell, null where it is one of the words that mean missing."""
     return F.when(~text.isin(*null_tokens), text) if null_tokens else text
 
 

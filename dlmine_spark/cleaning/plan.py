@@ -6,8 +6,10 @@ The rows that come out are still all the rows that went in (the counts law is ch
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -54,6 +56,14 @@ SQL_TYPES: dict[ColumnType, str] = {
     "date": "date",
     "timestamp": "timestamp",
 }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something to say of a row, and when; a condition that cannot be decided (null) is not met."""
+
+    condition: Column
+    value: Column
 
 
 def key_of(source: SourceConfig, columns: Iterable[str]) -> tuple[str, ...]:
@@ -115,7 +125,8 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     row = F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW)
     # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
     numbered = _number_copies(bronze, names).select(row, s.RAW_LINE, COPY, *ORDER)
-    texts = numbered.select("*", *(cell.make_text() for cell in cells))
+    trimmed = numbered.select("*", *(cell.make_trimmed() for cell in cells))
+    texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *(cell.make_text() for cell in cells))
     values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
     marked = values.select(
         *(cell.value.cast(SQL_TYPES[cell.type]).alias(cell.name) for cell in cells),
@@ -146,8 +157,8 @@ def judge_rows(marked: DataFrame, source: SourceConfig) -> DataFrame:
     def is_broken(expression: str) -> Column:
         return ~F.coalesce(F.expr(expression).cast("boolean"), F.lit(True))
 
-    broken = [F.when(is_broken(rule.expr), reason(rule.name, "", F.lit(rule.expr))) for rule in refusing]
-    doubted = [F.when(is_broken(rule.expr), F.lit(rule.name)) for rule in warning]
+    broken = [Entry(is_broken(rule.expr), reason(rule.name, "", F.lit(rule.expr))) for rule in refusing]
+    doubted = [Entry(is_broken(rule.expr), F.lit(rule.name)) for rule in warning]
     # A line that could not be split has no cells that a rule could be asked about.
     is_line = F.col(s.RAW_LINE).isNull() if s.RAW_LINE in marked.columns else F.lit(True)
     return marked.withColumns(
@@ -194,12 +205,15 @@ class _Cell:
     def _layer(self, name: str) -> Column:
         return F.col(f"__{name}_{self.place}")
 
-    # First layer
+    # First and second layer
+
+    def make_trimmed(self) -> Column:
+        return parse.trimmed(self.original).alias(f"__trimmed_{self.place}")
 
     def make_text(self) -> Column:
-        return parse.present(self.original, self.source.null_tokens).alias(f"__text_{self.place}")
+        return parse.present(self._layer("trimmed"), self.source.null_tokens).alias(f"__text_{self.place}")
 
-    # Second layer
+    # Third layer
 
     def make_values(self) -> list[Column]:
         """What the text says (``read``), whether it says so as declared (``normal``), the nearest allowed value."""
@@ -220,7 +234,7 @@ class _Cell:
             made["normal"] = parse.is_normal(self.original, self.type, self.spec)
         return [column.alias(f"__{layer}_{self.place}") for layer, column in made.items()]
 
-    # Third layer
+    # Fourth layer
 
     @property
     def _typed(self) -> Column:
@@ -251,8 +265,8 @@ class _Cell:
         above = value > high if high is not None else F.lit(False)
         return F.coalesce(below | above, F.lit(False))
 
-    def reasons(self) -> list[Column]:
-        """Why the row is refused, null where it is not."""
+    def reasons(self) -> list[Entry]:
+        """Why the row is refused."""
         shown = F.substring(self.original, 1, _SHOWN_LETTERS)
         found = []
         if self.spec.required:
@@ -268,8 +282,8 @@ class _Cell:
             found.append(self._refuse(self._is_outside, "out_of_range", message))
         return found
 
-    def repairs(self) -> list[Column]:
-        """What became another value, null where nothing did."""
+    def repairs(self) -> list[Entry]:
+        """What became another value."""
         text, value, nothing = self._layer("text"), self.value, F.lit(None)
         found = []
         if self.type == "string":
@@ -288,10 +302,10 @@ class _Cell:
             found.append(self._change(self._is_outside, nothing, "out_of_range"))
         return found
 
-    def warnings(self) -> list[Column]:
-        """Names of rules that the row is kept in spite of, null where there is nothing to say."""
+    def warnings(self) -> list[Entry]:
+        """Names of rules that the row is kept in spite of."""
         if self._has_range and self.spec.out_of_range == "warn":
-            return [F.when(self._is_outside, F.lit(f"out_of_range:{self.name}"))]
+            return [Entry(self._is_outside, F.lit(f"out_of_range:{self.name}"))]
         return []
 
     @property
@@ -304,12 +318,11 @@ class _Cell:
         high = "" if self.spec.maximum is None else f"at most {self.spec.maximum:g}"
         return " and ".join(part for part in (low, high) if part)
 
-    def _refuse(self, condition: Column, rule: str, message: Column) -> Column:
-        return F.when(condition, reason(rule, self.name, message))
+    def _refuse(self, condition: Column, rule: str, message: Column) -> Entry:
+        return Entry(condition, reason(rule, self.name, message))
 
-    def _change(self, condition: Column, new: Column, rule: str) -> Column:
-        written = new.cast(SQL_TYPES[self.type])
-        return F.when(condition, repair(self.name, self.original, written, rule))
+    def _change(self, condition: Column, new: Column, rule: str) -> Entry:
+        return Entry(condition, repair(self.name, self.original, new.cast(SQL_TYPES[self.type]), rule))
 
 
 def _number_copies(bronze: DataFrame, names: Sequence[str]) -> DataFrame:
@@ -320,14 +333,19 @@ def _number_copies(bronze: DataFrame, names: Sequence[str]) -> DataFrame:
     return bronze.withColumn(COPY, F.row_number().over(copies))
 
 
-def _reasons(entries: Sequence[Column]) -> Column:
+def _reasons(entries: Sequence[Entry]) -> Column:
     """The reasons that apply; of a line that could not be split, this one only."""
     return F.when(F.col(s.RAW_LINE).isNotNull(), F.array(unusable_line())).otherwise(_entries(entries, no_reasons()))
 
 
-def _entries(entries: Sequence[Column], nothing: Column) -> Column:
+def _entries(entries: Sequence[Entry], nothing: Column) -> Column:
     """The entries that apply, as an array."""
-    return F.array_compact(F.array(*entries)) if entries else nothing
+    if not entries:
+        return nothing
+    applies = reduce(operator.or_, (entry.condition for entry in entries))
+    made = F.array_compact(F.array(*(F.when(entry.condition, entry.value) for entry in entries)))
+    # Most rows have none: asking first spares them the making of an array.
+    return F.when(applies, made).otherwise(nothing)
 
 
 def _no_warnings() -> Column:

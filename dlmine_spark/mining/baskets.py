@@ -31,7 +31,7 @@ class BasketSummary:
 
     def min_count(self, min_support: float) -> int:
         """Least number of baskets that hold a frequent itemset: ``ceil(min_support * baskets)``, at least 1."""
-        # .06 * 50 is 3.0000000000000004 in binary; the reader of the configuration means 3.
+        # .28 * 25 is 7.000000000000001 in binary; whoever wrote .28 means 7.
         return max(1, math.ceil(min_support * self.baskets - 1e-9))
 
 

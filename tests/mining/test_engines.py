@@ -80,11 +80,11 @@ def test_nothing_is_frequent(engine: Engine, spark: SparkSession) -> None:
 def test_support_is_a_count_rounded_up_but_for_the_rounding_of_binary_fractions(
     engine: Engine, spark: SparkSession
 ) -> None:
-    """.06 of 50 baskets is 3, though the product is 3.0000000000000004; .061 of them is 4."""
-    baskets = [["three"]] * 3 + [["four"]] * 4 + [[f"once {number}"] for number in range(43)]
+    """.28 of 25 baskets is 7, though the product is 7.000000000000001; .29 of them is 8."""
+    baskets = [["seven"]] * 7 + [["eight"]] * 8 + [[f"once {number}"] for number in range(10)]
 
-    assert mine(engine, spark, baskets, min_support=0.06) == {("three",): 3, ("four",): 4}
-    assert mine(engine, spark, baskets, min_support=0.061) == {("four",): 4}
+    assert mine(engine, spark, baskets, min_support=0.28) == {("seven",): 7, ("eight",): 8}
+    assert mine(engine, spark, baskets, min_support=0.29) == {("eight",): 8}
 
 
 @every_engine

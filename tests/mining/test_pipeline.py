@@ -109,5 +109,5 @@ def test_rules_as_of_a_cutoff_are_those_of_the_stage_and_computed_once(lakehouse
 
     assert sorted(rules.collect()) == sorted(lakehouse.read("gold.rules").collect())
     # What reads it finds finished rows, not the plan that made them.
-    assert "mapInArrow" not in rules._jdf.queryExecution().toString()
+    assert "Join" not in rules._jdf.queryExecution().executedPlan().toString()
     assert mine.mine_rules(lines.limit(0), config(LINES).mining).collect() == []
