@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Written by several stages, each its own rows: their version says nothing about one stage's inputs.
 SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs"})
 
-# Read as a whole only: smallest and largest values of every column would double the cost of writing them for nothing.
+# Read as a whole only: the smallest and largest value of every column would cost a tenth of the writing for nothing.
 WHOLE_LAYERS = ("bronze.", "staging.")
 
 

@@ -58,8 +58,10 @@ def options(world: Path, lakehouse: str = "lakehouse") -> list[str]:
 
 
 def run_command(arguments: list[str], timeout: int = 400) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user would, from another folder than the project's."""
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, cwd="/", env=dict(os.environ))
+    """Run a program as a user would: in the activated environment, from another folder than the project's."""
+    activated = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": activated}
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, cwd="/", env=environment)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -103,7 +103,7 @@ def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
     usable = np.isfinite(y) & is_open & (rows[s.DS].dt.date <= plan.final).to_numpy()
     if s.Y_IMPUTED in rows:
         # A filled value may have been interpolated from values after the cutoff.
-        usable &= ~rows[s.Y_IMPUTED].fillna(False).to_numpy(dtype=np.bool_)
+        usable &= ~rows[s.Y_IMPUTED].eq(True).to_numpy(dtype=np.bool_)
     own = [s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED]
     return Timeline(dates, np.where(usable, y, np.nan), is_open, rows.drop(columns=own, errors="ignore"))
 

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,16 +102,17 @@ def simulate(
     if seed < 0:
         raise ConfigError(f"--seed must be 0 or more, got {seed}")
     _check_target(out, force)
-    part = out.with_name(f".{out.name}.partial")
+    target = out.absolute()
+    part = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(part, ignore_errors=True)
         (part / TRUTH / "clean").mkdir(parents=True)
         (part / TRUTH / _ERROR_PARTS).mkdir()
-        report = _write(Plan(size, seed, couplings, str(part.absolute())), range(extent.blocks), spark, partitions)
-        _put_in_place(part, out)
+        report = _write(Plan(size, seed, couplings, str(part)), range(extent.blocks), spark, partitions)
+        _put_in_place(part, target)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror or error}") from error
-    return report
+    return replace(report, folder=target)
 
 
 def _check_target(out: Path, force: bool) -> None:

@@ -87,7 +87,7 @@ def training_panel(inputs: PanelInputs, cutoff: date, frequency: Frequency) -> D
     rows = _with_neighbours(rows, inputs)
     rows = _with_attributes(rows, inputs, history)
     rows = _with_arima_paths(rows, inputs.arima_origins, cutoff)
-    return _with_shards(rows).withColumn(s.CUTOFF, F.lit(cutoff))
+    return _with_shards(rows, history).withColumn(s.CUTOFF, F.lit(cutoff))
 
 
 def _mined_columns(rows: DataFrame) -> list[str]:
@@ -234,12 +234,15 @@ def _with_arima_paths(rows: DataFrame, origins: DataFrame | None, cutoff: date) 
     return rows.join(honest, on=[s.UNIQUE_ID, s.DS], how="left")
 
 
-def _with_shards(rows: DataFrame) -> DataFrame:
-    """Deal the series to shards, longest first, back and forth, so that shards weigh nearly the same."""
-    sizes = rows.groupBy(s.UNIQUE_ID).agg(F.count(F.lit(1)).alias("__rows"))
-    place = F.row_number().over(Window.orderBy(F.desc("__rows"), s.UNIQUE_ID)) - 1
+def _with_shards(rows: DataFrame, history: DataFrame) -> DataFrame:
+    """Deal the series to shards, longest first, back and forth, so that shards weigh nearly the same.
+
+    All series end together, so the one that starts first is the longest.
+    """
+    starts = history.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias("__start"))
+    place = F.row_number().over(Window.orderBy("__start", s.UNIQUE_ID)) - 1
     around = (place / F.lit(SHARDS)).cast("int")
     position = F.pmod(place, F.lit(SHARDS))
     shard = F.when(around % 2 == 0, position).otherwise(F.lit(SHARDS - 1) - position)
-    dealt = sizes.select(s.UNIQUE_ID, shard.cast("int").alias("shard"))
+    dealt = starts.select(s.UNIQUE_ID, shard.cast("int").alias("shard"))
     return rows.join(dealt, on=s.UNIQUE_ID, how="left")

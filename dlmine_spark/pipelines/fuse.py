@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 FEATURES_AS_OF = "staging.store_features_as_of"
 """Features of the stores as of a backtest cutoff, one version a cutoff."""
+KNOWN_AS_OF = "staging.known_as_of"
+"""What was known in advance, one version a cutoff: computed once, read by every aggregation that learns from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +106,10 @@ def _panel_as_of(
     rules = _rules_as_of(config, lakehouse, cutoff, is_final) if promoted in roles.known_future else None
     if rules is not None and promoted is not None:
         known = add_rule_pull(known, rules, promoted)
+    lakehouse.overwrite(KNOWN_AS_OF, known)
     inputs = PanelInputs(
         panel=panel,
-        known_future=known,
+        known_future=lakehouse.read(KNOWN_AS_OF),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
         segments=_segments_as_of(config, lakehouse, panel, calendar, cutoff, is_final),
         arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,

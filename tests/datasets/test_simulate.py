@@ -177,6 +177,7 @@ def test_the_report_counts_what_is_there(tmp_path: Path) -> None:
     receipts = pd.concat(pd.read_csv(f, sep=";") for f in (tmp_path / "raw/truth/clean").glob("receipts*"))
     assert (report.rows, report.errors, report.baskets) == (sum(clean), len(errors), receipts["receipt"].nunique())
     assert report.message.startswith("8 stores x 240 days, 3,")
+    assert report.folder == tmp_path / "raw"
     assert 2_500 < report.baskets < 4_000
 
 
