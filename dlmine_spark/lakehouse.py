@@ -282,6 +282,11 @@ class Lakehouse:
                 ) from error
             if "Permission denied" in text:
                 raise EnvironmentProblem(f"{table} ({self.address(table)}): permission denied") from error
+            if "DELTA_METADATA_MISMATCH" in text:
+                raise TableContractError(
+                    f"{table} ({self.address(table)}): has other columns or partitions than this version writes; "
+                    "remove the table, or give this version its own lakehouse.root"
+                ) from error
             if "Concurrent" in text and "DELTA" in text:
                 raise DlmineError(
                     f"{table} ({self.address(table)}): another job wrote it at the same time; run again"

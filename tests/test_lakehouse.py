@@ -71,6 +71,17 @@ def test_undeclared_columns_are_refused_in_a_closed_table_only(lakehouse: Lakeho
         lakehouse.overwrite("gold.itemsets", itemsets(spark, (["a"], 1, 3, 0.5)).selectExpr("*", "1 as extra"))
 
 
+def test_a_table_of_another_layout_is_named_and_left_as_it_is(lakehouse: Lakehouse) -> None:
+    rows = lakehouse.spark.createDataFrame([("run", "mine")], "run_id string, stage string")
+    rows.write.format("delta").save(lakehouse.address(s.RUNS.name))
+    ledger_row = lakehouse.spark.createDataFrame([(None,) * len(s.RUNS.names)], s.RUNS.ddl)
+
+    with pytest.raises(TableContractError, match=r"ops\.runs \(.*remove the table"):
+        lakehouse.overwrite(s.RUNS.name, ledger_row.fillna("run", ["run_id"]), replace_where="run_id = 'run'")
+
+    assert lakehouse.version(s.RUNS.name) == 0
+
+
 def test_merge_updates_inserts_and_keeps(lakehouse: Lakehouse) -> None:
     spark = lakehouse.spark
     lakehouse.overwrite("silver.extra", spark.createDataFrame([("a", 1, 10), ("b", 2, 20)], "id string, x int, k int"))
