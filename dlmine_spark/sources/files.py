@@ -90,10 +90,15 @@ def _matches(place: Path) -> Iterable[Path]:
     if place.is_file():
         return [place]
     if place.is_dir():
-        found = [(file, file.relative_to(place).parts) for file in place.rglob("*")]
+        folder, found = place, list(place.rglob("*"))
     else:
-        found = [(Path(match), (Path(match).name,)) for match in glob.glob(str(place), recursive=True)]
-    return [file for file, parts in found if file.is_file() and not any(p.startswith((".", "_")) for p in parts)]
+        folder = next(parent for parent in place.parents if not glob.has_magic(str(parent)))
+        found = [Path(match) for match in glob.glob(str(place), recursive=True)]
+    return [
+        file
+        for file in found
+        if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+    ]
 
 
 def _nothing_there(place: Path) -> str:

@@ -83,11 +83,11 @@ def header_of(
                 f"({other} splits the header into the mapped columns)"
             )
         raise SourceError(explain_missing(where, name, names, missing))
-    twice = next((bronze for bronze in names if counts[bronze.lower()] > 1), None)
-    if twice is not None:
+    twice = [bronze for bronze in names if counts[bronze.lower()] > 1]
+    if twice:
         raise SourceError(
-            f"{where}: the header has column {twice} {counts[twice.lower()]} times (upper and lower case are the same "
-            "to Spark); rename all but one"
+            f"{where}: the header has columns {', '.join(twice[:_SHOWN_NAMES])} that are the same to Spark, which "
+            "ignores case; rename all but one"
         )
     return Header(tuple(names), line)
 
@@ -166,8 +166,9 @@ def _check_encoding(file: Path, name: str, encoding: Encoding, sample: bytes, te
             raise SourceError(f"{file}: is UTF-16, by its first two bytes: {key}=UTF-16")
         if sample.count(b"\0") > len(sample) // 5:
             raise SourceError(f"{file}: every other byte is zero, as in UTF-16: {key}=UTF-16LE (or UTF-16BE)")
-    wrong = text.count("\ufffd")
-    if wrong and wrong >= sum(letter > "\x7f" for letter in text) - wrong:
+    # The sign for what cannot be decoded may also stand in the file itself.
+    wrong = text.count("\ufffd") - sample.count("\ufffd".encode("utf-8"))
+    if wrong > 0 and 2 * wrong >= sum(letter > "\x7f" for letter in text):
         codec = "UTF-8" if encoding.spark == "UTF-8" else encoding.codec
         raise SourceError(f"{file}: is not {codec}: {key}, e.g. to cp1252 or latin-1")
 

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 TEXT_COLUMN = "value"
 """The only column of a source that is read as lines."""
-_CELLS = "__cells"
+_CELLS, _BROKEN = "__cells", "__broken_record"
 _PLACE = (s.SOURCE_FILE, s.SOURCE_BLOCK)
 _UNDECODABLE = "\ufffd"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -295,10 +295,10 @@ def _json(
         # Numbers keep the digits they were written with.
         "primitivesAsString": "true",
         "multiLine": str(source.multiline).lower(),
-        "columnNameOfCorruptRecord": s.RAW_LINE,
+        "columnNameOfCorruptRecord": _BROKEN,
     }
     records = spark.read.options(**options).json(list(paths))
-    if records.columns == [s.RAW_LINE]:
+    if records.columns == [_BROKEN]:
         hint = "" if source.multiline else f"; if records go over several lines, set sources.{name}.multiline=true"
         raise SourceError(f"{source.path} (source {name}): holds no JSON record{hint}")
     return _structured(records, name, source, from_folders)
@@ -306,7 +306,7 @@ def _json(
 
 def _structured(records: DataFrame, name: str, source: SourceConfig, from_folders: Sequence[str]) -> DataFrame:
     """Every column as text under its bronze name, nested values as JSON."""
-    types = {column: type_ for column, type_ in records.dtypes if column != s.RAW_LINE}
+    types = {column: type_ for column, type_ in records.dtypes if column != _BROKEN}
     renamed = dict(zip(types, bronze_names(list(types)), strict=True))
     by_case: dict[str, str] = {}
     for column, bronze in renamed.items():
@@ -318,7 +318,7 @@ def _structured(records: DataFrame, name: str, source: SourceConfig, from_folder
     missing = missing_columns(source, [*by_case, *from_folders])
     if missing:
         raise SourceError(explain_missing(f"{source.path} (source {name})", name, list(renamed.values()), missing))
-    raw = [F.col(s.RAW_LINE)] if s.RAW_LINE in records.columns else []
+    raw = [F.col(_BROKEN).alias(s.RAW_LINE)] if _BROKEN in records.columns else []
     return records.select(
         *(_as_text(F.col(f"`{column}`"), types[column]).alias(bronze) for column, bronze in renamed.items()),
         *raw,

@@ -1,0 +1,88 @@
+"""Rules that Spark would refuse are all found before any row is read, each with its key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark.cleaning.checks import wrong_rules
+from dlmine_spark.config import SourceConfig
+from tests.cleaning.examples import source
+
+pytestmark = pytest.mark.spark
+
+COLUMNS: dict[str, Any] = {"item": None, "quantity": {"type": "double"}, "day": {"type": "date"}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("quantty > 0", ["quantty", "quantity"]),
+        ("quantity > > 0", ["Syntax error"]),
+        ("count(*) > 1", ["count(1)"]),
+        ("row_number() over (order by item) = 1", ["window"]),
+        ("day", ["DATE", "BOOLEAN"]),
+        ("nosuch(item)", ["nosuch"]),
+        ("", ["Syntax error"]),
+    ],
+)
+def test_an_expression_must_be_a_condition_on_one_row(spark: SparkSession, expression: str, words: list[str]) -> None:
+    (problem,) = wrong_rules(spark, "sales", source(COLUMNS, rules=[{"name": "odd", "expr": expression}]), [])
+
+    assert problem.startswith("sources.sales.rules.odd: ")
+    assert "\n" not in problem
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize(
+    ("pattern", "word"), [("foo bar", "foo bar"), ("YYYY-ww", "YYYY-ww"), ("dd/MM", "has no year"), ("", "has no year")]
+)
+def test_a_date_pattern_must_be_one(spark: SparkSession, pattern: str, word: str) -> None:
+    declaration = source({"day": {"type": "date", "formats": ["dd.MM.yyyy", pattern]}})
+
+    (problem,) = wrong_rules(spark, "sales", declaration, [])
+
+    assert problem.startswith("sources.sales.columns.day.formats: ")
+    assert word in problem
+
+
+@pytest.mark.parametrize(("separator", "word"), [("(", "regular expression"), ("|", "nothing"), (r"\s*", "nothing")])
+def test_a_separator_must_be_an_expression_that_matches_something(
+    spark: SparkSession, separator: str, word: str
+) -> None:
+    declaration = SourceConfig.model_validate({"kind": "baskets", "path": "b.txt", "separator": separator})
+
+    (problem,) = wrong_rules(spark, "orders", declaration, [])
+
+    assert problem.startswith("sources.orders.separator: ")
+    assert word in problem
+
+
+def test_columns_that_are_not_there_are_named_with_the_nearest_and_all_at_once(spark: SparkSession) -> None:
+    columns = {
+        "item": None,
+        "y": {"type": "double", "fill": "median", "fill_by": ["itm"], "outliers": {"by": ["shop"]}},
+    }
+
+    problems = wrong_rules(spark, "sales", source(columns, key=["items"]), ["note"])
+
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "sources.sales.key",
+        "sources.sales.columns.y.fill_by",
+        "sources.sales.columns.y.outliers.by",
+    ]
+    assert "did you mean item?" in problems[0]
+
+
+def test_right_rules_are_right_also_about_kept_columns(spark: SparkSession) -> None:
+    declaration = source(
+        {**COLUMNS, "day": {"type": "date", "formats": ["d.M.yy", "dd-MMM-yyyy"]}},
+        other_columns="keep",
+        key=["item", "note"],
+        rules=[{"name": "some", "expr": "quantity > 0 and note <> 'x' and day >= '2020-01-01'"}],
+    )
+
+    assert wrong_rules(spark, "sales", declaration, ["note"]) == []
