@@ -56,7 +56,8 @@ def configure_logging(*, json_logs: bool, verbose: bool, console: Console) -> No
     # Py4J repeats a broken gateway as a trace of its own; the error that matters is raised anyway.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     # PySpark logs the query and the whole Java trace of every error that it then raises.
-    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class StageProgress:

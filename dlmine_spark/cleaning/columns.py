@@ -35,20 +35,12 @@ def declared_columns(source: SourceConfig) -> dict[str, ColumnConfig]:
 
 def other_columns(bronze: DataFrame, source: SourceConfig) -> list[str]:
     """The columns of a file that are kept under their own name: not mapped, and the name is free (case aside)."""
-    if source.other_columns == "drop":
-        return []
-    taken = {bronze_name(spec.source or name).lower() for name, spec in source.columns.items()}
-    taken |= {name.lower() for name in (*source.columns, *s.BRONZE_METADATA)}
-    return [name for name in bronze.columns if name.lower() not in taken]
+    return [name for name in _unmapped(bronze, source) if not _is_taken(name, source)]
 
 
 def shadowed_columns(bronze: DataFrame, source: SourceConfig) -> list[str]:
-    """Columns of a file that would be kept, but whose name a mapped column has."""
-    if source.other_columns == "drop":
-        return []
-    mapped = {bronze_name(spec.source or name).lower() for name, spec in source.columns.items()}
-    names = {name.lower() for name in source.columns}
-    return [name for name in bronze.columns if name.lower() in names and name.lower() not in mapped]
+    """Columns of a file that would be kept, but whose name a mapped column or cleaning itself has."""
+    return [name for name in _unmapped(bronze, source) if _is_taken(name, source)]
 
 
 def odd_cells(bronze: DataFrame, names: Sequence[str], source: SourceConfig) -> DataFrame:
@@ -74,3 +66,14 @@ def kept_columns(odd: Mapping[str, int]) -> dict[str, ColumnConfig]:
         type_ = "string" if name in _IDENTIFIERS else CANONICAL_TYPES.get(name, "string" if count else "double")
         declarations[name] = ColumnConfig.model_validate({"from": name, "type": type_, "required": False})
     return declarations
+
+
+def _unmapped(bronze: DataFrame, source: SourceConfig) -> list[str]:
+    if source.other_columns == "drop":
+        return []
+    mapped = {bronze_name(spec.source or name).lower() for name, spec in source.columns.items()}
+    return [name for name in bronze.columns if name.lower() not in mapped and name not in s.BRONZE_METADATA]
+
+
+def _is_taken(name: str, source: SourceConfig) -> bool:
+    return name.startswith("__") or name.lower() in {column.lower() for column in source.columns}

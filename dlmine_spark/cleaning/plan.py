@@ -6,10 +6,8 @@ The rows that come out are still all the rows that went in (the counts law is ch
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -122,9 +120,9 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     """
     names = [name for name in bronze.columns if name not in s.BRONZE_METADATA]
     cells = [_Cell(place, name, spec, source) for place, (name, spec) in enumerate(columns.items())]
-    row = F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW)
+    rows = bronze.select(F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW), s.RAW_LINE, *ORDER)
     # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
-    numbered = _number_copies(bronze, names).select(row, s.RAW_LINE, COPY, *ORDER)
+    numbered = _number_copies(rows)
     trimmed = numbered.select("*", *(cell.make_trimmed() for cell in cells))
     texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *(cell.make_text() for cell in cells))
     values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
@@ -325,12 +323,12 @@ class _Cell:
         return Entry(condition, repair(self.name, self.original, new.cast(SQL_TYPES[self.type]), rule))
 
 
-def _number_copies(bronze: DataFrame, names: Sequence[str]) -> DataFrame:
+def _number_copies(rows: DataFrame) -> DataFrame:
     """Add ``COPY``: 1 for the first of equal rows, in the order they came."""
-    cells = [F.col(f"`{name}`") for name in (*names, s.RAW_LINE)]
+    cells = [F.col(_ROW), F.col(s.RAW_LINE)]
     # Sorting by a hash first compares one number where it would compare every cell.
     copies = Window.partitionBy(F.xxhash64(*cells), *cells).orderBy(*ORDER)
-    return bronze.withColumn(COPY, F.row_number().over(copies))
+    return rows.withColumn(COPY, F.row_number().over(copies))
 
 
 def _reasons(entries: Sequence[Entry]) -> Column:
@@ -342,10 +340,17 @@ def _entries(entries: Sequence[Entry], nothing: Column) -> Column:
     """The entries that apply, as an array."""
     if not entries:
         return nothing
-    applies = reduce(operator.or_, (entry.condition for entry in entries))
     made = F.array_compact(F.array(*(F.when(entry.condition, entry.value) for entry in entries)))
     # Most rows have none: asking first spares them the making of an array.
-    return F.when(applies, made).otherwise(nothing)
+    return F.when(_any([entry.condition for entry in entries]), made).otherwise(nothing)
+
+
+def _any(conditions: Sequence[Column]) -> Column:
+    """Whether any condition is met; nested as a tree, since a chain of thousands would overflow Spark's stack."""
+    if len(conditions) == 1:
+        return conditions[0]
+    half = len(conditions) // 2
+    return _any(conditions[:half]) | _any(conditions[half:])
 
 
 def _no_warnings() -> Column:

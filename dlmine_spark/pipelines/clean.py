@@ -157,7 +157,7 @@ def _ingest(lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFra
 def _columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[str, ColumnConfig]:
     """The mapped columns and the kept ones, with their types (one aggregation, if any are kept)."""
     for column in shadowed_columns(bronze, source):
-        log.warning("source %s: column %s is not kept, a mapped column has its name", name, column)
+        log.warning("source %s: column %s is not kept, its name is taken; map it under another one", name, column)
     others = other_columns(bronze, source)
     kept = kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
     return declared_columns(source) | kept

@@ -8,7 +8,6 @@ encoding of one byte a letter.
 from __future__ import annotations
 
 import logging
-import operator
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -257,9 +256,9 @@ def _csv_records(
     records = spark.read.schema(schema).options(**options, header="true").csv(list(paths))
     cells = [F.col(f"`{column}`") for column in header.names]
     # Spark keeps the quote of a cell that goes wrong, and puts a sign where bytes cannot be decoded.
-    wrong = [F.coalesce(F.contains(cell, F.lit(_UNDECODABLE)) | _swallows_lines(cell), F.lit(False)) for cell in cells]
+    is_wrong = F.exists(F.array(*cells), lambda cell: F.contains(cell, F.lit(_UNDECODABLE)) | _swallows_lines(cell))
     text = F.concat_ws(source.delimiter, *(F.coalesce(cell, F.lit("")) for cell in cells))
-    raw = F.coalesce(F.col(s.RAW_LINE), F.when(reduce(operator.or_, wrong), text))
+    raw = F.coalesce(F.col(s.RAW_LINE), F.when(is_wrong, text))
     return records.select(*cells, raw.alias(s.RAW_LINE), *_place())
 
 
