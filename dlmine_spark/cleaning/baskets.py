@@ -57,7 +57,7 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
     marked = rows.withColumn(s.ITEMS, F.coalesce(items, F.array().cast("array<string>"))).select(
         s.BASKET_ID,
         s.ITEMS,
-        F.when(F.col(s.RAW_LINE).isNotNull(), F.array(unusable_line()))
+        F.when(F.col(s.RAW_LINE).isNotNull(), F.array(unusable_line(source)))
         .when(F.size(s.ITEMS) == 0, F.array(reason("empty_basket", s.ITEMS, F.lit("there is no item"))))
         .when(F.col(s.BASKET_ID).isNull(), F.array(reason("missing", s.BASKET_ID, F.lit("has no value"))))
         .otherwise(no_reasons())

@@ -30,10 +30,11 @@ ORDER = (s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
 INTERNAL = (REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK, *ORDER)
 """What a staged row has beside its values."""
 
-_MALFORMED = (
-    "the line does not have as many cells as the header, or leaves a quote open (cells with line breaks need "
-    "multiline: true)"
-)
+_MALFORMED = {
+    "csv": "the line does not have as many cells as the header, or leaves a quote open (cells with line breaks need "
+    "multiline: true)",
+    "json": "the line is no JSON record (records over several lines need multiline: true)",
+}
 _UNDECODABLE = "the line holds bytes that are none in this encoding"
 _KEYS: dict[str, tuple[str, ...]] = {
     "panel": (s.UNIQUE_ID, s.DS),
@@ -100,11 +101,13 @@ def no_repairs() -> Column:
     return F.array().cast(f"array<{_REPAIR}>")
 
 
-def unusable_line() -> Column:
+def unusable_line(source: SourceConfig) -> Column:
     """Why a line could not be split into cells, where ``RAW_LINE`` says that it could not."""
-    return F.when(
-        F.contains(F.col(s.RAW_LINE), F.lit("\ufffd")), reason("undecodable", "", F.lit(_UNDECODABLE))
-    ).otherwise(reason("malformed_line", "", F.lit(_MALFORMED)))
+    is_undecodable = F.contains(F.col(s.RAW_LINE), F.lit("\ufffd"))
+    message = F.lit(_MALFORMED.get(source.format, "the record cannot be read"))
+    return F.when(is_undecodable, reason("undecodable", "", F.lit(_UNDECODABLE))).otherwise(
+        reason("malformed_line", "", message)
+    )
 
 
 def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
@@ -128,7 +131,7 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
     marked = values.select(
         *(cell.value.cast(SQL_TYPES[cell.type]).alias(cell.name) for cell in cells),
-        _reasons([entry for cell in cells for entry in cell.reasons()]).alias(REASONS),
+        _reasons(source, [entry for cell in cells for entry in cell.reasons()]).alias(REASONS),
         _entries([entry for cell in cells for entry in cell.repairs()], no_repairs()).alias(REPAIRS),
         _entries([entry for cell in cells for entry in cell.warnings()], _no_warnings()).alias(WARNINGS),
         _ROW,
@@ -331,9 +334,10 @@ def _number_copies(rows: DataFrame) -> DataFrame:
     return rows.withColumn(COPY, F.row_number().over(copies))
 
 
-def _reasons(entries: Sequence[Entry]) -> Column:
+def _reasons(source: SourceConfig, entries: Sequence[Entry]) -> Column:
     """The reasons that apply; of a line that could not be split, this one only."""
-    return F.when(F.col(s.RAW_LINE).isNotNull(), F.array(unusable_line())).otherwise(_entries(entries, no_reasons()))
+    is_unusable = F.col(s.RAW_LINE).isNotNull()
+    return F.when(is_unusable, F.array(unusable_line(source))).otherwise(_entries(entries, no_reasons()))
 
 
 def _entries(entries: Sequence[Entry], nothing: Column) -> Column:
