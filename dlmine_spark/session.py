@@ -9,12 +9,16 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from py4j.protocol import Py4JError
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -34,17 +38,25 @@ _SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     # One small file per task is what ruins later reads; let Spark choose by size.
     "spark.sql.adaptive.enabled": "true",
-    # Delta keeps the state of its log as a table of so many partitions; ours are small.
-    "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.debug.maxToStringFields": "200",
+    # Noting the Python line of every expression, for errors that name ours anyway, takes longer than making it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Java never compiles a method of more than 8,000 bytes; beyond, Spark's split code is several times faster.
     "spark.sql.codegen.hugeMethodLimit": "8000",
+    # A pipeline has more generated classes than Spark's 100, and would compile them again and again.
+    "spark.sql.codegen.cache.maxEntries": "1000",
 }
 
 CLASS_ARCHIVE = "dlmine-classes.jsa"
 """Spark's and Delta's classes as Java keeps them ready to use (made by set-up, beside Spark's jars): loading them from
 four hundred jars takes half of a session's start."""
-QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
+"""Compiles fast instead of well. Without its second compiler Java would reserve 48 MB for compiled code, which Spark
+fills within minutes; Java then spends its time throwing code away."""
+DEEP_STACK = "-Xss16m"
+"""MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
+basket of some hundred frequent items ends the JVM."""
+_OUT_OF_MEMORY = 52  # Spark's exit code for an executor, here the local one, without memory
 
 
 @contextmanager
@@ -52,7 +64,7 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     """A session with Delta Lake, built if there is none; stopped at the end only if it was built here.
 
     Raises:
-        EnvironmentProblem: no Java, no Delta jars, no cluster at the address.
+        EnvironmentProblem: no Java, no Delta jars, no cluster at the address; or the JVM ended while it was in use.
     """
     existing = SparkSession.getActiveSession()
     if existing is not None:
@@ -63,10 +75,33 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     try:
         _check_delta(spark)
         yield spark
+    except (Py4JError, ConnectionError) as error:
+        ended = _end_of_jvm(config)
+        if ended is None:
+            raise
+        raise EnvironmentProblem(ended) from error
     finally:
         # A JVM that died under us (kill -9) must not hide the error that ended the job.
         with suppress(Exception):
             spark.stop()
+
+
+def _end_of_jvm(config: SparkConfig) -> str | None:
+    """Why nobody answers at the other end: what became of the JVM that this program started; None if it still runs."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return None
+    try:
+        # The connection breaks a moment before the process is gone.
+        code = process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        return None
+    more = f"raise spark.driver_memory (now {config.driver_memory}) or give Spark less at a time"
+    reason = {
+        _OUT_OF_MEMORY: f"it ran out of memory: {more}",
+        -signal.SIGKILL: f"it was killed, by the system for want of memory or by hand: {more}",
+    }.get(code, f"exit code {code}; if memory was short, {more}")
+    return f"Spark's JVM ended while it worked ({reason}); run the same command again to go on from here"
 
 
 def delta_coordinates() -> str:
@@ -121,6 +156,10 @@ def _build(config: SparkConfig) -> SparkSession:
         ) from error
     if config.remote is None:
         spark.sparkContext.setLogLevel("ERROR")
+        for key, value in _partition_settings(config, spark.sparkContext.master or "").items():
+            # Asked of the running session, since spark-submit knows a master that this program was not told.
+            if not spark.sparkContext.getConf().contains(key):
+                spark.conf.set(key, value)
     return spark
 
 
@@ -138,20 +177,29 @@ def _master_settings(config: SparkConfig) -> dict[str, str]:
         if master and master.startswith("local"):
             settings["spark.driver.host"] = "localhost"
             settings["spark.driver.bindAddress"] = "127.0.0.1"
-        settings["spark.driver.extraJavaOptions"] = " ".join(_java_options(config))
+        settings["spark.driver.extraJavaOptions"] = " ".join(java_options(config))
+        settings["spark.executor.extraJavaOptions"] = DEEP_STACK
         if not any((spark_home() / "jars").glob("delta-spark_*.jar")):
             log.info("Delta's jars are not beside Spark's: resolving %s", delta_coordinates())
             settings["spark.jars.packages"] = delta_coordinates()
-    cores = cores_of_master(master) if master else None
-    partitions = config.shuffle_partitions or (2 * cores if cores else None)
-    if partitions is not None:
-        settings["spark.sql.shuffle.partitions"] = str(partitions)
     return settings
 
 
-def _java_options(config: SparkConfig) -> list[str]:
-    """Options of the JVM that this program starts."""
-    options = [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}"]
+def _partition_settings(config: SparkConfig, master: str) -> dict[str, str]:
+    """Tasks per step: as declared; in local mode a few, where a task more is a delay more."""
+    cores = cores_of_master(master)
+    settings = {}
+    if config.shuffle_partitions or cores:
+        settings["spark.sql.shuffle.partitions"] = str(config.shuffle_partitions or 2 * (cores or 1))
+    if cores:
+        # Delta replays its log in 50 tasks by default.
+        settings["spark.databricks.delta.snapshotPartitions"] = "1"
+    return settings
+
+
+def java_options(config: SparkConfig) -> list[str]:
+    """Options of the JVM that this program starts; whoever starts one by spark-submit may give it the same."""
+    options = [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}", DEEP_STACK]
     archive = spark_home() / CLASS_ARCHIVE
     if archive.exists():
         # An archive of another Java is passed over, without a word.

@@ -16,13 +16,28 @@ from dlmine_spark.session import open_session
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """A local session with two slots and Delta, started by the first test that asks for it."""
+    """A local session with two slots and Delta, started by the first test that asks for it.
+
+    Expressions are interpreted: compiling them takes longer than a few rows do. What users run, compiled, is run by the
+    tests of jobs.
+    """
     config = SparkConfig(
         master="local[2]",
         driver_memory="1500m",
         jvm="quick",
         shuffle_partitions=2,
-        conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": "build/test-warehouse"},
+        conf={
+            "spark.ui.enabled": "false",
+            "spark.sql.warehouse.dir": "build/test-warehouse",
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            # What is kept of past queries and tables grows with the number of tests, and filled the heap.
+            "spark.databricks.delta.delta.log.cacheSize": "30",
+            "spark.sql.ui.retainedExecutions": "10",
+            "spark.ui.retainedJobs": "50",
+            "spark.ui.retainedStages": "50",
+            "spark.ui.retainedTasks": "1000",
+        },
     )
     with open_session(config) as session:
         yield session

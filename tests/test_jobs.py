@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from dlmine_spark.config import SparkConfig
 from dlmine_spark.datasets.simulate import simulate
 from dlmine_spark.pipelines.graph import STAGES
-from dlmine_spark.session import QUICK_JVM
+from dlmine_spark.session import java_options
 
 ROOT = Path(__file__).parents[1]
 JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "explain", "forecast", "report", "run"]
@@ -67,7 +68,8 @@ def run_command(arguments: list[str], timeout: int = 400) -> subprocess.Complete
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
     submit = Path(sys.executable).with_name("spark-submit")
-    spark = [str(submit), "--master", "local[2]", "--driver-memory", "1500m", "--driver-java-options", QUICK_JVM]
+    java = " ".join(java_options(SparkConfig(jvm="quick")))
+    spark = [str(submit), "--master", "local[2]", "--driver-memory", "1500m", "--driver-java-options", java]
 
     done = run_command([*spark, str(ROOT / "jobs" / f"{job}.py"), *options(world)])
 
