@@ -168,11 +168,11 @@ def _launcher_that_fails(folder: Path, notes: list[Note]) -> None:
 def test_a_killed_rank_ends_the_job_and_is_named(spark: SparkSession, tmp_path: Path) -> None:
     request = request_by("torch", tmp_path)
     endless = replace(request, training=request.training.model_copy(update={"epochs": 5000, "patience": 5000}))
-    killer = threading.Thread(target=_kill_rank, args=(endless.folder, 1))
+    killer = threading.Thread(target=_kill_rank, args=(endless.folder, 1), daemon=True)
     killer.start()
     with pytest.raises(TrainingError, match="training rank 1 ended without a word"):
         launch(endless, spark)
-    killer.join()
+    killer.join(timeout=10)
 
 
 def _kill_rank(folder: Path, rank: int) -> None:
