@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
@@ -48,6 +48,7 @@ from dlmine_spark.config import ColumnConfig, Config, Kind, SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
 from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
 from dlmine_spark.runs import StageReport
 
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""
 _TOP_REASONS = 3
+_MOST_KEPT = 1_000
+"""Columns kept without being mapped: each is an expression of its own, and Spark's planning grows with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +107,20 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
         for name, source in config.sources.items()
     }
     _refuse_wrong_rules(config, files)
-    counts = {name: _stage(config, lakehouse, name, rows) for name, rows in files.items()}
+    counts = in_parallel(
+        lakehouse.spark, {name: partial(_stage, config, lakehouse, name, rows) for name, rows in files.items()}
+    )
     good = {name: lakehouse.read(f"staging.{name}").where(is_good()) for name in config.sources}
     plan = _plan_panel(config, good)
 
-    _write_rows(config, lakehouse, good)
+    in_parallel(
+        lakehouse.spark,
+        {
+            **{name: partial(_write_rows, config, lakehouse, name, rows, good) for name, rows in good.items()},
+            s.QUARANTINE.name: partial(_write_quarantine, config, lakehouse),
+        },
+    )
     _write_panel(config, lakehouse, good, counts, plan)
-    _write_quarantine(config, lakehouse)
     repairs = _write_repairs(config, lakehouse)
     return _report(list(counts.values()), repairs)
 
@@ -159,6 +169,11 @@ def _columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[str, Co
     for column in shadowed_columns(bronze, source):
         log.warning("source %s: column %s is not kept, its name is taken; map it under another one", name, column)
     others = other_columns(bronze, source)
+    if len(others) > _MOST_KEPT:
+        raise SourceError(
+            f"{source.path} (source {name}): {len(others):,} columns would be kept, more than {_MOST_KEPT:,}: map "
+            f"those that are needed, and set sources.{name}.other_columns=drop"
+        )
     kept = kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
     return declared_columns(source) | kept
 
@@ -326,23 +341,22 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
     return plan
 
 
-def _write_rows(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> None:
-    """Write the silver tables whose rows are rows of a source."""
-    for name, source in config.sources.items():
-        rows = good[name]
-        if source.kind == "lines":
-            lakehouse.overwrite(s.LINES.name, _filled(_with_line_columns(rows), source, _time_of(source)))
-        elif source.kind == "baskets":
-            lakehouse.overwrite(s.BASKETS.name, rows.drop(*INTERNAL))
-        elif source.kind == "statics":
-            lakehouse.overwrite(s.STATICS.name, _filled(rows, source))
-        elif source.kind == "table":
-            lakehouse.overwrite(f"silver.{name}", _filled(rows, source))
-    calendar = config.source_of_kind("calendar")
-    if calendar is not None:
-        name, source = calendar
-        rows = _filled(good[name], source, s.DS)
-        lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(rows, _series(config, lakehouse, good)))
+def _write_rows(
+    config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame, good: Mapping[str, DataFrame]
+) -> None:
+    """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
+    source = config.sources[name]
+    if source.kind == "lines":
+        lakehouse.overwrite(s.LINES.name, _filled(_with_line_columns(rows), source, _time_of(source)))
+    elif source.kind == "baskets":
+        lakehouse.overwrite(s.BASKETS.name, rows.drop(*INTERNAL))
+    elif source.kind == "statics":
+        lakehouse.overwrite(s.STATICS.name, _filled(rows, source))
+    elif source.kind == "table":
+        lakehouse.overwrite(f"silver.{name}", _filled(rows, source))
+    elif source.kind == "calendar":
+        days = _filled(rows, source, s.DS)
+        lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(days, _series(config, lakehouse, good)))
 
 
 def _filled(rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7) -> DataFrame:
@@ -422,7 +436,8 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
         lines = lines.withColumn(s.QUANTITY, F.lit(1.0))
     frequency = BY_ALIAS.get(config.cleaning.frequency, DAILY)
     if frequency != DAILY:
-        log.warning("the first and last %s of the panel may be sums of a part only", frequency.sql_interval())
+        step = {"W": "week", "MS": "month"}[frequency.alias]
+        log.warning("the first and the last %s of the panel are sums of the days there are lines of", step)
     return aggregate_lines(lines, value, frequency)
 
 

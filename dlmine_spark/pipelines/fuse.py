@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -17,6 +17,7 @@ from dlmine_spark.frequency import Frequency
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import (
     Covariates,
     Cutoffs,
@@ -34,9 +35,9 @@ from dlmine_spark.runs import NotApplicable, StageReport
 log = logging.getLogger(__name__)
 
 FEATURES_AS_OF = "staging.store_features_as_of"
-"""Features of the stores as of a backtest cutoff, one version a cutoff."""
+"""Features of the stores as of a backtest cutoff; one table a cutoff, numbered from 0."""
 KNOWN_AS_OF = "staging.known_as_of"
-"""What was known in advance, one version a cutoff: computed once, read by every aggregation that learns from it."""
+"""What was known in advance, likewise: computed once, read by every aggregation that learns from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,14 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     cutoffs = all_cutoffs(config, panel, frequency)
     roles = covariates(config, panel, calendar)
 
-    panels = [
-        _panel_as_of(config, lakehouse, panel, calendar, frequency, roles, cutoffs, cutoff) for cutoff in cutoffs.all
-    ]
-    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked(panels))
+    panels = in_parallel(
+        lakehouse.spark,
+        {
+            str(cutoff): partial(_panel_as_of, config, lakehouse, panel, calendar, frequency, roles, cutoffs, number)
+            for number, cutoff in enumerate(cutoffs.all)
+        },
+    )
+    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked(list(panels.values())))
 
     written = lakehouse.read(s.TRAINING_PANEL.name)
     features = [name for name in written.columns if name.startswith(s.FEATURE_PREFIXES)]
@@ -96,22 +101,32 @@ def _panel_as_of(
     frequency: Frequency,
     roles: Covariates,
     cutoffs: Cutoffs,
-    cutoff: date,
+    number: int,
 ) -> DataFrame:
     """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
+    cutoff = cutoffs.all[number]
     is_final = cutoff == cutoffs.final
     promo = promotion_of(panel, calendar, roles)
     known = known_future(config, panel, calendar, frequency, cutoff)
     promoted = config.mining.promoted_item
-    rules = _rules_as_of(config, lakehouse, cutoff, is_final) if promoted in roles.known_future else None
+    mined = in_parallel(
+        lakehouse.spark,
+        {
+            "rules": partial(_rules_as_of, config, lakehouse, roles, cutoff, is_final),
+            "segments": partial(
+                _segments_as_of, config, lakehouse, panel, calendar, cutoff, None if is_final else number
+            ),
+        },
+    )
+    rules = mined["rules"]
     if rules is not None and promoted is not None:
         known = add_rule_pull(known, rules, promoted)
-    lakehouse.overwrite(KNOWN_AS_OF, known)
+    lakehouse.overwrite(f"{KNOWN_AS_OF}_{number}", known)
     inputs = PanelInputs(
         panel=panel,
-        known_future=lakehouse.read(KNOWN_AS_OF),
+        known_future=lakehouse.read(f"{KNOWN_AS_OF}_{number}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
-        segments=_segments_as_of(config, lakehouse, panel, calendar, cutoff, is_final),
+        segments=mined["segments"],
         arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
         past_names=roles.past_only,
@@ -120,8 +135,12 @@ def _panel_as_of(
     return training_panel(inputs, cutoff, frequency)
 
 
-def _rules_as_of(config: Config, lakehouse: Lakehouse, cutoff: date, is_final: bool) -> DataFrame | None:
-    """Rules from baskets up to the cutoff; None where there are no dated baskets."""
+def _rules_as_of(
+    config: Config, lakehouse: Lakehouse, roles: Covariates, cutoff: date, is_final: bool
+) -> DataFrame | None:
+    """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
+    if config.mining.promoted_item not in roles.known_future:
+        return None
     if is_final:
         return lakehouse.read(s.RULES.name) if lakehouse.exists(s.RULES.name) else None
     if not lakehouse.exists(s.LINES.name):
@@ -138,16 +157,16 @@ def _segments_as_of(
     panel: DataFrame,
     calendar: DataFrame | None,
     cutoff: date,
-    is_final: bool,
+    number: int | None,
 ) -> DataFrame | None:
-    """Segment signals from values up to the cutoff."""
-    if is_final:
+    """Segment signals from values up to the cutoff, whose number is None for the final one."""
+    if number is None:
         if not lakehouse.exists(s.SEGMENTS.name):
             return None
         assignments = lakehouse.read(s.SEGMENTS.name)
     else:
         known = panel.where(F.col(s.DS) <= F.lit(cutoff))
-        segmentation = segment_series(config, lakehouse, known, calendar, FEATURES_AS_OF)
+        segmentation = segment_series(config, lakehouse, known, calendar, f"{FEATURES_AS_OF}_{number}")
         if segmentation is None:
             return None
         assignments = segmentation.assignments

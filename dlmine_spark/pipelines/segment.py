@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import calendar_of, covariates, promotion_of
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.segmentation.customers import customer_features
@@ -55,11 +56,15 @@ class SegmentReport(StageReport):
 
 def run(config: Config, lakehouse: Lakehouse) -> SegmentReport | NotApplicable:
     """Segment the series of the panel and the customers of the lines, as far as there are any."""
-    found = [segments for segments in (_stores(config, lakehouse), _customers(config, lakehouse)) if segments]
+    of_whom = {"stores": partial(_stores, config, lakehouse), "customers": partial(_customers, config, lakehouse)}
+    found = [segments for segments in in_parallel(lakehouse.spark, of_whom).values() if segments]
     if not found:
         return NotApplicable("no panel, and no basket lines with customer and time: there is nobody to segment")
-    lakehouse.overwrite(s.SEGMENTS.name, _stacked([segments.assignments for segments in found]))
-    lakehouse.overwrite(s.SEGMENT_PROFILES.name, _stacked([segments.profiles for segments in found]))
+    tables = {
+        s.SEGMENTS.name: _stacked([segments.assignments for segments in found]),
+        s.SEGMENT_PROFILES.name: _stacked([segments.profiles for segments in found]),
+    }
+    in_parallel(lakehouse.spark, {name: partial(lakehouse.overwrite, name, frame) for name, frame in tables.items()})
 
     counts = tuple(SegmentCount(one.entity, one.sizes, one.silhouette) for one in found)
     entities = sum(one.entities for one in found)

@@ -1,0 +1,41 @@
+"""Spark actions that do not depend on each other, run at the same time.
+
+Planning a query keeps one core of the driver busy and leaves the executors idle, and a small table never fills them;
+together, independent actions take little longer than the longest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from pyspark import inheritable_thread_target
+from pyspark.sql import SparkSession
+
+Result = TypeVar("Result")
+
+AT_ONCE = 4
+"""Actions running at a time: their tasks share the cluster's slots, so more would only wait for each other."""
+
+
+def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+    """Run every action in a thread that has the caller's Spark properties.
+
+    Once an action fails, none is started any more; those that run are let finish, since a thread cannot be stopped.
+
+    Returns:
+        The actions' results under their names, in the order of ``actions``.
+
+    Raises:
+        Exception: that of the first action, in the order of ``actions``, that failed, whichever failed earliest.
+    """
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dlmine") as pool:
+        inheriting = inheritable_thread_target(spark)
+        futures = {name: pool.submit(inheriting(action)) for name, action in actions.items()}
+        try:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    # Actions start in their order, so whatever was cancelled comes after the one that failed.
+    return {name: future.result() for name, future in futures.items()}

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark import parallel
+from dlmine_spark.parallel import in_parallel
+
+pytestmark = pytest.mark.spark
+
+
+def test_actions_run_at_the_same_time_and_their_results_keep_their_order(spark: SparkSession) -> None:
+    both = threading.Barrier(2)
+
+    def meet(value: int) -> int:
+        both.wait(timeout=30)
+        return value
+
+    assert list(in_parallel(spark, {"b": lambda: meet(1), "a": lambda: meet(2)}).items()) == [("b", 1), ("a", 2)]
+    assert in_parallel(spark, {}) == {}
+
+
+def test_threads_have_the_callers_spark_properties(spark: SparkSession) -> None:
+    context = spark.sparkContext
+    context.setLocalProperty("dlmine.test", "here")
+    try:
+        assert in_parallel(spark, {"read": lambda: context.getLocalProperty("dlmine.test")}) == {"read": "here"}
+    finally:
+        context.setLocalProperty("dlmine.test", None)  # type: ignore[arg-type]
+
+
+def test_the_error_of_the_first_action_is_raised_and_no_further_one_started(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "AT_ONCE", 2)
+    second_failed = threading.Event()
+    started: list[str] = []
+
+    def first() -> None:
+        second_failed.wait(timeout=30)
+        raise ValueError("first")
+
+    def second() -> None:
+        second_failed.set()
+        raise ValueError("second")
+
+    actions = {"first": first, "second": second, **{f"later{n}": lambda: started.append("later") for n in range(20)}}
+    with pytest.raises(ValueError, match="first"):
+        in_parallel(spark, actions)
+    assert len(started) < 20
