@@ -6,7 +6,7 @@ DEMO := build/demo
 
 # Options of scripts/setup.py (--python PATH, --without-training, --without-horovod, --complete).
 SETUP_ARGS ?=
-# Options of pytest, say ARGS="-k apriori".
+# Options of pytest, say ARGS="-k apriori" or ARGS="-n 0 --pdb".
 ARGS ?=
 
 # The first Python that really runs (a pyenv shim may be there and fail) and can run set-up, which judges further.
@@ -36,7 +36,7 @@ $(DEMO)/raw: | setup
 	@mv $@.partial $@
 
 test: setup  ## Run every test; ARGS="-k apriori" picks some
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check style, formatting, types and who imports whom
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: one lazily started Spark session, a fresh lakehouse, the public data's folder."""
+"""Fixtures of all tests: one lazily started Spark session a process, a fresh lakehouse, the public data's folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pyspark.sql import SparkSession
 from dlmine_spark.config import LakehouseConfig, SparkConfig
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.session import open_session
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, so that another process runs everything else beside it."""
+    items.sort(key=lambda item: item.path.name != "test_jobs.py")
 
 
 @pytest.fixture(scope="session")

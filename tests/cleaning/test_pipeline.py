@@ -325,15 +325,15 @@ def test_warnings_keep_the_row_and_are_told(
 def test_the_same_rows_in_other_files_and_tasks_give_the_same_tables(
     lakehouse: Lakehouse, spark: SparkSession, tmp_path: Path
 ) -> None:
-    lines = [f"{'AB'[n % 2]},2024-03-{1 + n % 6:02d},{n % 5}" for n in range(12)]
+    lines = [f"{'AB'[n % 2]},2024-03-{1 + n % 6:02d},{n % 5}" for n in range(120)]
     whole = sales(tmp_path, *lines, name="whole.csv")
     for part in range(2):
-        sales(tmp_path / "parts", *lines[part * 6 : part * 6 + 6], name=f"{part}.csv")
-    baskets = write(tmp_path / "b.txt", "".join(f"item{n} other\n" for n in range(9)))
+        sales(tmp_path / "parts", *lines[part * 60 : part * 60 + 60], name=f"{part}.csv")
+    baskets = write(tmp_path / "b.txt", "".join(f"item{n} other\n" for n in range(200)))
     tables: list[list[Any]] = []
     before = spark.conf.get("spark.sql.files.maxPartitionBytes")
     try:
-        for path, bytes_ in ((str(tmp_path / "parts"), "128m"), (whole, "60b")):
+        for path, bytes_ in ((str(tmp_path / "parts"), "128m"), (whole, "1000b")):
             spark.conf.set("spark.sql.files.maxPartitionBytes", bytes_)
             house = Lakehouse(spark, lakehouse.config)
             clean.run(config(sales=panel(path), orders={"kind": "baskets", "path": baskets}), house)
@@ -347,7 +347,7 @@ def test_the_same_rows_in_other_files_and_tasks_give_the_same_tables(
         spark.conf.set("spark.sql.files.maxPartitionBytes", before)
 
     assert tables[0] == tables[1]
-    assert ("b.txt:9", ["item8", "other"]) in tables[0]
+    assert ("b.txt:200", ["item199", "other"]) in tables[0]
 
 
 def test_dates_and_times_do_not_move_with_the_session(
