@@ -37,8 +37,8 @@ WHOLE_LAYERS = ("bronze.", "staging.")
 class Lakehouse:
     """Access to the tables under one root or catalog, optionally bound to a run.
 
-    Bound to a run (see ``for_run``), reads are pinned to the versions of the run's inputs, and every version read or
-    written is remembered for the ledger.
+    Bound to a run (see ``for_run``), reads are pinned to the versions of the run's inputs, tables that are none of its
+    inputs count as absent, and every version written is remembered for the ledger.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Lakehouse:
         self.spark = spark
         self.config = config
         self.run_id = run_id
+        self._is_bound = pinned is not None
         self._pinned = dict(pinned or {})
         self.written: dict[str, int] = {}
 
@@ -119,8 +120,14 @@ class Lakehouse:
         return int(history[0]["version"])
 
     def exists(self, table: str) -> bool:
-        """Whether there is such a table."""
-        return table in self.written or table in self._pinned or self.version(table) is not None
+        """Whether there is such a table; bound to a run, whether one of its inputs or outputs is.
+
+        What an earlier run left of a source that is no longer configured, or of a stage that has nothing to do any
+        more, must not slip into a run that knows nothing of it.
+        """
+        if table in self.written or table in self._pinned:
+            return True
+        return (not self._is_bound or table in SHARED_TABLES) and self.version(table) is not None
 
     def pinned_version(self, table: str) -> int:
         """The version of a table that reads of this run get."""

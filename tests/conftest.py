@@ -49,6 +49,18 @@ def spark() -> Iterator[SparkSession]:
 
 
 @pytest.fixture
+def compiled(spark: SparkSession) -> Iterator[None]:
+    """Expressions compiled, as users' are: for tests with so much data that it pays."""
+    settings = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+    before = {key: spark.conf.get(key) for key in settings}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    yield
+    for key, value in before.items():
+        spark.conf.set(key, str(value))
+
+
+@pytest.fixture
 def lakehouse(spark: SparkSession, tmp_path: Path) -> Lakehouse:
     """An empty lakehouse under the test's own folder."""
     return Lakehouse(spark, LakehouseConfig(root=str(tmp_path / "lakehouse")))

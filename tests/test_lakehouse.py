@@ -35,6 +35,10 @@ def test_a_run_reads_the_versions_it_is_pinned_to(lakehouse: Lakehouse) -> None:
     assert [row["items"] for row in bound.read("gold.itemsets").collect()] == [["old"]]
     assert bound.pinned_version("gold.itemsets") == 0
     assert lakehouse.version("gold.itemsets") == 1
+    # What is there, but none of the run's inputs, is an earlier configuration's.
+    assert bound.exists("gold.itemsets")
+    assert lakehouse.exists("gold.itemsets")
+    assert not lakehouse.for_run("run-2", {}).exists("gold.itemsets")
 
 
 def test_replace_where_leaves_the_other_rows(lakehouse: Lakehouse) -> None:

@@ -13,6 +13,7 @@ from dlmine_spark.pipelines import clean, mine
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.usefixtures("compiled")
 def test_online_retail_is_accounted_for_line_by_line_and_mined_exactly(lakehouse: Lakehouse, public_data: Path) -> None:
     """541,909 lines in; 19,960 baskets, 385 itemsets at 2 % and 59 rules of confidence .5, by both engines."""
     config = load_config(

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -202,9 +203,11 @@ def test_every_kind_of_source_in_one_run(lakehouse: Lakehouse, tmp_path: Path) -
 
 
 def test_lines_alone_give_a_panel_and_a_calendar_for_their_stores(
-    lakehouse: Lakehouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lakehouse: Lakehouse, elsewhere: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines = write(tmp_path / "l.csv", "no,at,article,shop\n1,2024-03-01,tea,A\n2,2024-03-01,tea,\n3,,tea,A\n")
+    lines = write(
+        tmp_path / "l.csv", "no,at,article,shop\n1,2024-03-01 23:30,tea,A\n2,2024-03-01 00:15,tea,\n3,,tea,A\n"
+    )
     days = write(tmp_path / "d.csv", "ds,promo\n2024-03-01,1\n")
     settings = config(
         lines={
@@ -224,6 +227,18 @@ def test_lines_alone_give_a_panel_and_a_calendar_for_their_stores(
     ]
     assert "no price" in caplog.text
     assert rows(lakehouse, "silver.calendar", "unique_id", "promo") == [("A", 1.0), ("unknown", 1.0)]
+    # Neither dates nor times move with the session's time zone.
+    times = lakehouse.read("silver.lines").selectExpr("basket_id", "date_format(ts, 'yyyy-MM-dd HH:mm') as at")
+    assert values(times.orderBy("basket_id"), "at") == ["2024-03-01 23:30", "2024-03-01 00:15", None]
+
+
+@pytest.fixture
+def elsewhere(spark: SparkSession) -> Iterator[None]:
+    """A session whose time zone is not the tests'."""
+    before = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "America/Los_Angeles")
+    yield
+    spark.conf.set("spark.sql.session.timeZone", before)
 
 
 def test_undated_lines_give_no_panel(lakehouse: Lakehouse, tmp_path: Path) -> None:
@@ -279,8 +294,16 @@ def test_outliers_are_judged_after_copies_and_before_fills(lakehouse: Lakehouse,
     usual = [f"A,2024-03-{day:02d},{10 + day % 3}" for day in range(1, 11)]
     path = sales(tmp_path, *usual, "A,2024-03-11,9999", "A,2024-03-12,11")
     y = {"from": "sales", "outliers": {"by": ["unique_id"]}, "fill": "forward"}
+    readings = write(tmp_path / "r.csv", "id,reading\n" + "".join(f"{n},{10 + n % 3}\n" for n in range(9)) + "9,9999\n")
+    reading = {"type": "double", "outliers": {"action": "quarantine"}}
 
-    report = clean.run(config(sales=panel(path, columns={**PANEL, "y": y})), lakehouse)
+    report = clean.run(
+        config(
+            sales=panel(path, columns={**PANEL, "y": y}),
+            readings={"kind": "table", "path": readings, "columns": {"id": None, "reading": reading}},
+        ),
+        lakehouse,
+    )
 
     assert rows(lakehouse, "silver.panel", "ds", "y", "y_imputed")[-2:] == [
         (date(2024, 3, 11), 11.0, True),
@@ -290,21 +313,10 @@ def test_outliers_are_judged_after_copies_and_before_fills(lakehouse: Lakehouse,
         ("y", None, "11.0", "fill_forward"),
         ("y", "9999.0", None, "outlier_iqr"),
     ]
-    assert report.sources == (SourceCounts("sales", 12, 12, 0, 0, 0, 0, {"ds": 12, "y": 11}),)
-
-
-def test_an_outlier_put_into_quarantine_is_kept_as_it_came(lakehouse: Lakehouse, tmp_path: Path) -> None:
-    usual = [f"A,2024-03-{day:02d},{10 + day % 3}" for day in range(1, 11)]
-    y = {"from": "sales", "outliers": {"action": "quarantine"}}
-
-    report = clean.run(
-        config(sales=panel(sales(tmp_path, *usual, "A,2024-03-11,9999"), columns={**PANEL, "y": y})), lakehouse
-    )
-
-    assert report.rows_rejected == 1
-    assert [json.loads(row) for row in rows(lakehouse, "silver.quarantine", "row")] == [
-        {"store": "A", "date": "2024-03-11", "sales": "9999"}
-    ]
+    assert report.sources[0] == SourceCounts("sales", 12, 12, 0, 0, 0, 0, {"ds": 12, "y": 11})
+    assert (report.sources[1].accepted, report.rows_rejected) == (9, 1)
+    # What is refused is kept as it came.
+    assert [json.loads(row) for row in rows(lakehouse, "silver.quarantine", "row")] == [{"id": "9", "reading": "9999"}]
 
 
 def test_warnings_keep_the_row_and_are_told(
@@ -348,24 +360,6 @@ def test_the_same_rows_in_other_files_and_tasks_give_the_same_tables(
 
     assert tables[0] == tables[1]
     assert ("b.txt:200", ["item199", "other"]) in tables[0]
-
-
-def test_dates_and_times_do_not_move_with_the_session(
-    lakehouse: Lakehouse, spark: SparkSession, tmp_path: Path
-) -> None:
-    path = write(tmp_path / "l.csv", "no,at,article\n1,2024-03-01 23:30,tea\n2,2024-03-02 00:15,tea\n")
-    settings = config(
-        lines={"kind": "lines", "path": path, "columns": {"basket_id": "no", "item": "article", "ts": "at"}}
-    )
-    before = spark.conf.get("spark.sql.session.timeZone")
-    try:
-        spark.conf.set("spark.sql.session.timeZone", "America/Los_Angeles")
-        clean.run(settings, lakehouse)
-        lines = lakehouse.read("silver.lines").selectExpr("date_format(ts, 'yyyy-MM-dd HH:mm') as at").orderBy("at")
-        assert values(lines, "at") == ["2024-03-01 23:30", "2024-03-02 00:15"]
-        assert rows(lakehouse, "silver.panel", "ds", "y") == [(date(2024, 3, 1), 1.0), (date(2024, 3, 2), 1.0)]
-    finally:
-        spark.conf.set("spark.sql.session.timeZone", before)
 
 
 # What is refused, with the silver tables as they were

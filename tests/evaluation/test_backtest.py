@@ -47,13 +47,17 @@ def value(lakehouse: Lakehouse, model: str, metric: str, scope: str = "overall",
     return float(rows.collect()[0]["value"])
 
 
-def test_the_naive_model_alone_is_measured(lakehouse: Lakehouse) -> None:
+def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_segment(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
+    rows = [("store", "a", 0, 0.1, [1.0]), ("store", "b", 1, 0.1, [1.0])]
+    lakehouse.overwrite("gold.segments", lakehouse.spark.createDataFrame(rows, SEGMENTS.ddl))
     report = backtest.run(CONFIG, lakehouse)
     # a: forecasts 7 and 8 for 14 and 15; b: exact.
     assert report.wape == {SEASONAL_NAIVE: pytest.approx(14 / 129)}
     assert value(lakehouse, SEASONAL_NAIVE, "mase", "series", "a") == pytest.approx(1.0)
     assert value(lakehouse, SEASONAL_NAIVE, "mae", "horizon", "2") == pytest.approx(3.5)
+    assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "0") == pytest.approx(7.0)
+    assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "1") == 0.0
     assert report.rows_rejected == 0
 
 
@@ -72,15 +76,6 @@ def test_only_what_every_model_forecast_is_compared(lakehouse: Lakehouse) -> Non
     assert (report.rows_in, report.rows_out, report.rows_rejected) == (11, 9, 2)
     assert value(lakehouse, "arima", "fallback_share") == pytest.approx(1 / 3)
     assert value(lakehouse, "arima", "coverage_80") == pytest.approx(2 / 3)
-
-
-def test_segments_have_measures_of_their_own(lakehouse: Lakehouse) -> None:
-    write_panel(lakehouse)
-    rows = [("store", "a", 0, 0.1, [1.0]), ("store", "b", 1, 0.1, [1.0])]
-    lakehouse.overwrite("gold.segments", lakehouse.spark.createDataFrame(rows, SEGMENTS.ddl))
-    backtest.run(CONFIG, lakehouse)
-    assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "0") == pytest.approx(7.0)
-    assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "1") == 0.0
 
 
 def test_closed_days_do_not_count(lakehouse: Lakehouse) -> None:
