@@ -38,6 +38,18 @@ class Encoding:
     """Frequent values of a text column, most frequent first."""
 
 
+def dates_as_days(frame: DataFrame, columns: Iterable[str]) -> DataFrame:
+    """The frame with those of its columns that are dates or times as days since 1970, which are numbers."""
+    types = dict(frame.dtypes)
+    days = {}
+    for name in columns:
+        if types[name] == "date":
+            days[name] = F.unix_date(F.col(f"`{name}`")).cast("double")
+        elif types[name].startswith("timestamp"):
+            days[name] = F.unix_seconds(F.col(f"`{name}`").cast("timestamp")) / 86_400.0
+    return frame.withColumns(days) if days else frame
+
+
 def learn_encoding(frame: DataFrame, columns: Sequence[str], *, max_values: int) -> Encoding:
     """Statistics of some columns of a frame that ends at the cutoff.
 

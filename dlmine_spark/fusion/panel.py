@@ -6,7 +6,7 @@ Everything that is fitted here (scalings, vocabularies, profiles) is fitted on d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from math import pi
 
@@ -15,7 +15,15 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.frequency import Frequency
-from dlmine_spark.fusion.encoding import MAX_CODES, MAX_INDICATORS, codes, encoded, learn_encoding, standardised
+from dlmine_spark.fusion.encoding import (
+    MAX_CODES,
+    MAX_INDICATORS,
+    codes,
+    dates_as_days,
+    encoded,
+    learn_encoding,
+    standardised,
+)
 
 SHARDS = 16
 """Parts that ranks can read on their own; more than ranks usually are, few enough to stay whole files."""
@@ -56,6 +64,7 @@ def training_panel(inputs: PanelInputs, cutoff: date, frequency: Frequency) -> D
 
     Runs small aggregations to learn the encodings; the panel itself stays lazy.
     """
+    inputs = _without_dates(inputs)
     history = inputs.panel.where(F.col(s.DS) <= F.lit(cutoff))
     values = history.select(
         s.UNIQUE_ID,
@@ -88,6 +97,17 @@ def training_panel(inputs: PanelInputs, cutoff: date, frequency: Frequency) -> D
     rows = _with_attributes(rows, inputs, history)
     rows = _with_arima_paths(rows, inputs.arima_origins, cutoff)
     return _with_shards(rows, history).withColumn(s.CUTOFF, F.lit(cutoff))
+
+
+def _without_dates(inputs: PanelInputs) -> PanelInputs:
+    """The inputs with covariates and attributes that are dates as numbers."""
+    statics = inputs.statics
+    return replace(
+        inputs,
+        panel=dates_as_days(inputs.panel, inputs.past_names),
+        known_future=dates_as_days(inputs.known_future, inputs.known_names),
+        statics=None if statics is None else dates_as_days(statics, statics.columns),
+    )
 
 
 def _mined_columns(rows: DataFrame) -> list[str]:

@@ -43,7 +43,9 @@ def panel(spark: SparkSession, days: int = 35, future_y: float = 1.0) -> DataFra
     )
 
 
-def build(spark: SparkSession, table: DataFrame, config: Config = CONFIG) -> DataFrame:
+def build(
+    spark: SparkSession, table: DataFrame, config: Config = CONFIG, statics: DataFrame | None = None
+) -> DataFrame:
     roles = covariates(config, table, None)
     known = known_future(config, table, None, DAILY, CUTOFF)
     rules = spark.createDataFrame(
@@ -66,7 +68,7 @@ def build(spark: SparkSession, table: DataFrame, config: Config = CONFIG) -> Dat
         ],
         "unique_id string, origin date, fit_cutoff date, path array<double>, sigma double",
     )
-    inputs = PanelInputs(table, known, None, segments, origins, roles.known_future, roles.past_only, "promo")
+    inputs = PanelInputs(table, known, statics, segments, origins, roles.known_future, roles.past_only, "promo")
     return training_panel(inputs, CUTOFF, DAILY)
 
 
@@ -155,3 +157,15 @@ def test_a_horizon_longer_than_the_history_says_what_would_fit(spark: SparkSessi
     config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"horizon": 30})})
     with pytest.raises(TableContractError, match=r"evaluation\.horizon is 30.*35 steps.*at most 17"):
         all_cutoffs(config, panel(spark), DAILY)
+
+
+def test_attributes_that_are_dates_are_numbers(spark: SparkSession) -> None:
+    statics = spark.createDataFrame(
+        [("a", date(2000, 1, 1), None), ("b", date(2010, 1, 1), None)],
+        "unique_id string, opened date, renovated timestamp",
+    )
+
+    built = build(spark, panel(spark, days=28), statics=statics)
+
+    rows = built.select("unique_id", "sn_opened", "sn_renovated").distinct().orderBy("unique_id").collect()
+    assert [tuple(row) for row in rows] == [("a", -1.0, 0.0), ("b", 1.0, 0.0)]
