@@ -32,6 +32,7 @@ from dlmine_spark.report.choice import choose_series
 from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
 from dlmine_spark.report.page import render
 from dlmine_spark.runs import NOT_APPLICABLE, StageReport
+from dlmine_spark.segmentation.features import CUSTOMERS, STORES
 
 log = logging.getLogger(__name__)
 
@@ -290,9 +291,16 @@ def _with_segments(tables: Tables, report: ReportData) -> ReportData:
     )
     return replace(
         report,
-        profiles=profiles.orderBy("entity", "segment", "feature").limit(MOST_GROUPS).toPandas(),
+        profiles=in_feature_order(profiles.orderBy("entity", "segment", "feature").limit(MOST_GROUPS).toPandas()),
         members=members.limit(MOST_GROUPS).toPandas(),
     )
+
+
+def in_feature_order(profiles: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each segment in the order in which features are declared: weekdays and months as they follow."""
+    place = {name: at for at, name in enumerate((*STORES.names, *CUSTOMERS.names))}
+    places = profiles["feature"].map(lambda name: place.get(name, len(place)))
+    return profiles.assign(place=places).sort_values(["entity", "segment", "place", "feature"]).drop(columns="place")
 
 
 def _with_rules(config: Config, tables: Tables, report: ReportData) -> ReportData:

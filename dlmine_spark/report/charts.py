@@ -145,8 +145,9 @@ def row_fates(sources: pd.DataFrame) -> go.Figure:
 
 
 def profile_heat(profiles: pd.DataFrame) -> go.Figure:
-    """How far each segment's mean lies from the overall mean, by feature, in standard deviations."""
-    table = profiles.pivot_table(index="feature", columns="segment", values="z", aggfunc="first", sort=True)
+    """How far each segment's mean lies from the overall mean, by feature as they come, in standard deviations."""
+    table = profiles.pivot_table(index="feature", columns="segment", values="z", aggfunc="first", sort=False)
+    table = table[sorted(table.columns)]
     features = [str(feature) for feature in table.index]
     segments = [str(segment) for segment in table.columns]
     grid = [[_finite(value) for value in row] for row in table.to_numpy().tolist()]

@@ -305,7 +305,7 @@ def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
             "Each cell says how many standard deviations the segment's mean lies above (warm) or below (cold) "
             "the overall mean of that feature.",
             table(
-                profiles.sort_values(["segment", "feature"]),
+                profiles.sort_values("segment", kind="stable"),
                 "Means by segment and feature",
                 [
                     Column("segment", "segment", t.count, numeric=True),

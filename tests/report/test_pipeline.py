@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
@@ -14,7 +15,7 @@ from dlmine_spark.cleaning.plan import COPY, RANK, REASONS
 from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.report import PageReport, collect_report, run, write_atomically
+from dlmine_spark.pipelines.report import PageReport, collect_report, in_feature_order, run, write_atomically
 from dlmine_spark.runs import Ledger, NotApplicable, StageReport
 
 pytestmark = pytest.mark.spark
@@ -167,3 +168,12 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     write_atomically(tmp_path / "index.html", b"old")
     write_atomically(tmp_path / "index.html", b"new")
     assert (tmp_path / "index.html").read_bytes() == b"new"
+
+
+def test_features_keep_their_declared_order() -> None:
+    names = ["April level", "January level", "Monday share", "novel", "Friday share"]
+    profiles = pd.DataFrame({"entity": "store", "segment": 0, "feature": names, "z": 0.0})
+
+    ordered = in_feature_order(profiles)["feature"].tolist()
+
+    assert ordered == ["Monday share", "Friday share", "January level", "April level", "novel"]
