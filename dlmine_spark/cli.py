@@ -23,6 +23,7 @@ from dlmine_spark.errors import DlmineError
 from dlmine_spark.progress import StageProgress, configure_logging
 
 log = logging.getLogger("dlmine")
+_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 output = Console(soft_wrap=True, highlight=False)
 
@@ -73,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        errors.print("interrupted: run the same command again to go on from here")
-        code = 130
+        code = _INTERRUPTED
     except Exception as error:
         code = _say(error, debug="--debug" in given)
+    if code == _INTERRUPTED:
+        # Typer returns it, too, for a KeyboardInterrupt.
+        errors.print("interrupted: run the same command again to go on from here")
     if code:
         sys.exit(code)
 

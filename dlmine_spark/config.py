@@ -567,6 +567,9 @@ def _parse_value(text: str, where: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
+        # A comma, a tab or a percent sign says nothing to YAML, and is what the user means.
+        if len(text) == 1:
+            return text
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     # YAML 1.1 needs a dot in 1e-3; people who type numbers on a command line don't know that.
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):

@@ -7,6 +7,7 @@ transaction: a killed job leaves the old table or the new one, never half of eit
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -96,7 +97,10 @@ class Lakehouse:
     @staticmethod
     def _local_path(address: str) -> Path | None:
         """The path behind an address, None where it is an object store's."""
-        return Path(address.removeprefix("file://")) if urlparse(address).scheme in ("", "file") else None
+        parsed = urlparse(address)
+        if parsed.scheme == "file":
+            return Path(parsed.path)
+        return None if parsed.scheme else Path(address)
 
     def _sql_name(self, table: str) -> str:
         address = self.address(table)
@@ -145,6 +149,8 @@ class Lakehouse:
         Raises:
             TableContractError: there is no such table, the version was vacuumed, or a column is missing.
         """
+        if self._is_bound and not self.exists(table):
+            raise self._missing(table)
         reader = self.spark.read
         pinned = self.written.get(table, self._pinned.get(table))
         if pinned is not None:
@@ -247,7 +253,13 @@ class Lakehouse:
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                    log.info("lakehouse.root %s: this file system has no locks; run one job at a time here", root)
+                    yield
+                    return
+                if not isinstance(error, BlockingIOError):
+                    raise
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 raise DlmineError(

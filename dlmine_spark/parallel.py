@@ -6,8 +6,10 @@ together, independent actions take little longer than the longest of them.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 from pyspark import inheritable_thread_target
@@ -16,13 +18,14 @@ from pyspark.sql import SparkSession
 Result = TypeVar("Result")
 
 AT_ONCE = 4
-"""Actions running at a time: their tasks share the cluster's slots, so more would only wait for each other."""
+"""Actions of one call running at a time: their tasks share the cluster's slots, more would only wait for each other."""
 
 
 def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
     """Run every action in a thread that has the caller's Spark properties.
 
     Once an action fails, none is started any more; those that run are let finish, since a thread cannot be stopped.
+    An action may itself call this: the limit holds for each call.
 
     Returns:
         The actions' results under their names, in the order of ``actions``.
@@ -30,12 +33,28 @@ def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]
     Raises:
         Exception: that of the first action, in the order of ``actions``, that failed, whichever failed earliest.
     """
+    has_failed = threading.Event()
+
+    def guarded(action: Callable[[], Result]) -> Result:
+        # The pool hands out the next action before anybody could cancel it.
+        if has_failed.is_set():
+            raise CancelledError
+        try:
+            return action()
+        except BaseException:
+            has_failed.set()
+            raise
+
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dlmine") as pool:
-        inheriting = inheritable_thread_target(spark)
-        futures = {name: pool.submit(inheriting(action)) for name, action in actions.items()}
+        # A copy of the properties for each: Spark notes there which query a thread is in.
+        futures = {
+            name: pool.submit(inheritable_thread_target(spark)(partial(guarded, action)))
+            for name, action in actions.items()
+        }
         try:
             wait(futures.values(), return_when=FIRST_EXCEPTION)
         finally:
+            has_failed.set()
             pool.shutdown(wait=True, cancel_futures=True)
     # Actions start in their order, so whatever was cancelled comes after the one that failed.
     return {name: future.result() for name, future in futures.items()}

@@ -128,7 +128,7 @@ def _to_run(row: Row) -> Run:
         row["status"],
         row["input_versions"] or {},
         row["config_hash"],
-        row["started_at"].replace(tzinfo=UTC),
+        row["started_at"].astimezone(UTC),
         row["output_versions"] or {},
         row["message"] or "",
     )

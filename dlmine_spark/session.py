@@ -75,6 +75,11 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     try:
         _check_delta(spark)
         yield spark
+    except KeyboardInterrupt:
+        # What Spark says of the jobs that end with it is no news to who ended them.
+        with suppress(Exception):
+            spark.sparkContext.setLogLevel("OFF")
+        raise
     except (Py4JError, ConnectionError) as error:
         ended = _end_of_jvm(config)
         if ended is None:
@@ -160,6 +165,8 @@ def _build(config: SparkConfig) -> SparkSession:
             # Asked of the running session, since spark-submit knows a master that this program was not told.
             if not spark.sparkContext.getConf().contains(key):
                 spark.conf.set(key, value)
+    else:
+        spark.conf.set("spark.sql.session.timeZone", _SETTINGS["spark.sql.session.timeZone"])
     return spark
 
 

@@ -37,7 +37,7 @@ def main() -> int:
         _finish(arguments, calm)
         _kill_in_every_stage(arguments, killed)
         _finish(arguments, killed)
-        differing = [table for table in _tables(calm) if not _same(table, calm, killed)]
+        differing = [table for table in sorted({*_tables(calm), *_tables(killed)}) if not _same(table, calm, killed)]
         if arguments.keep:
             shutil.copytree(scratch, arguments.keep, dirs_exist_ok=True)
     print(f"{len(differing)} tables differ" + (f": {', '.join(differing)}" if differing else ""))
@@ -106,7 +106,7 @@ def _rows(path: Path) -> pd.DataFrame:
     frame = DeltaTable(path).to_pandas()
     frame = frame.drop(columns=[name for name in VOLATILE if name in frame.columns])
     # Sorted by what is not a measured number, so that a difference in the last digit does not move rows.
-    keys = frame.astype(str).where(frame.dtypes.map(lambda kind: kind != np.float64), "")
+    keys = frame.loc[:, frame.dtypes != np.float64].astype(str)
     return frame.loc[keys.sort_values(list(keys.columns)).index].reset_index(drop=True)
 
 

@@ -56,13 +56,13 @@ def run(
         (sales(40).replace(",", ";"), (), 1, ["sales.csv", "delimiter"]),
         (sales(40).replace("sales", "turnover", 1), (), 1, ["sales.csv", "sales", "turnover"]),
         (sales(40), ("sources.sales.colums.y=x",), 2, ["sources.sales.colums", "unknown key"]),
-        (sales(40), ("evaluation.horizon=400",), 1, ["evaluation.horizon", "400", "40"]),
-        (sales(1), (), 1, ["evaluation.horizon"]),
+        (sales(40), ("evaluation.horizon=400",), 1, ["evaluation.horizon", "400", "40", "at most 19"]),
+        (sales(1), (), 1, ["evaluation.horizon", "only 1 step (", "longer history"]),
         (
             "date,sales\n" + "\n".join(f"2024-01-{day:02d}," for day in range(1, 31)) + "\n",
             (),
             1,
-            ["silver.panel", "y"],
+            ["sales.csv", "column sales (y)", "sources.sales.columns.y.from"],
         ),
     ],
     ids=[

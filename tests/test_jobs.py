@@ -102,7 +102,9 @@ def kill_while_running(job: str, world: Path) -> str:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("stage") == job and event.get("event") == "started":
             break
-    time.sleep(4)
+    else:
+        raise AssertionError(f"{job} never started: exit code {killed.wait()}")
+    time.sleep(3)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     ((run_id, status),) = runs_of(job, world).items()

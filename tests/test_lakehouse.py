@@ -39,6 +39,8 @@ def test_a_run_reads_the_versions_it_is_pinned_to(lakehouse: Lakehouse) -> None:
     assert bound.exists("gold.itemsets")
     assert lakehouse.exists("gold.itemsets")
     assert not lakehouse.for_run("run-2", {}).exists("gold.itemsets")
+    with pytest.raises(TableContractError, match=r"gold\.itemsets: there is no such table"):
+        lakehouse.for_run("run-2", {}).read("gold.itemsets")
 
 
 def test_replace_where_leaves_the_other_rows(lakehouse: Lakehouse) -> None:

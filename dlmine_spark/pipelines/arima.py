@@ -16,7 +16,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future, panel_frequency
-from dlmine_spark.runs import StageReport
+from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,14 @@ class ArimaReport(StageReport):
     fits_by_status: dict[str, int] = field(default_factory=dict)
 
 
-def run(config: Config, lakehouse: Lakehouse) -> ArimaReport:
+def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     """Fit every series at the earliest origin, the backtest cutoffs and the end, and write forecasts from all of them.
 
     Raises:
         TableContractError: the history is too short, or covariates end before the horizon and may not be repeated.
     """
+    if not lakehouse.exists(s.PANEL.name):
+        return NotApplicable("no panel: there are no series to forecast")
     panel = lakehouse.read(s.PANEL.name)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)

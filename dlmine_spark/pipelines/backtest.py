@@ -17,7 +17,7 @@ from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
 from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, panel_frequency
-from dlmine_spark.runs import StageReport
+from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ class BacktestReport(StageReport):
     mase: dict[str, float] = field(default_factory=dict)
 
 
-def run(config: Config, lakehouse: Lakehouse) -> BacktestReport:
+def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     """Add the seasonal naive forecast and measure every model on the series and dates that all of them forecast.
 
     Raises:
         TableContractError: there is no such series and date, or the history is too short for the cutoffs.
     """
+    if not lakehouse.exists(s.PANEL.name):
+        return NotApplicable("no panel: there are no forecasts to compare")
     panel = lakehouse.read(s.PANEL.name)
     plan = plan_naive(config, lakehouse, panel)
     lakehouse.overwrite(STAGING, naive_forecasts(observed_series(config, lakehouse, panel), plan))

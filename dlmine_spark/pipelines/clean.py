@@ -251,10 +251,16 @@ def _check_counts(
     if share > config.cleaning.max_rejected or counts.accepted == 0:
         raise SourceError(
             f"{where}: {counts.quarantined:,} of {judged:,} rows would be quarantined ({share:.0%}, "
-            f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}; "
-            "no silver table was changed"
+            f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}: "
+            f"say what its cells look like (sources.{name}.columns.<column>: formats, decimal, type) or what is "
+            "allowed (min, max, rules); no silver table was changed"
         )
     _refuse_unreadable_columns(staged, where, counts, columns)
+    if config.sources[name].kind == "panel" and counts.values.get(s.Y) == 0:
+        raise SourceError(
+            f"{where}: column {columns[s.Y].source} ({s.Y}) holds no value in any row: map another one with "
+            f"sources.{name}.columns.{s.Y}.from; no silver table was changed"
+        )
     log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
     if counts.warned:
         log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))

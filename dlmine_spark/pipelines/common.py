@@ -78,10 +78,14 @@ def all_cutoffs(config: Config, panel: DataFrame, frequency: Frequency) -> Cutof
     needed = frequency.shift(start, evaluation.horizon)
     if backtest[0] < needed:
         known = _steps_between(start, final, frequency)
+        between = (evaluation.cutoffs - 1) * (evaluation.step or 0)
+        shares = 2 if evaluation.step else 1 + evaluation.cutoffs
+        longest = max(0, known - 1 - between) // shares
         raise TableContractError(
             f"evaluation.horizon is {evaluation.horizon} with {evaluation.cutoffs} cutoff(s), but silver.panel has "
-            f"only {known} steps ({start} to {final}): the first cutoff {backtest[0]} must leave at least a horizon of "
-            f"history; set evaluation.horizon to at most {max(1, known // (1 + evaluation.cutoffs))}"
+            f"only {known} step{'' if known == 1 else 's'} ({start} to {final}): the first cutoff {backtest[0]} must "
+            "leave at least a horizon of history; "
+            + (f"set evaluation.horizon to at most {longest}" if longest else "give it a longer history")
         )
     return Cutoffs(backtest, final)
 
@@ -151,6 +155,8 @@ def known_future(
 ) -> DataFrame:
     """What was known at a cutoff about the dates up to ``horizon`` after it.
 
+    Runs one aggregation, to tell which covariates end too early.
+
     Returns:
         One row per series and date, from the series' first date to ``horizon`` steps after the cutoff: ``unique_id``,
         ``ds``, ``open`` and the known-future covariates. Where those end before the horizon, the last known season
@@ -184,7 +190,7 @@ def known_future(
         ),
     )
     _tell_unknown(config, merged, roles, cutoff, end)
-    return _repeat_last_season(merged, names, frequency, cutoff)
+    return _repeat_last_season(merged, names, frequency, cutoff, open_is_known=roles.open_is_known)
 
 
 def _values(frame: DataFrame, names: list[str], side: str, cutoff: date, roles: Covariates) -> DataFrame:
@@ -223,8 +229,13 @@ def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, cutoff: d
     log.warning("%s; the last known season is repeated", problem)
 
 
-def _repeat_last_season(known: DataFrame, names: list[str], frequency: Frequency, cutoff: date) -> DataFrame:
-    """Fill dates after the last one that any covariate knows with the values one or more whole seasons before."""
+def _repeat_last_season(
+    known: DataFrame, names: list[str], frequency: Frequency, cutoff: date, *, open_is_known: bool
+) -> DataFrame:
+    """Fill dates after the last one that any covariate knows with the values one or more whole seasons before.
+
+    Closures that are only seen afterwards end at the cutoff, however far the covariates reach.
+    """
     table_end = Window.partitionBy(s.UNIQUE_ID)
     step = F.row_number().over(Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS))
     is_known = reduce(operator.or_, (F.col(f"`{name}`").isNotNull() for name in names))
@@ -237,9 +248,13 @@ def _repeat_last_season(known: DataFrame, names: list[str], frequency: Frequency
         Window.partitionBy(s.UNIQUE_ID, "phase").orderBy(s.DS).rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     last_season = F.last(F.when(F.col(s.DS) <= F.col("known_until"), row), ignorenulls=True).over(earlier)
+    values = {name: F.col(f"values.`{name}`") for name in names}
+    if not open_is_known:
+        seen = F.when(F.col(s.DS) <= F.lit(cutoff), F.struct(s.OPEN))
+        values[s.OPEN] = F.last(seen, ignorenulls=True).over(earlier).getField(s.OPEN)
     return (
         phased.withColumn("values", last_season)
-        .select(s.UNIQUE_ID, s.DS, *(F.col(f"values.`{name}`").alias(name) for name in names))
+        .select(s.UNIQUE_ID, s.DS, *(column.alias(name) for name, column in values.items()))
         .withColumn(s.OPEN, F.coalesce(F.col(s.OPEN), F.lit(1)).cast("int"))
     )
 

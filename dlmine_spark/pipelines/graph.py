@@ -51,7 +51,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "fuse",
             ("segment", "mine", "arima"),
-            ("sources", "cleaning", "segmentation", "mining", "evaluation", "training"),
+            ("sources", "cleaning", "segmentation", "mining", "evaluation"),
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
         Stage("backtest", ("train",), ("evaluation", "arima", "cleaning")),

@@ -105,7 +105,7 @@ def bars(values: Sequence[Bar], axis: str, *, percent: bool = False) -> go.Figur
     smallest = min([bar.value for bar in values] + [0.0])
     # Room for the texts beside the bars, which plotly does not reserve.
     lower = smallest - 0.2 * (largest - smallest) if smallest < 0 else 0.0
-    figure.update_xaxes(title_text=axis, range=[lower, largest * 1.12], tickformat=".0%" if percent else None)
+    figure.update_xaxes(title_text=axis, range=[lower, largest * 1.12], tickformat=".1~%" if percent else None)
     _label_rows(figure, [bar.label for bar in values])
     return figure
 
@@ -282,7 +282,7 @@ def accuracy_by_step(errors: pd.DataFrame, floor: float | None) -> go.Figure:
     _add_floor(figure, floor)
     figure.update_layout(hovermode="x unified", legend=_legend_on_top())
     figure.update_xaxes(title_text="steps ahead")
-    figure.update_yaxes(title_text="WAPE", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(title_text="WAPE", tickformat=".1~%", rangemode="tozero")
     return figure
 
 
@@ -301,7 +301,7 @@ def accuracy_by_segment(errors: pd.DataFrame) -> go.Figure:
             hovertemplate="%{x:.1%}",
         )
     figure.update_layout(legend=_legend_on_top())
-    figure.update_xaxes(title_text="WAPE", tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(title_text="WAPE", tickformat=".1~%", rangemode="tozero")
     _label_rows(figure, [f"segment {segment}" for segment in segments])
     figure.update_yaxes(showgrid=True)
     return figure

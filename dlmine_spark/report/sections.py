@@ -44,6 +44,7 @@ _METRICS = (
 """Metrics people ask for, in their order; any other follows under its own name."""
 
 _MEMBERS_SHOWN = 12
+_LEAST_IMPORTANCE = 0.0005  # a rise of the error that would be shown as 0.0 percentage points
 
 
 def all_sections(report: ReportData) -> list[Section]:
@@ -149,8 +150,13 @@ def _findings(report: ReportData) -> list[str]:
     """One sentence a section that has something to say."""
     sentences = [winner_sentence(report)]
     if not report.importance.empty:
-        strongest = _by_feature(report.importance).head(3)["feature"]
-        sentences.append(f"The network's forecast rests most on {t.enumeration([str(name) for name in strongest])}.")
+        ranked = _by_feature(report.importance)
+        strongest = ranked[ranked["importance"] >= _LEAST_IMPORTANCE].head(3)["feature"]
+        if len(strongest):
+            names = t.enumeration([str(name) for name in strongest])
+            sentences.append(f"The network's forecast rests most on {names}.")
+        else:
+            sentences.append("The network's forecast hardly changes without any single one of its inputs.")
     if not report.rules.empty:
         best = report.rules.sort_values(["lift", "support"], ascending=False).iloc[0]
         sentences.append(

@@ -169,3 +169,42 @@ def test_attributes_that_are_dates_are_numbers(spark: SparkSession) -> None:
 
     rows = built.select("unique_id", "sn_opened", "sn_renovated").distinct().orderBy("unique_id").collect()
     assert [tuple(row) for row in rows] == [("a", -1.0, 0.0), ("b", 1.0, 0.0)]
+
+
+def test_closures_seen_afterwards_are_repeated_though_a_calendar_reaches_further(spark: SparkSession) -> None:
+    config = load_config(
+        overrides=[
+            "sources.lines={kind: lines, path: p, columns: {basket_id: b, item: i, ts: t}}",
+            "sources.days={kind: calendar, path: c, columns: {unique_id: u, ds: d, promo: {type: double}}}",
+            "evaluation.horizon=7",
+        ]
+    )
+    days = [START + timedelta(days=day) for day in range(35)]
+    table = spark.createDataFrame(
+        [("a", day, 1.0, int(number % 7 != 6), False) for number, day in enumerate(days[:28])],
+        "unique_id string, ds date, y double, open int, y_imputed boolean",
+    )
+    calendar = spark.createDataFrame([("a", day, 0.0) for day in days], "unique_id string, ds date, promo double")
+
+    known = known_future(config, table, calendar, DAILY, CUTOFF).orderBy("ds")
+
+    assert [row["open"] for row in known.collect()] == [int(number % 7 != 6) for number in range(35)]
+
+
+def test_what_comes_after_the_cutoff_changes_no_encoding(spark: SparkSession) -> None:
+    config = load_config(
+        overrides=["sources.panel={kind: panel, path: p, columns: {unique_id: u, ds: d, y: y}, other_columns: keep, "
+                   "roles: {promo: known_future, item: known_future}}", "evaluation.horizon=7"]
+    )  # fmt: skip
+    as_known = panel(spark)
+    is_future = F.col("ds") > F.lit(CUTOFF)
+    other = as_known.withColumns(
+        {"promo": F.when(is_future, 99.0).otherwise(F.col("promo")),
+         "item": F.when(is_future, "unheard of").otherwise(F.col("item"))}
+    )  # fmt: skip
+
+    before, after = (build(spark, table, config).where(~is_future) for table in (as_known, other))
+
+    assert before.columns == after.columns
+    encoded = [name for name in before.columns if name.startswith("kf_") and not name.endswith("_after")]
+    assert before.select("unique_id", "ds", *encoded).exceptAll(after.select("unique_id", "ds", *encoded)).isEmpty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -161,12 +162,20 @@ def test_what_a_stage_left_before_it_had_nothing_to_do_is_not_shown(lakehouse: L
     assert report.absent["rules"] == "Empty, since stage mine had nothing to do: no baskets: no source of kind lines."
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DlmineError, match=r"report\.path .*cannot be written"):
         write_atomically(tmp_path / "file" / "index.html", b"new")
     write_atomically(tmp_path / "index.html", b"old")
     write_atomically(tmp_path / "index.html", b"new")
+    assert (tmp_path / "index.html").read_bytes() == b"new"
+
+    def full(*paths: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DlmineError, match="No space left on device"):
+        write_atomically(tmp_path / "index.html", b"newer")
     assert (tmp_path / "index.html").read_bytes() == b"new"
 
 
