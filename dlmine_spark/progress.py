@@ -53,7 +53,8 @@ def configure_logging(*, json_logs: bool, verbose: bool, console: Console) -> No
     logging.captureWarnings(True)
     # Libraries' warnings are for their developers; --verbose shows them.
     logging.getLogger("py.warnings").setLevel(logging.DEBUG if verbose else logging.ERROR)
-    # Py4J repeats a broken gateway as a trace of its own; the error that matters is raised anyway.
+    # Py4J repeats a broken gateway as a trace of its own, to the root logger; the error that matters is raised anyway.
+    handler.addFilter(lambda record: not (record.name == "root" and "while sending command" in record.msg))
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     # PySpark logs the query and the whole Java trace of every error that it then raises.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from dlmine_spark.config import SparkConfig
 from dlmine_spark.datasets.simulate import simulate
@@ -95,26 +96,38 @@ def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
 def kill_while_running(job: str, world: Path) -> str:
     """Kill -9 all processes of a job some seconds after its stage started; the id of the run that was killed."""
     killed = subprocess.Popen(
-        spark_submit(job, world), stderr=subprocess.PIPE, text=True, start_new_session=True, env=activated()
+        spark_submit(job, world),
+        # spark-submit passes both on to the one.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=activated(),
     )
-    assert killed.stderr is not None
-    for line in killed.stderr:
+    assert killed.stdout is not None
+    for line in killed.stdout:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("stage") == job and event.get("event") == "started":
             break
     else:
         raise AssertionError(f"{job} never started: exit code {killed.wait()}")
-    time.sleep(3)
+    while "running" not in (runs := runs_of(job, world)).values():
+        assert killed.poll() is None, f"{job} was over before it could be killed"
+        time.sleep(0.2)
+    time.sleep(2)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    ((run_id, status),) = runs_of(job, world).items()
-    assert status == "running"
+    assert runs_of(job, world) == runs
+    (run_id,) = runs
     return run_id
 
 
 def runs_of(stage: str, world: Path) -> dict[str, str]:
     """Runs of a stage on the ledger, and what became of them."""
-    ledger = DeltaTable(world / "lakehouse" / "ops" / "runs").to_pandas()
+    try:
+        ledger = DeltaTable(world / "lakehouse" / "ops" / "runs").to_pandas()
+    except TableNotFoundError:
+        return {}
     runs = ledger[ledger["stage"] == stage]
     return dict(zip(runs["run_id"], runs["status"], strict=True))
 

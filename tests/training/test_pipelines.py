@@ -30,9 +30,12 @@ def with_panel(lakehouse: Lakehouse, tmp_path: Path) -> Lakehouse:
     return lakehouse
 
 
+INPUTS = {"gold.training_panel": 0}
+
+
 @pytest.mark.spark
 def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -> None:
-    report = train.run(CONFIG, with_panel.for_run("train-1", {}))
+    report = train.run(CONFIG, with_panel.for_run("train-1", INPUTS))
 
     assert isinstance(report, train.TrainReport)
     assert report.cutoffs == (BACKTEST, FINAL)
@@ -41,7 +44,7 @@ def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -
     assert {"config.yaml", "manifest.json", "metrics.json"} <= {path.name for path in report.folder.iterdir()}
     assert train.trained_models(with_panel) == report.folder
 
-    done = forecast.run(CONFIG, with_panel.for_run("forecast-1", {}))
+    done = forecast.run(CONFIG, with_panel.for_run("forecast-1", INPUTS))
 
     assert isinstance(done, forecast.ForecastReport)
     assert (done.cutoff, done.series, done.rows_out) == (FINAL, 4, 28)
@@ -62,7 +65,7 @@ def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -
     }
 
     # Forecasting again replaces its own rows only.
-    forecast.run(CONFIG, with_panel.for_run("forecast-2", {}))
+    forecast.run(CONFIG, with_panel.for_run("forecast-2", INPUTS))
     assert with_panel.read("gold.forecasts").count() == 56
 
 
