@@ -96,6 +96,10 @@ def _tables(root: Path) -> list[str]:
 
 
 def _same(table: str, calm: Path, killed: Path) -> bool:
+    lacking = [root.name for root in (calm, killed) if not (root / table.replace(".", "/")).exists()]
+    if lacking:
+        print(f"{table}: MISSING in the {lacking[0]} lakehouse", flush=True)
+        return False
     one, other = (_rows(root / table.replace(".", "/")) for root in (calm, killed))
     verdict = "same" if _equal(one, other) else "DIFFERENT"
     print(f"{table}: {len(one)} and {len(other)} rows, {verdict}", flush=True)

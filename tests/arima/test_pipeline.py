@@ -12,6 +12,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import arima
+from dlmine_spark.runs import NotApplicable
 from tests.arima.examples import START, arma
 
 pytestmark = pytest.mark.spark
@@ -85,6 +86,10 @@ def test_running_again_replaces_what_the_stage_wrote(lakehouse: Lakehouse) -> No
     rows = Lakehouse(lakehouse.spark, lakehouse.config).read("gold.forecasts")
     assert rows.where("model = 'lstm'").count() == 4
     assert rows.count() == 39
+
+
+def test_without_a_panel_there_is_nothing_to_fit(lakehouse: Lakehouse) -> None:
+    assert arima.run(config(), lakehouse) == NotApplicable("no panel: there are no series to forecast")
 
 
 def test_all_series_too_short_is_an_error_that_says_so(lakehouse: Lakehouse) -> None:

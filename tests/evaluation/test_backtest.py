@@ -11,6 +11,7 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.naive import SEASONAL_NAIVE
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import backtest
+from dlmine_spark.runs import NotApplicable
 from dlmine_spark.schemas import FORECASTS, PANEL, SEGMENTS
 from tests.evaluation.test_naive import START
 
@@ -76,6 +77,10 @@ def test_only_what_every_model_forecast_is_compared(lakehouse: Lakehouse) -> Non
     assert (report.rows_in, report.rows_out, report.rows_rejected) == (11, 9, 2)
     assert value(lakehouse, "arima", "fallback_share") == pytest.approx(1 / 3)
     assert value(lakehouse, "arima", "coverage_80") == pytest.approx(2 / 3)
+
+
+def test_without_a_panel_there_is_nothing_to_compare(lakehouse: Lakehouse) -> None:
+    assert backtest.run(CONFIG, lakehouse) == NotApplicable("no panel: there are no forecasts to compare")
 
 
 def test_closed_days_do_not_count(lakehouse: Lakehouse) -> None:
