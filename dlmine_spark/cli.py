@@ -119,16 +119,18 @@ def _run_stages(
 ) -> None:
     """Bring the targets up to date in one session and say where the results are."""
     from dlmine_spark.lakehouse import Lakehouse
-    from dlmine_spark.pipelines.graph import bring_up_to_date
+    from dlmine_spark.pipelines.graph import bring_up_to_date, check_sources
+    from dlmine_spark.places import lock
     from dlmine_spark.session import open_session
 
+    check_sources(config)
     with (
+        lock(config.lakehouse),
         StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
         open_session(config.spark) as spark,
     ):
         lakehouse = Lakehouse(spark, config.lakehouse)
-        with lakehouse.lock():
-            runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
+        runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
     for target in targets:
         output.print(f"{target}: {runs[target].message}", markup=False)
 

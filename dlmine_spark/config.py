@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
@@ -55,6 +55,19 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, protected_namespaces=())
+
+    execution: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how the work is done and leave its result as it is."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_stands_for_a_list_of_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """``formats: dd.MM.yyyy`` means ``formats: [dd.MM.yyyy]``."""
+        if isinstance(value, str) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            if get_origin(annotation) is tuple and get_args(annotation)[0] is str:
+                return (value,)
+        return value
 
 
 class LakehouseConfig(Section):
@@ -383,6 +396,9 @@ class ArimaConfig(Section):
 class TrainingConfig(Section):
     """The global LSTM and how its ranks run."""
 
+    # The same loss curve comes from every backend and number of ranks.
+    execution = frozenset({"backend", "workers", "fallback", "keep_checkpoints", "launch_timeout"})
+
     backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
     workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
     fallback: bool = Field(True, description="use backend torch, with a warning, where Horovod is not installed")
@@ -483,8 +499,11 @@ class Config(Section):
         return self
 
     def digest(self, *sections: str) -> str:
-        """Stable hash of some sections: what a stage's result depends on."""
-        chosen = self.model_dump(mode="json", include=set(sections))
+        """Stable hash of what a stage's result depends on: some sections, without settings of execution."""
+        ignored: dict[str, Any] = {
+            name: set(section.execution) for name, section in self if isinstance(section, Section)
+        }
+        chosen = self.model_dump(mode="json", include=set(sections), exclude=ignored)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:

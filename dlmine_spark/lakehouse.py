@@ -7,8 +7,6 @@ transaction: a killed job leaves the old table or the new one, never half of eit
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
 import re
@@ -16,7 +14,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlparse
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -24,6 +21,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
+from dlmine_spark.places import local_path, root_of
 from dlmine_spark.schemas import TABLES, Table
 
 log = logging.getLogger(__name__)
@@ -33,6 +31,10 @@ SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs"})
 
 # Read as a whole only: the smallest and largest value of every column would cost a tenth of the writing for nothing.
 WHOLE_LAYERS = ("bronze.", "staging.")
+
+
+FILE_PREFIX = "file "
+"""What a file among a run's outputs starts with; no name of a table does."""
 
 
 class Lakehouse:
@@ -56,6 +58,7 @@ class Lakehouse:
         self._is_bound = pinned is not None
         self._pinned = dict(pinned or {})
         self.written: dict[str, int] = {}
+        """Version of every table written, and size of every file kept (``file <path>``)."""
 
     def for_run(self, run_id: str, pinned: Mapping[str, int]) -> Lakehouse:
         """The same tables, bound to a run: ``pinned`` maps a table to the version the run reads."""
@@ -71,7 +74,7 @@ class Lakehouse:
         catalog, schema = self.config.catalog, self.config.schema_name
         if catalog is not None:
             return f"{catalog}.{schema}.{layer}_{name}" if schema else f"{catalog}.{layer}.{name}"
-        return f"{self._root()}/{layer}/{name}"
+        return f"{root_of(self.config)}/{layer}/{name}"
 
     def folder(self, name: str) -> Path:
         """A folder for what is not a table (models, report), on a local or mounted file system.
@@ -79,28 +82,31 @@ class Lakehouse:
         Raises:
             ConfigError: the root is an object-store address, where ranks and browsers cannot write files.
         """
-        root = self._local_path(self._root())
+        root = local_path(root_of(self.config))
         if root is None:
             raise ConfigError(
-                f"lakehouse.root is {self._root()}: {name}/ needs a mounted path (on Databricks: /Volumes/... or "
-                "/dbfs/...)"
+                f"lakehouse.root is {root_of(self.config)}: {name}/ needs a mounted path (on Databricks: /Volumes/...)"
             )
         path = root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _root(self) -> str:
-        root = self.config.root.rstrip("/")
-        # Spark resolves relative paths against the driver's folder, ranks against their own.
-        return root if urlparse(root).scheme else str(Path(root).absolute())
+    def keep(self, file: Path) -> None:
+        """Note a file beside the tables that this run made: a stage without one of its files is not up to date."""
+        self.written[f"{FILE_PREFIX}{self._within_root(file)}"] = file.stat().st_size
 
-    @staticmethod
-    def _local_path(address: str) -> Path | None:
-        """The path behind an address, None where it is an object store's."""
-        parsed = urlparse(address)
-        if parsed.scheme == "file":
-            return Path(parsed.path)
-        return None if parsed.scheme else Path(address)
+    def has(self, output: str) -> bool:
+        """Whether an output of a run, a table or a file it kept, is still there."""
+        if not output.startswith(FILE_PREFIX):
+            return self.version(output) is not None
+        root = local_path(root_of(self.config)) or Path()
+        return (root / output.removeprefix(FILE_PREFIX)).is_file()
+
+    def _within_root(self, file: Path) -> Path:
+        """The path below the root, so that a lakehouse can be moved; the absolute one where it lies elsewhere."""
+        root = local_path(root_of(self.config))
+        absolute = file.absolute()
+        return absolute.relative_to(root) if root is not None and absolute.is_relative_to(root) else absolute
 
     def _sql_name(self, table: str) -> str:
         address = self.address(table)
@@ -112,7 +118,7 @@ class Lakehouse:
 
     def version(self, table: str) -> int | None:
         """The newest version of a table, None where there is no such table."""
-        local = self._local_path(self.address(table)) if self.config.catalog is None else None
+        local = local_path(self.address(table)) if self.config.catalog is None else None
         if local is not None:
             return _newest_commit(local / "_delta_log")
         try:
@@ -233,43 +239,6 @@ class Lakehouse:
         finally:
             self.spark.catalog.dropTempView(view)
         return self._remember(table)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
-
-        Object stores and catalogs have no such lock: there Delta's optimistic transactions refuse the later writer.
-        """
-        root = self._root()
-        folder = self._local_path(root)
-        if self.config.catalog is not None or folder is None:
-            yield
-            return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = (folder / ".dlmine.lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
-                    log.info("lakehouse.root %s: this file system has no locks; run one job at a time here", root)
-                    yield
-                    return
-                if not isinstance(error, BlockingIOError):
-                    raise
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise DlmineError(
-                    f"lakehouse.root {root}: another dlmine job (process {holder}) is writing here; "
-                    "wait for it, or give this one its own lakehouse.root"
-                ) from None
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            yield
 
     def _create_schema(self, table: str) -> None:
         schema = self.address(table).rpartition(".")[0]

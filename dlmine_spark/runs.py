@@ -1,9 +1,13 @@
 """The run ledger ``ops.runs``: what ran, on which versions, with what result; and what need not run again.
 
-One row per run of a stage. A stage is up to date when its last finished run had the same configuration (the sections it
-depends on) and the same inputs (versions of tables, fingerprints of source files) and the tables it wrote are still
-there. A run that was killed stays ``running`` in the ledger; the next run of that stage with the same inputs takes over
-its ``run_id``, so that training finds its own checkpoints.
+A row says what became of a run: that it is ``running``, and later that it is ``done``, ``not_applicable`` or
+``failed``. Rows are added and never changed, so that every attempt stays on record, and jobs on an object store, which
+has no locks, do not get in each other's way.
+
+A stage is up to date when its last finished run had the same configuration (the sections it depends on) and the same
+inputs (versions of tables, fingerprints of source files) and the tables and files it wrote are still there. A run that
+was killed stays ``running``; the next run of that stage with the same inputs takes over its ``run_id``, so that
+training finds its own checkpoints.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ class NotApplicable:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row of the ledger."""
+    """A run, as its newest row in the ledger says."""
 
     run_id: str
     stage: str
@@ -54,23 +58,23 @@ class Run:
 
 
 class Ledger:
-    """Reads and writes ``ops.runs``."""
+    """Reads ``ops.runs`` once, when it is first asked, and writes it: one job at a time has a lakehouse's ledger."""
 
     def __init__(self, lakehouse: Lakehouse) -> None:
         self._lakehouse = lakehouse
+        self._newest: dict[str, Run] | None = None
 
     def last(self, stage: str) -> Run | None:
         """The newest run of a stage, whatever became of it."""
+        if self._newest is None:
+            self._newest = self._read()
+        return self._newest.get(stage)
+
+    def _read(self) -> dict[str, Run]:
         if not self._lakehouse.exists(s.RUNS.name):
-            return None
-        newest = (
-            self._lakehouse.read(s.RUNS.name)
-            .where(F.col("stage") == stage)
-            .orderBy(F.col("started_at").desc(), F.col(s.RUN_ID).desc())
-            .limit(1)
-            .collect()
-        )
-        return _to_run(newest[0]) if newest else None
+            return {}
+        newest = newest_of_each_stage(self._lakehouse.read(s.RUNS.name)).collect()
+        return {row["stage"]: _to_run(row) for row in newest}
 
     def begin(self, stage: str, config_hash: str, input_versions: Mapping[str, str]) -> Run:
         """Note that a stage starts; an interrupted or failed run on the same inputs is continued under its id."""
@@ -101,7 +105,7 @@ class Ledger:
         self._write(replace(run, status=FAILED), error=error)
 
     def _write(self, run: Run, *, report: StageReport | None = None, error: str | None = None) -> None:
-        """Put the run's row in the place of the one there was."""
+        """Add a row that says what became of the run."""
         row = {
             s.RUN_ID: run.run_id,
             "stage": run.stage,
@@ -117,8 +121,16 @@ class Ledger:
             "message": run.message,
             "error": error,
         }
-        frame = _one_row(self._lakehouse.spark, row)
-        self._lakehouse.overwrite(s.RUNS.name, frame, replace_where=f"{s.RUN_ID} = '{run.run_id}'")
+        self._lakehouse.append(s.RUNS.name, _one_row(self._lakehouse.spark, row))
+        if self._newest is not None:
+            self._newest[run.stage] = run
+
+
+def newest_of_each_stage(ledger: DataFrame) -> DataFrame:
+    """The last word about the newest run of each stage: rows of ``ops.runs``, one per stage."""
+    # What has no end yet comes before what has one.
+    place = F.struct("started_at", "ended_at", s.RUN_ID)
+    return ledger.groupBy("stage").agg(F.max_by(F.struct(*s.RUNS.names), place).alias("row")).select("row.*")
 
 
 def _to_run(row: Row) -> Run:

@@ -251,6 +251,9 @@ EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
 )
+LEAST_IMPORTANCE = 0.0005
+"""What is less would be shown as 0.0 percentage points, and is not named where the strongest inputs are."""
+
 RUNS = Table(
     "ops.runs",
     {
@@ -268,9 +271,7 @@ RUNS = Table(
         "message": "string",
         "error": "string",
     },
-    partition_by=("run_id",),
 )
-"""Partitioned by run, so that what becomes of a run replaces its row by a change of the log alone."""
 
 TABLES: dict[str, Table] = {
     table.name: table

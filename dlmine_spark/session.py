@@ -68,12 +68,12 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     """
     existing = SparkSession.getActiveSession()
     if existing is not None:
-        _check_delta(existing)
+        check_delta(existing)
         yield existing
         return
     spark = _build(config)
     try:
-        _check_delta(spark)
+        check_delta(spark)
         yield spark
     except KeyboardInterrupt:
         # What Spark says of the jobs that end with it is no news to who ended them.
@@ -216,18 +216,34 @@ def java_options(config: SparkConfig) -> list[str]:
     return options
 
 
-def _check_delta(spark: SparkSession) -> None:
-    """Fail now, with the way out, rather than at the first write."""
+def check_delta(spark: SparkSession) -> None:
+    """Fail now, with the way out, rather than at the first write.
+
+    Raises:
+        EnvironmentProblem: the session lacks Delta's extension or its catalog.
+    """
     try:
         spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
     except Exception as error:
-        if "DELTA" in str(error).upper() and "PARSE_SYNTAX" not in str(error):
-            return
+        if "DELTA" not in str(error).upper() or "PARSE_SYNTAX" in str(error):
+            raise EnvironmentProblem(
+                "this Spark session has no Delta Lake: start it with "
+                f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
+                f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
+            ) from error
+    if not _has_catalog(spark):
         raise EnvironmentProblem(
-            "this Spark session has no Delta Lake: start it with "
-            f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
-            f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
-        ) from error
+            "this Spark session has Delta's extension but not its catalog, without which tables cannot be replaced: "
+            f"start it with --conf spark.sql.catalog.spark_catalog={DELTA_CATALOG}"
+        )
+
+
+def _has_catalog(spark: SparkSession) -> bool:
+    """Whether some catalog was set in place of Spark's own; a platform that does not tell is trusted."""
+    try:
+        return spark.conf.get("spark.sql.catalog.spark_catalog", "builtin") != "builtin"
+    except PySparkException:
+        return True
 
 
 def _first_line(error: BaseException) -> str:

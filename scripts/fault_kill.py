@@ -61,7 +61,13 @@ def _command(arguments: argparse.Namespace, lakehouse: Path) -> list[str]:
 
 
 def _finish(arguments: argparse.Namespace, lakehouse: Path) -> None:
-    subprocess.run(_command(arguments, lakehouse), check=True, stderr=subprocess.DEVNULL)
+    done = subprocess.run(_command(arguments, lakehouse), stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"the pipeline failed with exit code {done.returncode}: {_last_line(done.stderr)}")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def _kill_in_every_stage(arguments: argparse.Namespace, lakehouse: Path) -> None:
@@ -74,11 +80,14 @@ def _kill_in_every_stage(arguments: argparse.Namespace, lakehouse: Path) -> None
             raise SystemExit(f"{stage} never started: the pipeline failed before it (exit code {process.wait()})")
         delay = moments.uniform(0.2, 6.0)
         time.sleep(delay)
-        finished = process.poll() is not None
-        if not finished:
+        code = process.poll()
+        if code is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        print(f"{stage}: {'was already over' if finished else 'killed'} {delay:.1f} s after its start", flush=True)
+        elif code:
+            assert process.stderr is not None
+            raise SystemExit(f"{stage} failed with exit code {code}: {_last_line(process.stderr.read())}")
+        print(f"{stage}: {'killed' if code is None else 'was already over'} {delay:.1f} s after its start", flush=True)
 
 
 def _wait_for_start(process: subprocess.Popen[str], stage: str) -> bool:

@@ -107,6 +107,19 @@ def test_the_digest_changes_with_its_sections_only() -> None:
     assert one.digest("evaluation") != other.digest("evaluation")
 
 
+def test_settings_of_execution_leave_the_digest_as_it_is() -> None:
+    one, other = load_config(), load_config((), ["training.backend=torch", "training.workers=4"])
+
+    assert one.digest("training") == other.digest("training")
+    assert one.digest("training") != load_config((), ["training.hidden=8"]).digest("training")
+
+
+def test_one_text_stands_for_a_list_of_one() -> None:
+    config = load_config((), [PANEL, "sources.panel.columns.ds={from: date, formats: dd.MM.yyyy}"])
+
+    assert config.sources["panel"].columns["ds"].formats == ("dd.MM.yyyy",)
+
+
 def test_base_yaml_says_what_the_defaults_are() -> None:
     assert load_config([CONF / "base.yaml"]) == Config()
 

@@ -123,12 +123,12 @@ def kill_while_running(job: str, world: Path) -> str:
 
 
 def runs_of(stage: str, world: Path) -> dict[str, str]:
-    """Runs of a stage on the ledger, and what became of them."""
+    """Runs of a stage on the ledger, and the last word about each."""
     try:
         ledger = DeltaTable(world / "lakehouse" / "ops" / "runs").to_pandas()
     except TableNotFoundError:
         return {}
-    runs = ledger[ledger["stage"] == stage]
+    runs = ledger[ledger["stage"] == stage].sort_values(["started_at", "ended_at"], na_position="first")
     return dict(zip(runs["run_id"], runs["status"], strict=True))
 
 

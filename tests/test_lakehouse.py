@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import LakehouseConfig
-from dlmine_spark.errors import ConfigError, DlmineError, TableContractError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 
 
@@ -78,14 +77,14 @@ def test_undeclared_columns_are_refused_in_a_closed_table_only(lakehouse: Lakeho
 
 
 def test_a_table_of_another_layout_is_named_and_left_as_it_is(lakehouse: Lakehouse) -> None:
-    rows = lakehouse.spark.createDataFrame([("run", "mine")], "run_id string, stage string")
-    rows.write.format("delta").save(lakehouse.address(s.RUNS.name))
-    ledger_row = lakehouse.spark.createDataFrame([(None,) * len(s.RUNS.names)], s.RUNS.ddl)
+    rows = lakehouse.spark.createDataFrame([("run", "lstm")], "run_id string, model string")
+    rows.write.format("delta").save(lakehouse.address(s.FORECASTS.name))
+    forecast = lakehouse.spark.createDataFrame([(None,) * len(s.FORECASTS.names)], s.FORECASTS.ddl)
 
-    with pytest.raises(TableContractError, match=r"ops\.runs \(.*remove the table"):
-        lakehouse.overwrite(s.RUNS.name, ledger_row.fillna("run", ["run_id"]), replace_where="run_id = 'run'")
+    with pytest.raises(TableContractError, match=r"gold\.forecasts \(.*remove the table"):
+        lakehouse.overwrite(s.FORECASTS.name, forecast.fillna("lstm", ["model"]), replace_where="model = 'lstm'")
 
-    assert lakehouse.version(s.RUNS.name) == 0
+    assert lakehouse.version(s.FORECASTS.name) == 0
 
 
 def test_merge_updates_inserts_and_keeps(lakehouse: Lakehouse) -> None:
@@ -145,28 +144,3 @@ def test_catalog_tables_are_written_and_read(spark: SparkSession) -> None:
 def test_odd_table_names_are_refused(lakehouse: Lakehouse, name: str) -> None:
     with pytest.raises(ConfigError, match="is no table name"):
         lakehouse.address(name)
-
-
-def _try_lock(root: str, outcome: multiprocessing.Queue[str]) -> None:
-    try:
-        with Lakehouse(None, LakehouseConfig(root=root)).lock():  # type: ignore[arg-type]
-            outcome.put("got it")
-    except DlmineError as error:
-        outcome.put(str(error))
-
-
-def test_a_second_job_is_kept_out_while_the_first_one_holds_the_lock(lakehouse: Lakehouse) -> None:
-    context = multiprocessing.get_context("spawn")
-    outcome: multiprocessing.Queue[str] = context.Queue()
-
-    with lakehouse.lock():
-        other = context.Process(target=_try_lock, args=(lakehouse.config.root, outcome))
-        other.start()
-        refused = outcome.get(timeout=60)
-        other.join()
-    after = context.Process(target=_try_lock, args=(lakehouse.config.root, outcome))
-    after.start()
-
-    assert "another dlmine job" in refused
-    assert outcome.get(timeout=60) == "got it"
-    after.join()

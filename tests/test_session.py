@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from pyspark.sql import SparkSession
+
+from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.session import check_delta
 
 PROGRAM = """
 import os, signal
@@ -25,3 +29,17 @@ def test_a_jvm_that_was_killed_is_told_of() -> None:
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("dlmine_spark.errors.EnvironmentProblem: Spark's JVM ended while it worked (it was killed")
     assert "raise spark.driver_memory (now 600m)" in last
+
+
+@pytest.mark.spark
+def test_a_session_without_deltas_catalog_is_refused(spark: SparkSession) -> None:
+    class WithoutCatalog:
+        """The session, as if its catalog were Spark's own."""
+
+        def __init__(self) -> None:
+            self.sql = spark.sql
+            self.conf = {"spark.sql.catalog.spark_catalog": "builtin"}
+
+    check_delta(spark)
+    with pytest.raises(EnvironmentProblem, match=r"not its catalog.*spark\.sql\.catalog\.spark_catalog="):
+        check_delta(WithoutCatalog())  # type: ignore[arg-type]

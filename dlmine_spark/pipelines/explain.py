@@ -113,6 +113,7 @@ def _rows(lakehouse: Lakehouse, measured: Sequence[Importance]) -> DataFrame:
 
 
 def _message(measured: Sequence[Importance], explanation: Explanation) -> str:
-    strongest = ", ".join(f"{one.feature} {100 * one.importance:+.1f} pp" for one in measured[:NAMED_INPUTS])
+    worth_naming = [one for one in measured[:NAMED_INPUTS] if one.importance >= s.LEAST_IMPORTANCE]
+    strongest = ", ".join(f"{one.feature} {100 * one.importance:+.1f} pp" for one in worth_naming) or "no rise by any"
     kind = "held-out" if explanation.held_out else "training"
     return f"WAPE without each of {len(measured)} inputs on {len(explanation.batch)} {kind} windows: {strongest}"

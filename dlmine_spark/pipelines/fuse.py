@@ -20,7 +20,6 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import (
     Covariates,
-    Cutoffs,
     all_cutoffs,
     calendar_of,
     covariates,
@@ -49,6 +48,18 @@ class FuseReport(StageReport):
     signals: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What every cutoff's training panel is made from."""
+
+    config: Config
+    lakehouse: Lakehouse
+    panel: DataFrame
+    calendar: DataFrame | None
+    frequency: Frequency
+    roles: Covariates
+
+
 def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     """Write one training panel per cutoff, each from data up to that cutoff only."""
     if not lakehouse.exists(s.PANEL.name):
@@ -57,12 +68,12 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     calendar = calendar_of(lakehouse, config)
     frequency = panel_frequency(config, panel)
     cutoffs = all_cutoffs(config, panel, frequency)
-    roles = covariates(config, panel, calendar)
+    given = Sources(config, lakehouse, panel, calendar, frequency, covariates(config, panel, calendar))
 
     panels = in_parallel(
         lakehouse.spark,
         {
-            str(cutoff): partial(_panel_as_of, config, lakehouse, panel, calendar, frequency, roles, cutoffs, number)
+            str(cutoff): partial(_panel_as_of, given, cutoff, number, is_final=cutoff == cutoffs.final)
             for number, cutoff in enumerate(cutoffs.all)
         },
     )
@@ -80,6 +91,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
         if present
     )
     rows_out = written.count()
+    many = f"{len(cutoffs.all)} cutoff{'' if len(cutoffs.all) == 1 else 's'}"
     return FuseReport(
         rows_in=panel.count(),
         rows_out=rows_out,
@@ -87,89 +99,75 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
         covariates=len(features),
         signals=signals,
         message=(
-            f"{rows_out:,} rows for {len(cutoffs.all)} cutoffs, {len(features)} inputs, "
-            f"mined signals: {', '.join(signals) or 'none'}"
+            f"{rows_out:,} rows for {many}, {len(features)} inputs, mined signals: {', '.join(signals) or 'none'}"
         ),
     )
 
 
-def _panel_as_of(
-    config: Config,
-    lakehouse: Lakehouse,
-    panel: DataFrame,
-    calendar: DataFrame | None,
-    frequency: Frequency,
-    roles: Covariates,
-    cutoffs: Cutoffs,
-    number: int,
-) -> DataFrame:
+def _panel_as_of(given: Sources, cutoff: date, number: int, *, is_final: bool) -> DataFrame:
     """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
-    cutoff = cutoffs.all[number]
-    is_final = cutoff == cutoffs.final
-    promo = promotion_of(panel, calendar, roles)
-    known = known_future(config, panel, calendar, frequency, cutoff)
-    promoted = config.mining.promoted_item
-    mined = in_parallel(
-        lakehouse.spark,
-        {
-            "rules": partial(_rules_as_of, config, lakehouse, roles, cutoff, is_final),
-            "segments": partial(
-                _segments_as_of, config, lakehouse, panel, calendar, cutoff, None if is_final else number
-            ),
-        },
+    lakehouse, roles = given.lakehouse, given.roles
+    known = known_future(given.config, given.panel, given.calendar, given.frequency, cutoff)
+    rules_and_segments = (
+        {"rules": partial(_mined_rules, given), "segments": partial(_mined_segments, given)}
+        if is_final
+        else {
+            "rules": partial(_rules_as_of, given, cutoff),
+            "segments": partial(_segments_as_of, given, cutoff, number),
+        }
     )
-    rules = mined["rules"]
+    mined = in_parallel(lakehouse.spark, rules_and_segments)
+    rules, promoted = mined["rules"], given.config.mining.promoted_item
     if rules is not None and promoted is not None:
         known = add_rule_pull(known, rules, promoted)
     lakehouse.overwrite(f"{KNOWN_AS_OF}_{number}", known)
     inputs = PanelInputs(
-        panel=panel,
+        panel=given.panel,
         known_future=lakehouse.read(f"{KNOWN_AS_OF}_{number}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
-        segments=mined["segments"],
+        segments=_signals(mined["segments"]),
         arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
         past_names=roles.past_only,
-        promo=promo,
+        promo=promotion_of(given.panel, given.calendar, roles),
     )
-    return training_panel(inputs, cutoff, frequency)
+    return training_panel(inputs, cutoff, given.frequency)
 
 
-def _rules_as_of(
-    config: Config, lakehouse: Lakehouse, roles: Covariates, cutoff: date, is_final: bool
-) -> DataFrame | None:
+def _mined_rules(given: Sources) -> DataFrame | None:
+    """The rules of all data; None where no item is promoted, or nothing was mined."""
+    if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.RULES.name):
+        return None
+    return given.lakehouse.read(s.RULES.name)
+
+
+def _rules_as_of(given: Sources, cutoff: date) -> DataFrame | None:
     """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
-    if config.mining.promoted_item not in roles.known_future:
+    if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.LINES.name):
         return None
-    if is_final:
-        return lakehouse.read(s.RULES.name) if lakehouse.exists(s.RULES.name) else None
-    if not lakehouse.exists(s.LINES.name):
-        return None
-    lines = lakehouse.read(s.LINES.name)
+    lines = given.lakehouse.read(s.LINES.name)
     if lines.where(F.col(s.TS).isNotNull()).isEmpty():
         return None
-    return mine_rules(lines.where(F.to_date(s.TS) <= F.lit(cutoff)), config.mining)
+    return mine_rules(lines.where(F.to_date(s.TS) <= F.lit(cutoff)), given.config.mining)
 
 
-def _segments_as_of(
-    config: Config,
-    lakehouse: Lakehouse,
-    panel: DataFrame,
-    calendar: DataFrame | None,
-    cutoff: date,
-    number: int | None,
-) -> DataFrame | None:
-    """Segment signals from values up to the cutoff, whose number is None for the final one."""
-    if number is None:
-        if not lakehouse.exists(s.SEGMENTS.name):
-            return None
-        assignments = lakehouse.read(s.SEGMENTS.name)
-    else:
-        known = panel.where(F.col(s.DS) <= F.lit(cutoff))
-        segmentation = segment_series(config, lakehouse, known, calendar, f"{FEATURES_AS_OF}_{number}")
-        if segmentation is None:
-            return None
-        assignments = segmentation.assignments
+def _mined_segments(given: Sources) -> DataFrame | None:
+    """The segments of all data, where there are any."""
+    return given.lakehouse.read(s.SEGMENTS.name) if given.lakehouse.exists(s.SEGMENTS.name) else None
+
+
+def _segments_as_of(given: Sources, cutoff: date, number: int) -> DataFrame | None:
+    """Segments of the stores by their values up to the cutoff."""
+    staging = f"{FEATURES_AS_OF}_{number}"
+    known = given.panel.where(F.col(s.DS) <= F.lit(cutoff))
+    found = segment_series(given.config, given.lakehouse, known, given.calendar, staging)
+    return None if found is None else found.assignments
+
+
+def _signals(assignments: DataFrame | None) -> DataFrame | None:
+    """What the segments of the stores say of each series; None where there are none."""
+    if assignments is None:
+        return None
     stores = assignments.where(F.col("entity") == "store")
     width = stores.agg(F.max(F.size("membership")).alias("width")).collect()[0]["width"]
     return segment_signals(stores, int(width)) if width else None

@@ -2,7 +2,7 @@
 
     clean -> segment, mine, arima -> fuse -> train -> backtest, explain, forecast -> report
 
-A stage runs when its inputs or its configuration changed since it last finished, or its tables are gone; otherwise
+A stage runs when its inputs or its configuration changed since it last finished, or what it wrote is gone; otherwise
 it is skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
 """
 
@@ -18,7 +18,7 @@ from typing import Protocol
 from dlmine_spark import sources
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
-from dlmine_spark.lakehouse import SHARED_TABLES, Lakehouse
+from dlmine_spark.lakehouse import FILE_PREFIX, SHARED_TABLES, Lakehouse
 from dlmine_spark.runs import DONE, NOT_APPLICABLE, Ledger, NotApplicable, Run, StageReport
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,26 @@ def upstream_of(names: Iterable[str]) -> list[str]:
     return [name for name in STAGES if name in wanted]
 
 
+def check_sources(config: Config) -> None:
+    """Refuse what can be seen to be wrong without Spark, which takes seconds to start.
+
+    Raises:
+        ConfigError: there are no sources.
+        SourceError: a source's files are not there, are empty or plainly of another kind.
+    """
+    _refuse_no_sources(config)
+    for name, source in config.sources.items():
+        sources.look_at(name, source)
+
+
+def _refuse_no_sources(config: Config) -> None:
+    if not config.sources:
+        raise ConfigError(
+            "no sources are configured: name a file, e.g. --config conf/examples/sales_csv.yaml "
+            "--set sources.sales.path=sales.csv"
+        )
+
+
 def bring_up_to_date(
     config: Config,
     lakehouse: Lakehouse,
@@ -110,11 +130,7 @@ def bring_up_to_date(
         ConfigError: an input is not up to date and ``upstream`` is false.
         DlmineError: of the stage that failed, noted in the ledger.
     """
-    if not config.sources:
-        raise ConfigError(
-            "no sources are configured: name a file, e.g. --config conf/examples/sales_csv.yaml "
-            "--set sources.sales.path=sales.csv"
-        )
+    _refuse_no_sources(config)
     ledger = Ledger(lakehouse)
     plan = upstream_of(targets)
     finished: dict[str, Run] = {}
@@ -182,6 +198,8 @@ def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished
         run = finished[name]
         versions[f"stage {name}"] = run.run_id
         for table, written in run.output_versions.items():
+            if table.startswith(FILE_PREFIX):
+                continue
             # A table of one writer counts as it is now: a correction made by hand reaches the stages after it.
             current = written if table in SHARED_TABLES else lakehouse.version(table)
             known = int(versions.get(f"table {table}", -1))
@@ -200,7 +218,7 @@ def _is_up_to_date(last: Run, config_hash: str, inputs: Mapping[str, str], lakeh
         last.status in (DONE, NOT_APPLICABLE)
         and last.config_hash == config_hash
         and last.input_versions == inputs
-        and all(lakehouse.version(table) is not None for table in last.output_versions)
+        and all(map(lakehouse.has, last.output_versions))
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
 from dlmine_spark.frequency import Frequency
-from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
+from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
 from dlmine_spark.pipelines.graph import STAGES
 from dlmine_spark.pipelines.truth import compare, summary
 from dlmine_spark.report.choice import choose_series
 from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
 from dlmine_spark.report.page import render
-from dlmine_spark.runs import NOT_APPLICABLE, StageReport
+from dlmine_spark.runs import NOT_APPLICABLE, StageReport, newest_of_each_stage
 from dlmine_spark.segmentation.features import CUSTOMERS, STORES
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ SECTION_STAGES = {
     "drivers": "explain",
 }
 STEP_NAMES = {"D": "day", "W": "week", "MS": "month"}
+Fields = dict[str, Any]
+"""Some fields of ``ReportData``: a part of the page."""
 _SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
 
 
@@ -88,6 +92,7 @@ def run(config: Config, lakehouse: Lakehouse) -> PageReport:
     page = render(report).encode()
     path = Path(config.report.path) if config.report.path else lakehouse.folder("report") / "index.html"
     write_atomically(path, page)
+    lakehouse.keep(path)
     shown = sum(len(value) for value in vars(report).values() if isinstance(value, pd.DataFrame))
     known = summary(report.truth)
     return PageReport(
@@ -103,21 +108,33 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
     """Everything on the page, from the tables there are."""
     runs = newest_runs(lakehouse)
     tables = Tables(lakehouse, runs)
-    report = ReportData(
+    # Those that take longest come first.
+    parts: dict[str, Callable[[], Fields]] = {
+        "series": partial(_series, config, tables),
+        "truth": lambda: {"truth": compare(config, lakehouse)},
+        "sources": partial(_row_fates, config, tables),
+        "rules": partial(_rules, config, tables),
+        "segments": partial(_segments, tables),
+        "accuracy": partial(_accuracy, tables),
+        "repairs": partial(_repairs, tables),
+        "rejections": partial(_rejections, tables),
+        "baskets": lambda: {"baskets": _basket_count(tables)},
+        "importance": partial(_importance, tables),
+    }
+    collected = in_parallel(lakehouse.spark, parts)
+    fields = {name: value for part in collected.values() for name, value in part.items()}
+    extent = replace(fields.pop("extent", Extent()), baskets=fields.pop("baskets"))
+    return ReportData(
         title=config.report.title,
         created=datetime.now(UTC),
+        extent=extent,
         horizon=config.evaluation.horizon,
         runs=runs.drop(columns=["output_versions"], errors="ignore"),
         tables=_versions(runs),
         config_yaml=_shareable(config).to_yaml(),
         absent=_absent(tables),
+        **fields,
     )
-    report = _with_quality(config, tables, report)
-    report = _with_segments(tables, report)
-    report = _with_rules(config, tables, report)
-    report = _with_accuracy(tables, report)
-    report = _with_series(config, tables, report)
-    return replace(report, importance=_importance(tables), truth=compare(config, lakehouse))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -138,12 +155,9 @@ def newest_runs(lakehouse: Lakehouse) -> pd.DataFrame:
     """The newest run of each stage, in running order, without the report's own."""
     if not lakehouse.exists(s.RUNS.name):
         return pd.DataFrame()
-    newest = Window.partitionBy("stage").orderBy(F.col("started_at").desc(), F.col(s.RUN_ID).desc())
     rows = (
-        lakehouse.read(s.RUNS.name)
+        newest_of_each_stage(lakehouse.read(s.RUNS.name))
         .where(F.col("stage").isin([name for name in STAGES if name != "report"]))
-        .withColumn("age", F.row_number().over(newest))
-        .where(F.col("age") == 1)
         .select(
             "stage",
             "status",
@@ -169,7 +183,7 @@ def _versions(runs: pd.DataFrame) -> pd.DataFrame:
         (table, version, stage)
         for stage, versions in zip(runs["stage"], runs["output_versions"], strict=True)
         for table, version in sorted((versions or {}).items())
-        if not table.startswith("staging.")
+        if not table.startswith(("staging.", FILE_PREFIX))
     ]
     return pd.DataFrame(written, columns=["table", "version", "stage"])
 
@@ -196,44 +210,32 @@ def _shareable(config: Config) -> Config:
 # Data quality
 
 
-def _with_quality(config: Config, tables: Tables, report: ReportData) -> ReportData:
-    repairs = tables.read(s.REPAIRS.name, "clean")
-    quarantine = tables.read(s.QUARANTINE.name, "clean")
-    report = replace(
-        report, sources=_row_fates(config, tables), extent=replace(report.extent, baskets=_basket_count(tables))
-    )
-    if repairs is not None:
-        of_rule = _repairs_by_rule(repairs)
-        report = replace(
-            report,
-            repairs=of_rule[["source", "rule", "column", "count"]],
-            repair_examples=_examples(of_rule),
-        )
-    if quarantine is not None:
-        report = replace(report, rejections=_rejections(quarantine))
-    return report
-
-
-def _row_fates(config: Config, tables: Tables) -> pd.DataFrame:
+def _row_fates(config: Config, tables: Tables) -> Fields:
     """Rows by source and what became of them, from the verdicts that cleaning left on every row."""
-    fates = []
-    for name in config.sources:
-        judged = tables.read(f"staging.{name}", "clean")
-        if judged is None:
-            continue
-        is_first = F.col(COPY) == 1
-        is_refused = F.size(REASONS) > 0
-        fates.append(
-            judged.agg(
-                F.lit(name).alias("source"),
-                F.count(F.lit(1)).alias("rows_in"),
-                F.count(F.when(is_first & ~is_refused & (F.col(RANK) == 1), 1)).alias("accepted"),
-                F.count(F.when(is_first & is_refused, 1)).alias("quarantined"),
-                F.count(F.when(~is_first, 1)).alias("duplicates"),
-                F.count(F.when(is_first & ~is_refused & (F.col(RANK) > 1), 1)).alias("superseded"),
-            ).toPandas()
-        )
-    return pd.concat(fates, ignore_index=True) if fates else pd.DataFrame()
+    judged = {name: tables.read(f"staging.{name}", "clean") for name in config.sources}
+    fates = [_fates_in(name, rows) for name, rows in judged.items() if rows is not None]
+    return {"sources": reduce(DataFrame.unionByName, fates).toPandas()} if fates else {}
+
+
+def _fates_in(name: str, judged: DataFrame) -> DataFrame:
+    is_first = F.col(COPY) == 1
+    is_refused = F.size(REASONS) > 0
+    return judged.agg(
+        F.lit(name).alias("source"),
+        F.count(F.lit(1)).alias("rows_in"),
+        F.count(F.when(is_first & ~is_refused & (F.col(RANK) == 1), 1)).alias("accepted"),
+        F.count(F.when(is_first & is_refused, 1)).alias("quarantined"),
+        F.count(F.when(~is_first, 1)).alias("duplicates"),
+        F.count(F.when(is_first & ~is_refused & (F.col(RANK) > 1), 1)).alias("superseded"),
+    )
+
+
+def _repairs(tables: Tables) -> Fields:
+    repairs = tables.read(s.REPAIRS.name, "clean")
+    if repairs is None:
+        return {}
+    of_rule = _repairs_by_rule(repairs)
+    return {"repairs": of_rule[["source", "rule", "column", "count"]], "repair_examples": _examples(of_rule)}
 
 
 def _repairs_by_rule(repairs: DataFrame) -> pd.DataFrame:
@@ -255,15 +257,18 @@ def _examples(repairs: pd.DataFrame) -> pd.DataFrame:
     return repairs.assign(turn=turn).sort_values("turn", kind="stable").head(12).drop(columns=["turn", "count"])
 
 
-def _rejections(quarantine: DataFrame) -> pd.DataFrame:
-    return (
+def _rejections(tables: Tables) -> Fields:
+    quarantine = tables.read(s.QUARANTINE.name, "clean")
+    if quarantine is None:
+        return {}
+    by_reason = (
         quarantine.select("source", F.explode("reasons").alias("reason"))
         .groupBy("source", "reason.rule", "reason.column")
         .agg(F.count(F.lit(1)).alias("count"), F.min("reason.message").alias("message"))
         .orderBy(F.desc("count"), "source", "rule", "column")
         .limit(MOST_GROUPS)
-        .toPandas()
     )
+    return {"rejections": by_reason.toPandas()}
 
 
 def _basket_count(tables: Tables) -> int | None:
@@ -277,11 +282,11 @@ def _basket_count(tables: Tables) -> int | None:
 # Segments and rules
 
 
-def _with_segments(tables: Tables, report: ReportData) -> ReportData:
+def _segments(tables: Tables) -> Fields:
     profiles = tables.read(s.SEGMENT_PROFILES.name, "segment")
     segments = tables.read(s.SEGMENTS.name, "segment")
     if profiles is None or segments is None:
-        return report
+        return {}
     nearest = Window.partitionBy("entity", "segment").orderBy("distance", "entity_id")
     members = (
         segments.where(F.col("entity") == "store")
@@ -289,11 +294,11 @@ def _with_segments(tables: Tables, report: ReportData) -> ReportData:
         .where(F.col("place") <= MEMBERS_PER_SEGMENT)
         .select("entity", "entity_id", "segment", "distance")
     )
-    return replace(
-        report,
-        profiles=in_feature_order(profiles.orderBy("entity", "segment", "feature").limit(MOST_GROUPS).toPandas()),
-        members=members.limit(MOST_GROUPS).toPandas(),
-    )
+    ordered = profiles.orderBy("entity", "segment", "feature").limit(MOST_GROUPS)
+    return {
+        "profiles": in_feature_order(ordered.toPandas()),
+        "members": members.limit(MOST_GROUPS).toPandas(),
+    }
 
 
 def in_feature_order(profiles: pd.DataFrame) -> pd.DataFrame:
@@ -303,40 +308,39 @@ def in_feature_order(profiles: pd.DataFrame) -> pd.DataFrame:
     return profiles.assign(place=places).sort_values(["entity", "segment", "place", "feature"]).drop(columns="place")
 
 
-def _with_rules(config: Config, tables: Tables, report: ReportData) -> ReportData:
+def _rules(config: Config, tables: Tables) -> Fields:
     rules = tables.read(s.RULES.name, "mine")
     itemsets = tables.read(s.ITEMSETS.name, "mine")
     if rules is None or itemsets is None:
-        return report
+        return {}
     best = rules.orderBy(F.desc("lift"), F.desc("support"), F.desc("confidence"), "antecedent", "consequent")
     cloud = best.limit(max(CLOUD_RULES, config.report.max_rules)).toPandas()
     sizes = itemsets.groupBy("size").agg(F.count(F.lit(1)).alias("count")).orderBy("size")
-    return replace(
-        report,
-        rules=cloud.head(config.report.max_rules),
-        rule_cloud=cloud,
-        rules_total=rules.count(),
-        itemsets=sizes.limit(MOST_GROUPS).toPandas(),
-        mining_note=tables.note("mine").partition(": ")[2],
-    )
+    return {
+        "rules": cloud.head(config.report.max_rules),
+        "rule_cloud": cloud,
+        "rules_total": rules.count(),
+        "itemsets": sizes.limit(MOST_GROUPS).toPandas(),
+        "mining_note": tables.note("mine").partition(": ")[2],
+    }
 
 
 # Forecasts and their accuracy
 
 
-def _with_accuracy(tables: Tables, report: ReportData) -> ReportData:
+def _accuracy(tables: Tables) -> Fields:
     metrics = tables.read(s.METRICS.name, "backtest")
     if metrics is None:
-        return report
+        return {}
     wape = F.col("metric") == "wape"
     by_step = _of_scope(metrics, (F.col("scope") == HORIZON) & wape)
     by_step = by_step.assign(**{s.H: by_step["scope_id"].astype(int)}) if not by_step.empty else by_step
-    return replace(
-        report,
-        metrics=_of_scope(metrics, F.col("scope") == OVERALL),
-        wape_by_step=by_step,
-        wape_by_segment=_of_scope(metrics, (F.col("scope") == SEGMENT) & wape).rename(columns={"scope_id": "segment"}),
-    )
+    by_segment = _of_scope(metrics, (F.col("scope") == SEGMENT) & wape).rename(columns={"scope_id": "segment"})
+    return {
+        "metrics": _of_scope(metrics, F.col("scope") == OVERALL),
+        "wape_by_step": by_step,
+        "wape_by_segment": by_segment,
+    }
 
 
 def _of_scope(metrics: DataFrame, condition: Column) -> pd.DataFrame:
@@ -349,33 +353,33 @@ def _of_scope(metrics: DataFrame, condition: Column) -> pd.DataFrame:
     )
 
 
-def _with_series(config: Config, tables: Tables, report: ReportData) -> ReportData:
+def _series(config: Config, tables: Tables) -> Fields:
+    """How much data there is, and the recent past and the forecasts of some series."""
     panel = tables.read(s.PANEL.name, "clean")
     if panel is None:
-        return report
+        return {}
     frequency = panel_frequency(config, panel)
     end = panel_end(panel)
-    report = replace(report, extent=_extent(panel, frequency, report.extent))
+    fields: Fields = {"extent": _extent(panel, frequency)}
     forecasts = tables.read(s.FORECASTS.name, "arima")
     if forecasts is None:
-        return report
-    chosen = _chosen(config, tables, panel, report)
-    names = [one.unique_id for one in chosen]
+        return fields
+    picked = _picked(config, tables, panel)
+    names = list(picked)
     cutoffs = _shown_cutoffs(forecasts, end)
     if not cutoffs or not names:
-        return report
+        return fields
     since = frequency.shift(cutoffs[0], -HISTORY_STEPS)
     history = panel.where(F.col(s.UNIQUE_ID).isin(names) & (F.col(s.DS) > F.lit(since)) & (F.col(s.DS) <= F.lit(end)))
     rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & F.col(s.CUTOFF).isin(cutoffs))
-    return replace(
-        report,
-        chosen=chosen,
-        history=history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),
-        forecasts=rows.select(*(name for name in s.FORECASTS.names if name != s.RUN_ID)).toPandas(),
-    )
+    return fields | {
+        "chosen": _chosen(tables, picked),
+        "history": history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),
+        "forecasts": rows.select(*(name for name in s.FORECASTS.names if name != s.RUN_ID)).toPandas(),
+    }
 
 
-def _extent(panel: DataFrame, frequency: Frequency, extent: Extent) -> Extent:
+def _extent(panel: DataFrame, frequency: Frequency) -> Extent:
     known = panel.where(F.col(s.Y).isNotNull())
     row = known.agg(
         F.count_distinct(s.UNIQUE_ID).alias("series"),
@@ -383,8 +387,7 @@ def _extent(panel: DataFrame, frequency: Frequency, extent: Extent) -> Extent:
         F.max(s.DS).alias("last"),
         F.count_distinct(s.DS).alias("steps"),
     ).collect()[0]
-    return replace(
-        extent,
+    return Extent(
         series=row["series"],
         first=row["first"],
         last=row["last"],
@@ -402,36 +405,36 @@ def _shown_cutoffs(forecasts: DataFrame, end: date) -> list[date]:
     return [cutoff for cutoff in (row["backtest"], row["final"]) if cutoff is not None]
 
 
-def _chosen(config: Config, tables: Tables, panel: DataFrame, report: ReportData) -> tuple[ChosenSeries, ...]:
-    """The series to draw: those named in the configuration, else a spread by error and size."""
-    metrics = tables.read(s.METRICS.name, "backtest")
+def _picked(config: Config, tables: Tables, panel: DataFrame) -> dict[str, str]:
+    """The series to draw and why: those named in the configuration, else a spread by error and size."""
     if config.report.series:
-        picked = [(name, "") for name in config.report.series]
-    else:
-        errors = {} if metrics is None else _wape_by_series(metrics, _ranking_model(report))
-        sizes = panel.groupBy(s.UNIQUE_ID).agg(F.sum(s.Y).alias("size")).where(F.col("size").isNotNull())
-        largest = sizes.orderBy(F.desc("size"), s.UNIQUE_ID).limit(config.report.max_series).collect()
-        picked = choose_series(
-            errors, {row[s.UNIQUE_ID]: float(row["size"]) for row in largest}, config.report.max_series
-        )
-    names = [name for name, _ in picked]
-    wape = {} if metrics is None else _wape_of(metrics, names)
-    segments = _segments_of(tables, names)
+        return dict.fromkeys(config.report.series, "")
+    metrics = tables.read(s.METRICS.name, "backtest")
+    errors = {} if metrics is None else _wape_by_series(metrics)
+    sizes = panel.groupBy(s.UNIQUE_ID).agg(F.sum(s.Y).alias("size")).where(F.col("size").isNotNull())
+    largest = sizes.orderBy(F.desc("size"), s.UNIQUE_ID).limit(config.report.max_series).collect()
+    by_size = {row[s.UNIQUE_ID]: float(row["size"]) for row in largest}
+    return dict(choose_series(errors, by_size, config.report.max_series))
+
+
+def _chosen(tables: Tables, picked: Mapping[str, str]) -> tuple[ChosenSeries, ...]:
+    metrics = tables.read(s.METRICS.name, "backtest")
+    wape = {} if metrics is None else _wape_of(metrics, list(picked))
+    segments = _segments_of(tables, list(picked))
     return tuple(
         ChosenSeries(unique_id=name, why=why, segment=segments.get(name), wape=wape.get(name, {}))
-        for name, why in picked
+        for name, why in picked.items()
     )
 
 
-def _ranking_model(report: ReportData) -> str:
-    """The model by whose errors the series are ranked: the network, else the first there is."""
-    models = [] if report.metrics.empty else sorted(report.metrics[s.MODEL].unique())
-    return LSTM if LSTM in models or not models else str(models[0])
-
-
-def _wape_by_series(metrics: DataFrame, model: str) -> dict[str, float]:
+def _wape_by_series(metrics: DataFrame) -> dict[str, float]:
+    """The error of each series by the network, or by the first model there is."""
+    of_series = metrics.where((F.col("scope") == SERIES) & (F.col("metric") == "wape"))
+    models = sorted(row[s.MODEL] for row in of_series.select(s.MODEL).distinct().collect())
+    if not models:
+        return {}
     rows = (
-        metrics.where((F.col("scope") == SERIES) & (F.col("metric") == "wape") & (F.col(s.MODEL) == model))
+        of_series.where(F.col(s.MODEL) == (LSTM if LSTM in models else models[0]))
         .where(F.col("value").isNotNull() & ~F.isnan("value"))
         .select("scope_id", "value")
         .limit(RANKED_SERIES)
@@ -460,13 +463,11 @@ def _segments_of(tables: Tables, names: Sequence[str]) -> dict[str, Any]:
     return {row["entity_id"]: row["segment"] for row in rows}
 
 
-def _importance(tables: Tables) -> pd.DataFrame:
+def _importance(tables: Tables) -> Fields:
     explanations = tables.read(s.EXPLANATIONS.name, "explain")
     if explanations is None:
-        return pd.DataFrame()
-    return (
-        explanations.select("method", "feature", "role", "importance")
-        .orderBy("method", F.desc("importance"), "feature")
-        .limit(MOST_GROUPS)
-        .toPandas()
+        return {}
+    ranked = explanations.select("method", "feature", "role", "importance").orderBy(
+        "method", F.desc("importance"), "feature"
     )
+    return {"importance": ranked.limit(MOST_GROUPS).toPandas()}

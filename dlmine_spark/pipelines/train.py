@@ -20,7 +20,7 @@ from dlmine_spark.pipelines.common import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
-from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder
+from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder
 from dlmine_spark.training.shards import PanelSource, location_of
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,13 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     forecasts = read_forecasts(lakehouse, request.folder, request.backtest)
     write_forecasts(lakehouse, forecasts, f"cutoff < DATE'{request.final.isoformat()}'")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
+    for file in (lakehouse.folder(MODELS) / LATEST_FILE, *(_model_file(request, one) for one in request.cutoffs)):
+        lakehouse.keep(file)
     return _report(request, result, rows, forecasts.count())
+
+
+def _model_file(request: LaunchRequest, cutoff: date) -> Path:
+    return cutoff_folder(request.folder, cutoff) / MODEL_FILE
 
 
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:

@@ -44,7 +44,6 @@ _METRICS = (
 """Metrics people ask for, in their order; any other follows under its own name."""
 
 _MEMBERS_SHOWN = 12
-_LEAST_IMPORTANCE = 0.0005  # a rise of the error that would be shown as 0.0 percentage points
 
 
 def all_sections(report: ReportData) -> list[Section]:
@@ -151,7 +150,7 @@ def _findings(report: ReportData) -> list[str]:
     sentences = [winner_sentence(report)]
     if not report.importance.empty:
         ranked = _by_feature(report.importance)
-        strongest = ranked[ranked["importance"] >= _LEAST_IMPORTANCE].head(3)["feature"]
+        strongest = ranked[ranked["importance"] >= s.LEAST_IMPORTANCE].head(3)["feature"]
         if len(strongest):
             names = t.enumeration([str(name) for name in strongest])
             sentences.append(f"The network's forecast rests most on {names}.")

@@ -101,15 +101,17 @@ def missing_columns(source: SourceConfig, names: Iterable[str]) -> dict[str, str
 
 def explain_missing(where: str, name: str, names: Sequence[str], missing: Mapping[str, str]) -> str:
     """What to say of mapped columns that a file or table does not have."""
-    column, wanted = next(iter(missing.items()))
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    wanted = ", ".join(_wanted(column, bronze, names) for column, bronze in missing.items())
+    columns, are = ("column", "is") if len(missing) == 1 else ("columns", "are")
     shown = ", ".join(names[:_SHOWN_NAMES])
     more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
-    return (
-        f"{where}: column {wanted} (for {column}) is missing; {hint}there are {shown}{more}: set "
-        f"sources.{name}.columns.{column}"
-    )
+    keys = ", ".join(f"sources.{name}.columns.{column}" for column in missing)
+    return f"{where}: {columns} {wanted} {are} missing; there are {shown}{more}: set {keys}"
+
+
+def _wanted(column: str, bronze: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(bronze, names, n=1, cutoff=0.5)
+    return f"{bronze} (for {column}{f', did you mean {near[0]}?' if near else ''})"
 
 
 def check_quotes(file: Path, name: str, encoding: Encoding) -> None:

@@ -56,8 +56,6 @@ FAILURE_PATTERN = "failure-rank-*.json"
 """Names of the notes that ranks leave of the error they ended with."""
 FINE_TUNING_RATE = 0.3
 """Peak learning rate of the production model, as a share of the first training's."""
-NOT_OF_THE_MODEL = frozenset({"backend", "workers", "fallback", "launch_timeout", "keep_checkpoints"})
-"""Settings that change how a model is trained but not which: a run may go on with other ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +298,7 @@ def _manifest(
         {
             **describe(shape, arrays.features, request.window),
             "cutoff": cutoff.isoformat(),
-            "training": config.model_dump(mode="json", exclude=set(NOT_OF_THE_MODEL)),
+            "training": config.model_dump(mode="json", exclude=set(config.execution)),
             "panel": {
                 "location": request.source.location,
                 "version": request.source.version,

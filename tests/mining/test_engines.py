@@ -104,6 +104,18 @@ def test_results_do_not_depend_on_order_partitions_or_tasks(engine: Engine, spar
         assert found(engine(frame, summarise(frame), config)) == expected
 
 
+def test_a_basket_of_many_frequent_items_does_not_end_the_jvm(spark: SparkSession) -> None:
+    """MLlib sends a tree as deep as the basket through Java's serializer, which recurses."""
+    items = [f"i{number:04d}" for number in range(2_500)]
+    frame = with_items(basket_frame(spark, [items, *([item] for item in items)]))
+
+    itemsets = fpgrowth.frequent_itemsets(
+        frame, summarise(frame), MiningConfig(min_support=2 / (len(items) + 1), max_basket=len(items))
+    )
+
+    assert itemsets.count() == len(items)
+
+
 def test_lines_become_baskets_of_distinct_items(spark: SparkSession) -> None:
     lines = spark.createDataFrame(
         [("1", "a"), ("1", "b"), ("1", "a"), ("2", None), (None, "a"), ("3", "c")], "basket_id string, item string"

@@ -5,7 +5,9 @@ The stages here are two tiny ones, ``first`` (reads the sources) and ``second`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,9 @@ class World:
     ran: list[tuple[str, str]] = field(default_factory=list)
     content: str = "content-1"
     error: BaseException | None = None
+    page: Path | None = None
+    before_second: Callable[[], object] = lambda: None
+    rows_seen: int = 0
 
     def first(self, config: Config, lakehouse: Lakehouse) -> StageReport:
         self.ran.append(("first", lakehouse.run_id))
@@ -37,7 +42,11 @@ class World:
 
     def second(self, config: Config, lakehouse: Lakehouse) -> StageReport | NotApplicable:
         self.ran.append(("second", lakehouse.run_id))
-        rows = lakehouse.read("silver.first").count()
+        self.before_second()
+        rows = self.rows_seen = lakehouse.read("silver.first").count()
+        if self.page is not None:
+            self.page.write_text("page")
+            lakehouse.keep(self.page)
         return StageReport(rows_in=rows, rows_out=0) if config.mining.max_len != 1 else NotApplicable("no")
 
     @property
@@ -109,6 +118,28 @@ def test_a_changed_section_reruns_the_stages_that_depend_on_it(world: World, lak
     assert world.names == ["first", "second", "second"]
 
 
+def test_a_stage_whose_file_is_gone_runs_again(world: World, lakehouse: Lakehouse) -> None:
+    page = lakehouse.folder("report") / "index.html"
+    world.page = page
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    assert world.names == ["first", "second"]
+
+    page.unlink()
+    runs = bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "second", "second"]
+    assert runs["second"].output_versions == {"file report/index.html": 4}
+
+
+def test_a_stage_reads_the_versions_that_it_started_with(world: World, lakehouse: Lakehouse) -> None:
+    world.before_second = lambda: lakehouse.append("silver.first", lakehouse.spark.sql("select 2 as x"))
+    runs = bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.rows_seen == 1
+    assert runs["second"].input_versions["table silver.first"] == "0"
+
+
 def test_a_table_corrected_by_hand_reaches_the_stages_after_it(world: World, lakehouse: Lakehouse) -> None:
     bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
     lakehouse.append("silver.first", lakehouse.spark.sql("select 2 as x"))
@@ -155,10 +186,16 @@ def test_a_killed_stage_is_continued_under_its_id(world: World, lakehouse: Lakeh
     bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
 
     assert world.ran == [("first", killed.run_id)]
-    rows = lakehouse.read("ops.runs").collect()
-    assert [(row["run_id"], row["status"]) for row in rows] == [(killed.run_id, "done")]
-    assert rows[0]["started_at"] < rows[0]["ended_at"]
-    assert killed.status == RUNNING
+    rows = lakehouse.read("ops.runs").orderBy("started_at", "ended_at").collect()
+    assert [(row["run_id"], row["status"]) for row in rows] == [
+        (killed.run_id, RUNNING),
+        (killed.run_id, RUNNING),
+        (killed.run_id, "done"),
+    ]
+    assert rows[-1]["started_at"] < rows[-1]["ended_at"]
+    last = Ledger(lakehouse).last("first")
+    assert last is not None
+    assert last.status == "done"
 
 
 def test_a_stage_with_nothing_to_do_counts_as_up_to_date(world: World, lakehouse: Lakehouse) -> None:

@@ -1,0 +1,79 @@
+"""Where a lakehouse lies, and keeping a second job out of it. Plain Python: asked before Spark is started."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.errors import DlmineError, EnvironmentProblem
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = ".dlmine.lock"
+
+
+def root_of(config: LakehouseConfig) -> str:
+    """The root as an address, or as an absolute path."""
+    root = config.root.rstrip("/")
+    # Spark resolves relative paths against the driver's folder, ranks against their own.
+    return root if urlparse(root).scheme else str(Path(root).absolute())
+
+
+def local_path(address: str) -> Path | None:
+    """The path behind an address, None where it is an object store's."""
+    parsed = urlparse(address)
+    if parsed.scheme == "file":
+        return Path(parsed.path)
+    return None if parsed.scheme else Path(address)
+
+
+@contextmanager
+def lock(config: LakehouseConfig) -> Iterator[None]:
+    """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
+
+    Object stores and catalogs have no such lock: there Delta's optimistic transactions refuse the later writer.
+
+    Raises:
+        EnvironmentProblem: the root cannot be written.
+        DlmineError: another job works there.
+    """
+    root = root_of(config)
+    folder = local_path(root)
+    if config.catalog is not None or folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / LOCK_FILE).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                log.info("lakehouse.root %s: this file system has no locks; run one job at a time here", root)
+                yield
+                return
+            if not isinstance(error, BlockingIOError):
+                raise
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise DlmineError(
+                f"lakehouse.root {root}: another dlmine job (process {holder}) is writing here; "
+                "wait for it, or give this one its own lakehouse.root"
+            ) from None
+        try:
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+        except OSError as error:
+            raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
+        yield
