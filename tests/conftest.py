@@ -23,8 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def spark() -> Iterator[SparkSession]:
     """A local session with two slots and Delta, started by the first test that asks for it.
 
-    Expressions are interpreted: compiling them takes longer than a few rows do. What users run, compiled, is run by the
-    tests of jobs.
+    Expressions are interpreted, plans stay as they are and files have no statistics: compiling, planning anew after
+    each step and measuring take longer than a few rows do. What users run, with all of that, is run by the tests of
+    jobs.
     """
     config = SparkConfig(
         master="local[2]",
@@ -36,6 +37,8 @@ def spark() -> Iterator[SparkSession]:
             "spark.sql.warehouse.dir": "build/test-warehouse",
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            "spark.sql.adaptive.enabled": "false",
+            "spark.databricks.delta.stats.collect": "false",
             # What is kept of past queries and tables grows with the number of tests, and filled the heap.
             "spark.databricks.delta.delta.log.cacheSize": "30",
             "spark.sql.ui.retainedExecutions": "10",
@@ -50,8 +53,12 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def compiled(spark: SparkSession) -> Iterator[None]:
-    """Expressions compiled, as users' are: for tests with so much data that it pays."""
-    settings = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+    """Expressions compiled and plans adapted, as users' are: for tests with so much data that it pays."""
+    settings = {
+        "spark.sql.codegen.wholeStage": "true",
+        "spark.sql.codegen.factoryMode": "FALLBACK",
+        "spark.sql.adaptive.enabled": "true",
+    }
     before = {key: spark.conf.get(key) for key in settings}
     for key, value in settings.items():
         spark.conf.set(key, value)

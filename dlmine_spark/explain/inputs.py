@@ -45,7 +45,8 @@ def known_input(column: str, covariates: Iterable[str]) -> KnownInput | None:
         return KnownInput(_CALENDAR, role)
     matching = [name for name in covariates if _belongs(rest, _slug(name))]
     # The longest: promo_kind_leaflet belongs to promo_kind and not to promo.
-    return KnownInput(max(matching, key=len) if matching else rest, role)
+    # What no covariate of the user's explains is the suite's own, e.g. season_profile.
+    return KnownInput(max(matching, key=len) if matching else rest.replace("_", " "), role)
 
 
 def _belongs(column: str, covariate: str) -> bool:

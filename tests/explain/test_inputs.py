@@ -14,7 +14,7 @@ COVARIATES = ["promo", "Promo Kind", "temperature", "region"]
         ("kf_promo_before", "promo", "known_future"),
         ("kf_promo_kind_leaflet", "Promo Kind", "known_future"),
         ("kf_calendar_weekday_3", "calendar", "known_future"),
-        ("kf_season_profile", "season_profile", "known_future"),
+        ("kf_season_profile", "season profile", "known_future"),
         ("kf_mined_rules_pull", "rules", "mined"),
         ("po_temperature", "temperature", "past_only"),
         ("sn_mined_segments_0", "segments", "mined"),
