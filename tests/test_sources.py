@@ -157,7 +157,7 @@ def test_files_are_read_by_their_own_header(spark: SparkSession, tmp_path: Path)
 
 
 def test_compressed_files_folders_and_globs(spark: SparkSession, tmp_path: Path) -> None:
-    write(tmp_path / "d" / "1.csv.gz", gzip.compress(f"{HEADER}1,10\n".encode()))
+    write(tmp_path / "d" / "1.csv.gz", gzip.compress(f"{HEADER}1,10\n".encode(), mtime=0))
     write(tmp_path / "d" / "2.csv.bz2", bz2.compress(f"{HEADER}2,20\n".encode()))
     write(tmp_path / "d" / "deep" / "3.csv", f"{HEADER}3,30\n")
     for hidden in ("_SUCCESS", ".1.csv.crc", ".hidden/4.csv", "_temporary/5.csv"):
@@ -269,7 +269,7 @@ BAD_FILES: list[tuple[str, str | bytes | None, dict[str, Any], Sequence[str]]] =
     ("s.csv", HEADER + LINE, {"encoding": "utf9"}, ["sources.sales.encoding: 'utf9' is not known"]),
     ("s.csv", HEADER + LINE, {"encoding": "shift_jis"}, ["sources.sales.encoding", "convert the file to UTF-8"]),
     ("s.json", "{}", {"encoding": "latin-1", "format": "json"}, ["sources.sales.encoding", "always UTF-8"]),
-    ("s.csv", gzip.compress(HEADER.encode()), {}, ["compressed", ".gz"]),
+    ("s.csv", gzip.compress(HEADER.encode(), mtime=0), {}, ["compressed", ".gz"]),
     ("s.csv", b"PK\x03\x04rest", {}, ["Excel"]),
     ("s.csv", b"PAR1rest", {}, ["sources.sales.format=parquet"]),
     ("s.csv.gz", (HEADER + LINE).encode(), {}, ["s.csv.gz: cannot be read"]),
