@@ -65,7 +65,8 @@ class Section(BaseModel):
         """``formats: dd.MM.yyyy`` means ``formats: [dd.MM.yyyy]``."""
         if isinstance(value, str) and info.field_name is not None:
             annotation = cls.model_fields[info.field_name].annotation
-            if get_origin(annotation) is tuple and get_args(annotation)[0] is str:
+            element = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+            if element is str or get_origin(element) is Literal:
                 return (value,)
         return value
 
@@ -459,6 +460,12 @@ class ReportConfig(Section):
     max_series: int = Field(8, ge=1, description="series drawn when none are named")
     max_rules: int = Field(25, ge=1, description="rules in the table")
     truth: str | None = Field(None, description="truth/ folder of a simulation, to compare with")
+
+    @field_validator("path")
+    @classmethod
+    def _from_the_working_folder(cls, value: str | None) -> str | None:
+        """Absolute: the same words in another folder mean another file, which has to be written."""
+        return None if value is None else str(Path(value).absolute())
 
 
 class Config(Section):

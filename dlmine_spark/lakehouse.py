@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -92,15 +93,15 @@ class Lakehouse:
         return path
 
     def keep(self, file: Path) -> None:
-        """Note a file beside the tables that this run made: a stage without one of its files is not up to date."""
+        """Note a file beside the tables that this run made: without it, whole, the stage is not up to date."""
         self.written[f"{FILE_PREFIX}{self._within_root(file)}"] = file.stat().st_size
 
-    def has(self, output: str) -> bool:
-        """Whether an output of a run, a table or a file it kept, is still there."""
+    def has(self, output: str, recorded: int) -> bool:
+        """Whether a run's output is still there: a table, at whatever version, or a file of the size it had."""
         if not output.startswith(FILE_PREFIX):
             return self.version(output) is not None
-        root = local_path(root_of(self.config)) or Path()
-        return (root / output.removeprefix(FILE_PREFIX)).is_file()
+        file = (local_path(root_of(self.config)) or Path()) / output.removeprefix(FILE_PREFIX)
+        return file.is_file() and file.stat().st_size == recorded
 
     def _within_root(self, file: Path) -> Path:
         """The path below the root, so that a lakehouse can be moved; the absolute one where it lies elsewhere."""
@@ -170,6 +171,7 @@ class Lakehouse:
         except AnalysisException as error:
             if _is_missing(error):
                 raise self._missing(table) from error
+            _refuse_missing_catalog(error)
             raise TableContractError(
                 f"{table} ({self.address(table)}) at version {pinned}: {_first_line(error)}"
             ) from error
@@ -262,8 +264,10 @@ class Lakehouse:
         """Name the table in errors of the storage: a full disk, a missing right, a concurrent writer."""
         try:
             yield
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:
+            # Of a task that failed, Py4J passes on all causes; PySpark would know the first only.
             text = str(error)
+            _refuse_missing_catalog(error)
             if "No space left on device" in text:
                 raise EnvironmentProblem(
                     f"{table} ({self.address(table)}): no space left on device; the table is as it was"
@@ -311,6 +315,15 @@ def _check_columns(contract: Table, columns: Sequence[str], where: str) -> None:
     missing = [name for name in contract.columns if name not in columns]
     if missing:
         raise TableContractError(f"{where}: column {', '.join(missing)} is missing; found {', '.join(columns)}")
+
+
+def _refuse_missing_catalog(error: Exception) -> None:
+    """Say what a session lacks that somebody else built without Delta's catalog."""
+    if "DELTA_CONFIGURE_SPARK_SESSION" in str(error):
+        raise EnvironmentProblem(
+            "this Spark session has no Delta catalog: start it with --conf "
+            "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
+        ) from error
 
 
 def _is_missing(error: AnalysisException) -> bool:

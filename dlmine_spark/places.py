@@ -38,7 +38,8 @@ def local_path(address: str) -> Path | None:
 def lock(config: LakehouseConfig) -> Iterator[None]:
     """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
 
-    Object stores and catalogs have no such lock: there Delta's optimistic transactions refuse the later writer.
+    Object stores and catalogs have no such lock: run one job at a time there. Delta refuses a write that overlaps with
+    another one, and nothing else.
 
     Raises:
         EnvironmentProblem: the root cannot be written.

@@ -1,8 +1,9 @@
 """The run ledger ``ops.runs``: what ran, on which versions, with what result; and what need not run again.
 
 A row says what became of a run: that it is ``running``, and later that it is ``done``, ``not_applicable`` or
-``failed``. Rows are added and never changed, so that every attempt stays on record, and jobs on an object store, which
-has no locks, do not get in each other's way.
+``failed``. Rows are added and never changed, so that every attempt stays on record. Whoever finds a row ``running``
+takes that run for killed: one job at a time may work in a lakehouse, which ``places.lock`` sees to on file systems,
+and nobody elsewhere.
 
 A stage is up to date when its last finished run had the same configuration (the sections it depends on) and the same
 inputs (versions of tables, fingerprints of source files) and the tables and files it wrote are still there. A run that
@@ -15,7 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -45,7 +46,10 @@ class NotApplicable:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, as its newest row in the ledger says."""
+    """A run, as its newest row in the ledger says.
+
+    ``output_versions`` holds the version of every table written, and the size in bytes of every file kept beside them.
+    """
 
     run_id: str
     stage: str
@@ -58,7 +62,7 @@ class Run:
 
 
 class Ledger:
-    """Reads ``ops.runs`` once, when it is first asked, and writes it: one job at a time has a lakehouse's ledger."""
+    """Reads ``ops.runs`` once, when it is first asked, and adds to it: nobody else may meanwhile (``places.lock``)."""
 
     def __init__(self, lakehouse: Lakehouse) -> None:
         self._lakehouse = lakehouse
@@ -86,7 +90,7 @@ class Ledger:
             and last.input_versions == input_versions
         )
         run_id = last.run_id if last is not None and continues else _new_run_id(stage)
-        run = Run(run_id, stage, RUNNING, dict(input_versions), config_hash, datetime.now(UTC))
+        run = Run(run_id, stage, RUNNING, dict(input_versions), config_hash, _after(last))
         self._write(run)
         return run
 
@@ -124,6 +128,12 @@ class Ledger:
         self._lakehouse.append(s.RUNS.name, _one_row(self._lakehouse.spark, row))
         if self._newest is not None:
             self._newest[run.stage] = run
+
+
+def _after(last: Run | None) -> datetime:
+    """Now, or just after the last run where the clock was set back: the newest row has to be the last one."""
+    now = datetime.now(UTC)
+    return now if last is None else max(now, last.started_at + timedelta(microseconds=1))
 
 
 def newest_of_each_stage(ledger: DataFrame) -> DataFrame:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -152,7 +153,8 @@ def _build(config: SparkConfig) -> SparkSession:
     for key, setting in config.conf.items():
         builder = builder.config(key, setting)
     try:
-        spark = builder.getOrCreate()
+        with _interrupts_held_back():
+            spark = builder.getOrCreate()
     except Exception as error:
         # The launcher raises whatever it met: a Py4J error, a PySparkException, an OSError.
         raise EnvironmentProblem(
@@ -168,6 +170,25 @@ def _build(config: SparkConfig) -> SparkSession:
     else:
         spark.conf.set("spark.sql.session.timeZone", _SETTINGS["spark.sql.session.timeZone"])
     return spark
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the JVM that is being started knows us: before, it would stay behind as an orphan."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    ours = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # Spark may have put its own in the place of ours, which also stops its jobs.
+        if signal.getsignal(signal.SIGINT) is ours:
+            signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _master_settings(config: SparkConfig) -> dict[str, str]:
@@ -220,7 +241,7 @@ def check_delta(spark: SparkSession) -> None:
     """Fail now, with the way out, rather than at the first write.
 
     Raises:
-        EnvironmentProblem: the session lacks Delta's extension or its catalog.
+        EnvironmentProblem: the session lacks Delta's extension.
     """
     try:
         spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
@@ -231,19 +252,6 @@ def check_delta(spark: SparkSession) -> None:
                 f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
                 f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
             ) from error
-    if not _has_catalog(spark):
-        raise EnvironmentProblem(
-            "this Spark session has Delta's extension but not its catalog, without which tables cannot be replaced: "
-            f"start it with --conf spark.sql.catalog.spark_catalog={DELTA_CATALOG}"
-        )
-
-
-def _has_catalog(spark: SparkSession) -> bool:
-    """Whether some catalog was set in place of Spark's own; a platform that does not tell is trusted."""
-    try:
-        return spark.conf.get("spark.sql.catalog.spark_catalog", "builtin") != "builtin"
-    except PySparkException:
-        return True
 
 
 def _first_line(error: BaseException) -> str:

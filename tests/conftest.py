@@ -53,7 +53,7 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def compiled(spark: SparkSession) -> Iterator[None]:
-    """Expressions compiled and plans adapted, as users' are: for tests with so much data that it pays."""
+    """Expressions compiled and plans adapted, as users' are: for much data, or where the plan itself matters."""
     settings = {
         "spark.sql.codegen.wholeStage": "true",
         "spark.sql.codegen.factoryMode": "FALLBACK",

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from dlmine_spark import session
 from dlmine_spark.cli import STAGE_HELP, main
+from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.pipelines import graph
+from dlmine_spark.places import lock
 from dlmine_spark.progress import JsonFormatter
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +52,33 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1
     assert "Traceback" not in stderr
+
+
+def test_what_needs_no_spark_is_refused_before_it_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def started(_: object) -> None:
+        raise AssertionError("Spark was started")
+
+    monkeypatch.setattr(session, "open_session", started)
+    file = tmp_path / "sales.csv"
+    source = f"sources.sales={{kind: panel, path: '{file}', columns: {{ds: date, y: sales}}}}"
+    command = ["clean", "--set", source, "--set", f"lakehouse.root={tmp_path}/house"]
+
+    code, _, stderr = run(capsys, *command)
+    assert code == 1
+    assert f"{file}: no such file" in stderr
+
+    file.write_text("date,turnover\n2024-01-01,1\n")
+    code, _, stderr = run(capsys, *command)
+    assert code == 1
+    assert "column sales (for y) is missing" in stderr
+
+    file.write_text("date,sales\n2024-01-01,1\n")
+    with lock(LakehouseConfig(root=f"{tmp_path}/house")):
+        code, _, stderr = run(capsys, *command)
+    assert code == 1
+    assert "another dlmine job (process" in stderr
 
 
 def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlmine_spark.config import Config, load_config
+from dlmine_spark.config import Config, TrainingConfig, load_config
 from dlmine_spark.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -108,16 +108,26 @@ def test_the_digest_changes_with_its_sections_only() -> None:
 
 
 def test_settings_of_execution_leave_the_digest_as_it_is() -> None:
-    one, other = load_config(), load_config((), ["training.backend=torch", "training.workers=4"])
+    other = {
+        "backend": "torch", "workers": 4, "fallback": False, "history": 8, "hidden": 8, "layers": 2, "dropout": 0.2,
+        "embedding": 3, "epochs": 3, "samples_per_epoch": 64, "batch_size": 32, "learning_rate": 0.1,
+        "weight_decay": 0.1, "clip": 2.0, "patience": 2, "validation_origins": 3, "final_epochs": 1, "seed": 8,
+        "keep_checkpoints": 3, "launch_timeout": 9.0, "mined": ["rules"],
+    }  # fmt: skip
+    assert set(other) == set(TrainingConfig.model_fields)
+    digest = Config().digest("training")
+    same = {key for key, value in other.items() if Config(training={key: value}).digest("training") == digest}
 
-    assert one.digest("training") == other.digest("training")
-    assert one.digest("training") != load_config((), ["training.hidden=8"]).digest("training")
+    assert same == {"backend", "workers", "fallback", "keep_checkpoints", "launch_timeout"}
 
 
 def test_one_text_stands_for_a_list_of_one() -> None:
-    config = load_config((), [PANEL, "sources.panel.columns.ds={from: date, formats: dd.MM.yyyy}"])
+    config = load_config(
+        (), [PANEL, "sources.panel.columns.ds={from: date, formats: dd.MM.yyyy}", "training.mined=arima"]
+    )
 
     assert config.sources["panel"].columns["ds"].formats == ("dd.MM.yyyy",)
+    assert config.training.mined == ("arima",)
 
 
 def test_base_yaml_says_what_the_defaults_are() -> None:

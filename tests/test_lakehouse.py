@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import LakehouseConfig
-from dlmine_spark.errors import ConfigError, TableContractError
+from dlmine_spark.errors import ConfigError, EnvironmentProblem, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 
 
@@ -85,6 +86,32 @@ def test_a_table_of_another_layout_is_named_and_left_as_it_is(lakehouse: Lakehou
         lakehouse.overwrite(s.FORECASTS.name, forecast.fillna("lstm", ["model"]), replace_where="model = 'lstm'")
 
     assert lakehouse.version(s.FORECASTS.name) == 0
+
+
+def test_a_session_without_deltas_catalog_is_told_what_to_do(lakehouse: Lakehouse) -> None:
+    without = lakehouse.spark.newSession()
+    without.conf.unset("spark.sql.catalog.spark_catalog")
+    there = Lakehouse(without, lakehouse.config)
+
+    with pytest.raises(EnvironmentProblem, match=r"--conf spark\.sql\.catalog\.spark_catalog="):
+        there.overwrite("silver.numbers", without.range(3))
+
+
+def test_a_full_disk_is_named_and_leaves_the_table_as_it_was(spark: SparkSession, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        house = Lakehouse(spark, LakehouseConfig(root=f"{disk}/house"))
+        house.overwrite("silver.numbers", spark.range(3))
+
+        with pytest.raises(EnvironmentProblem, match=r"silver\.numbers \(.*no space left on device"):
+            house.overwrite("silver.numbers", spark.range(500_000))
+
+        assert house.read("silver.numbers").count() == 3
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_merge_updates_inserts_and_keeps(lakehouse: Lakehouse) -> None:

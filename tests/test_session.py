@@ -6,10 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from pyspark.sql import SparkSession
-
-from dlmine_spark.errors import EnvironmentProblem
-from dlmine_spark.session import check_delta
 
 PROGRAM = """
 import os, signal
@@ -31,15 +27,21 @@ def test_a_jvm_that_was_killed_is_told_of() -> None:
     assert "raise spark.driver_memory (now 600m)" in last
 
 
+INTERRUPTED = """
+import os, signal, subprocess, threading
+from dlmine_spark.config import SparkConfig
+from dlmine_spark.session import open_session
+
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+with open_session(SparkConfig(master="local[1]", driver_memory="600m", jvm="quick")):
+    raise SystemExit("was not interrupted")
+"""
+
+
 @pytest.mark.spark
-def test_a_session_without_deltas_catalog_is_refused(spark: SparkSession) -> None:
-    class WithoutCatalog:
-        """The session, as if its catalog were Spark's own."""
+def test_an_interrupt_while_spark_starts_leaves_no_jvm_behind() -> None:
+    # The pipe is closed once the last process that has it is gone.
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
 
-        def __init__(self) -> None:
-            self.sql = spark.sql
-            self.conf = {"spark.sql.catalog.spark_catalog": "builtin"}
-
-    check_delta(spark)
-    with pytest.raises(EnvironmentProblem, match=r"not its catalog.*spark\.sql\.catalog\.spark_catalog="):
-        check_delta(WithoutCatalog())  # type: ignore[arg-type]
+    assert done.stderr.strip().splitlines()[-1] == "KeyboardInterrupt"
+    assert "NoSuchFileException" not in done.stderr

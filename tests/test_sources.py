@@ -260,6 +260,12 @@ BAD_FILES: list[tuple[str, str | bytes | None, dict[str, Any], Sequence[str]]] =
     ("s.csv", "date;sales\n1;2\n", {}, ["delimiter is not ','", "sources.sales.delimiter=';'"]),
     ("s.csv", "date\tsales\n1\t2\n", {}, ['sources.sales.delimiter="\\t"']),
     ("s.csv", "date,sale\n1,2\n", {}, ["column sales (for y, did you mean sale?) is missing", "columns.y"]),
+    (
+        "s.csv",
+        "day,sale\n1,2\n",
+        {},
+        ["columns date (for ds, did you mean day?), sales (for y, did you mean sale?) are missing", "columns.ds, "],
+    ),
     ("s.csv", ",".join(f"c{i}" for i in range(5000)) + "\n1\n", {}, ["and 4,980 more"]),
     ("s.csv", "date,sales,Sales\n1,2,3\n", {}, ["columns sales, Sales", "rename"]),
     ("s.csv", "date,sales,unit price,unit.price\n1,2,3,4\n", {}, ["columns unit_price, unit_price", "rename"]),

@@ -49,7 +49,7 @@ class FuseReport(StageReport):
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class PanelMaterial:
     """What every cutoff's training panel is made from."""
 
     config: Config
@@ -68,7 +68,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     calendar = calendar_of(lakehouse, config)
     frequency = panel_frequency(config, panel)
     cutoffs = all_cutoffs(config, panel, frequency)
-    given = Sources(config, lakehouse, panel, calendar, frequency, covariates(config, panel, calendar))
+    given = PanelMaterial(config, lakehouse, panel, calendar, frequency, covariates(config, panel, calendar))
 
     panels = in_parallel(
         lakehouse.spark,
@@ -104,7 +104,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     )
 
 
-def _panel_as_of(given: Sources, cutoff: date, number: int, *, is_final: bool) -> DataFrame:
+def _panel_as_of(given: PanelMaterial, cutoff: date, number: int, *, is_final: bool) -> DataFrame:
     """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
     lakehouse, roles = given.lakehouse, given.roles
     known = known_future(given.config, given.panel, given.calendar, given.frequency, cutoff)
@@ -134,14 +134,14 @@ def _panel_as_of(given: Sources, cutoff: date, number: int, *, is_final: bool) -
     return training_panel(inputs, cutoff, given.frequency)
 
 
-def _mined_rules(given: Sources) -> DataFrame | None:
+def _mined_rules(given: PanelMaterial) -> DataFrame | None:
     """The rules of all data; None where no item is promoted, or nothing was mined."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.RULES.name):
         return None
     return given.lakehouse.read(s.RULES.name)
 
 
-def _rules_as_of(given: Sources, cutoff: date) -> DataFrame | None:
+def _rules_as_of(given: PanelMaterial, cutoff: date) -> DataFrame | None:
     """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.LINES.name):
         return None
@@ -151,12 +151,12 @@ def _rules_as_of(given: Sources, cutoff: date) -> DataFrame | None:
     return mine_rules(lines.where(F.to_date(s.TS) <= F.lit(cutoff)), given.config.mining)
 
 
-def _mined_segments(given: Sources) -> DataFrame | None:
+def _mined_segments(given: PanelMaterial) -> DataFrame | None:
     """The segments of all data, where there are any."""
     return given.lakehouse.read(s.SEGMENTS.name) if given.lakehouse.exists(s.SEGMENTS.name) else None
 
 
-def _segments_as_of(given: Sources, cutoff: date, number: int) -> DataFrame | None:
+def _segments_as_of(given: PanelMaterial, cutoff: date, number: int) -> DataFrame | None:
     """Segments of the stores by their values up to the cutoff."""
     staging = f"{FEATURES_AS_OF}_{number}"
     known = given.panel.where(F.col(s.DS) <= F.lit(cutoff))

@@ -218,7 +218,7 @@ def _is_up_to_date(last: Run, config_hash: str, inputs: Mapping[str, str], lakeh
         last.status in (DONE, NOT_APPLICABLE)
         and last.config_hash == config_hash
         and last.input_versions == inputs
-        and all(map(lakehouse.has, last.output_versions))
+        and all(lakehouse.has(output, recorded) for output, recorded in last.output_versions.items())
     )
 
 

@@ -50,16 +50,6 @@ def files_of(name: str, source: SourceConfig) -> list[Path]:
     return files
 
 
-def look_at(name: str, source: SourceConfig) -> None:
-    """Refuse files that are not there, empty or plainly of another kind; what Python cannot list is left to Spark.
-
-    Raises:
-        SourceError: naming the file.
-    """
-    if is_local(source.path):
-        files_of(name, source)
-
-
 def fingerprint(source: SourceConfig) -> str:
     """Hash of what identifies a source's content: name, size and time of every file.
 

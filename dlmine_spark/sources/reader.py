@@ -47,6 +47,19 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _READ_ALL = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
 
 
+def look_at(name: str, source: SourceConfig) -> None:
+    """Refuse what a look from outside shows to be wrong, without Spark; at an address only Spark can look.
+
+    Raises:
+        SourceError: files are not there, empty or plainly of another kind, or the first one's header is not as declared.
+    """
+    if not is_local(source.path):
+        return
+    files = files_of(name, source)
+    if source.format == "csv" and not _is_read_by_line(source):
+        read_header(files[0], name, source, encoding_of(source.encoding, name), folder_columns(source, files))
+
+
 def read_source(spark: SparkSession, name: str, source: SourceConfig, run_id: str) -> DataFrame:
     """The rows of a source as they came.
 
@@ -141,8 +154,7 @@ def _rows(
         return _structured(spark.read.options(**_READ_ALL).parquet(*paths), name, source, from_folders)
     if source.format == "json":
         return _json(spark, name, source, paths, from_folders)
-    is_lines = source.format == "text" or (source.kind == "baskets" and s.ITEMS not in source.columns)
-    if is_lines:
+    if _is_read_by_line(source):
         if encoding.is_wide:
             raise ConfigError(f"sources.{name}.encoding: lines in {source.encoding} are not read; convert to UTF-8")
         return _text_lines(spark, encoding, paths)
@@ -150,6 +162,11 @@ def _rows(
 
 
 # Lines and CSV
+
+
+def _is_read_by_line(source: SourceConfig) -> bool:
+    """Whether a whole line is a row: a basket, or what format text is for."""
+    return source.format == "text" or (source.kind == "baskets" and s.ITEMS not in source.columns)
 
 
 def _text_lines(spark: SparkSession, encoding: Encoding, paths: Sequence[str]) -> DataFrame:

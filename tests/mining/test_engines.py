@@ -94,6 +94,7 @@ def test_itemsets_may_be_limited_in_length(engine: Engine, spark: SparkSession, 
 
 
 @every_engine
+@pytest.mark.usefixtures("compiled")
 def test_results_do_not_depend_on_order_partitions_or_tasks(engine: Engine, spark: SparkSession) -> None:
     rng = np.random.default_rng(11)
     baskets = [[f"i{i}" for i in range(12) if rng.random() < 0.9 - 0.06 * i] for _ in range(300)]

@@ -92,9 +92,17 @@ def test_a_backtest_cutoff_is_mined_from_what_came_before(
     signals = (
         lakehouse.read(s.TRAINING_PANEL.name)
         .groupBy(s.CUTOFF)
-        .agg(F.max("kf_mined_rules_pull").alias("pull"), F.max("sc_mined_segments").alias("segment"))
+        .agg(
+            F.max("kf_mined_rules_pull").alias("pull"),
+            F.max("sc_mined_segments").alias("segment"),
+            F.max(s.DS).alias("end"),
+        )
     )
-    by_cutoff = {row[s.CUTOFF]: (pytest.approx(row["pull"]), row["segment"]) for row in signals.collect()}
-    assert by_cutoff == {CUTOFF: (0.3 - 0.2, 1.0), FINAL: (0.9 - 0.2, 2.0)}
+    by_cutoff = {row[s.CUTOFF]: (pytest.approx(row["pull"]), row["segment"], row["end"]) for row in signals.collect()}
+    horizon = timedelta(days=HORIZON)
+    assert by_cutoff == {
+        CUTOFF: (0.3 - 0.2, 1.0, CUTOFF + horizon),
+        FINAL: (0.9 - 0.2, 2.0, FINAL + horizon),
+    }
     assert isinstance(report, fuse.FuseReport)
     assert (report.cutoffs, report.signals) == (2, ("segments", "rules"))

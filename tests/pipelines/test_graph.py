@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from dlmine_spark.errors import ConfigError, SourceError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import graph
 from dlmine_spark.pipelines.graph import Stage, bring_up_to_date, upstream_of
-from dlmine_spark.runs import FAILED, RUNNING, Ledger, NotApplicable, StageReport
+from dlmine_spark.runs import DONE, FAILED, RUNNING, Ledger, NotApplicable, Run, StageReport
 
 CONFIG = load_config(overrides=["sources.panel={kind: panel, path: p.csv, columns: {ds: date, y: sales}}"])
 
@@ -36,6 +37,9 @@ class World:
     def first(self, config: Config, lakehouse: Lakehouse) -> StageReport:
         self.ran.append(("first", lakehouse.run_id))
         lakehouse.overwrite("silver.first", lakehouse.spark.sql("select 1 as x"))
+        model = lakehouse.folder("models") / "model"
+        model.write_text("weights")
+        lakehouse.keep(model)
         if self.error is not None:
             raise self.error
         return StageReport(rows_in=1, rows_out=1, message="first is done")
@@ -130,6 +134,33 @@ def test_a_stage_whose_file_is_gone_runs_again(world: World, lakehouse: Lakehous
 
     assert world.names == ["first", "second", "second"]
     assert runs["second"].output_versions == {"file report/index.html": 4}
+    # Only a table's version is an input of the next stage.
+    assert set(runs["second"].input_versions) == {"stage first", "table silver.first"}
+
+
+def test_a_file_cut_off_counts_as_gone(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    page, elsewhere = lakehouse.folder("report") / "index.html", tmp_path / "elsewhere.html"
+    for file in (page, elsewhere):
+        file.write_text("page")
+        lakehouse.keep(file)
+    assert lakehouse.written == {"file report/index.html": 4, f"file {elsewhere}": 4}
+    assert all(lakehouse.has(output, 4) for output in lakehouse.written)
+
+    for file in (page, elsewhere):
+        file.write_text("pa")
+    assert not any(lakehouse.has(output, 4) for output in lakehouse.written)
+
+
+def test_a_clock_that_was_set_back_does_not_hide_the_last_run(lakehouse: Lakehouse) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    ledger = Ledger(lakehouse)
+    ledger._write(Run("first-1", "first", RUNNING, {}, "hash", tomorrow))
+
+    ledger.finish(ledger.begin("first", "hash", {}), StageReport(rows_in=1, rows_out=1), {})
+
+    last = Ledger(lakehouse).last("first")
+    assert last is not None
+    assert (last.run_id, last.status) == ("first-1", DONE)
 
 
 def test_a_stage_reads_the_versions_that_it_started_with(world: World, lakehouse: Lakehouse) -> None:
