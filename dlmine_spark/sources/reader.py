@@ -51,7 +51,7 @@ def look_at(name: str, source: SourceConfig) -> None:
     """Refuse what a look from outside shows to be wrong, without Spark; at an address only Spark can look.
 
     Raises:
-        SourceError: files are not there, empty or plainly of another kind, or the header of the first is not as declared.
+        SourceError: files are not there, empty or plainly of another kind, or the first header is not as declared.
     """
     if not is_local(source.path):
         return
