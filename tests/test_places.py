@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 from pathlib import Path
 
@@ -30,6 +32,22 @@ def test_an_address_has_no_path_and_no_lock() -> None:
     assert local_path(root_of(config)) is None
     with lock(config):
         pass
+
+
+def test_a_catalog_leaves_the_root_alone(tmp_path: Path) -> None:
+    with lock(LakehouseConfig(root=str(tmp_path), catalog="main")):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    entered = False
+    with lock(LakehouseConfig(root=str(tmp_path))):
+        entered = True
+    assert entered
 
 
 def _try_lock(root: str, outcome: multiprocessing.Queue[str]) -> None:
