@@ -24,6 +24,7 @@ from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
 from dlmine_spark.places import local_path, root_of
 from dlmine_spark.schemas import TABLES, Table
+from dlmine_spark.session import DELTA_CATALOG
 
 log = logging.getLogger(__name__)
 
@@ -321,8 +322,8 @@ def _refuse_missing_catalog(error: Exception) -> None:
     """Say what a session lacks that somebody else built without Delta's catalog."""
     if "DELTA_CONFIGURE_SPARK_SESSION" in str(error):
         raise EnvironmentProblem(
-            "this Spark session has no Delta catalog: start it with --conf "
-            "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
+            "this Spark session has no Delta catalog: start it with "
+            f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG}"
         ) from error
 
 

@@ -69,12 +69,12 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     """
     existing = SparkSession.getActiveSession()
     if existing is not None:
-        check_delta(existing)
+        _check_delta(existing)
         yield existing
         return
     spark = _build(config)
     try:
-        check_delta(spark)
+        _check_delta(spark)
         yield spark
     except KeyboardInterrupt:
         # What Spark says of the jobs that end with it is no news to who ended them.
@@ -237,12 +237,8 @@ def java_options(config: SparkConfig) -> list[str]:
     return options
 
 
-def check_delta(spark: SparkSession) -> None:
-    """Fail now, with the way out, rather than at the first write.
-
-    Raises:
-        EnvironmentProblem: the session lacks Delta's extension.
-    """
+def _check_delta(spark: SparkSession) -> None:
+    """Fail now, with the way out, rather than at the first write; what lacks the catalog only is told there."""
     try:
         spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
     except Exception as error:
