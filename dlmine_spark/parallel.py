@@ -56,5 +56,8 @@ def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]
         finally:
             has_failed.set()
             pool.shutdown(wait=True, cancel_futures=True)
-    # Actions start in their order, so whatever was cancelled comes after the one that failed.
+    # An action can be handed out first and still find that a later one has failed: cancelled is not failed.
+    for future in futures.values():
+        if not future.cancelled() and (error := future.exception()) and not isinstance(error, CancelledError):
+            raise error
     return {name: future.result() for name, future in futures.items()}

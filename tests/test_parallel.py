@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from pyspark.sql import SparkSession
@@ -67,4 +68,32 @@ def test_the_error_of_the_first_action_is_raised_and_no_further_one_started(
     actions = {"first": first, "second": second, **{f"later{n}": lambda: started.append("later") for n in range(20)}}
     with pytest.raises(ValueError, match="first"):
         in_parallel(spark, actions)
+    assert started == []
+
+
+def test_a_failure_is_told_though_an_earlier_action_was_handed_out_and_had_not_begun(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_has_ended = threading.Event()
+    started: list[str] = []
+
+    def second() -> None:
+        raise ValueError("second")
+
+    def slow_to_begin(target: Callable[[], None]) -> Callable[[], None]:
+        def begin() -> None:
+            if target.args[0] is second:  # type: ignore[attr-defined]  # a partial of the action
+                try:
+                    target()
+                finally:
+                    second_has_ended.set()
+            else:
+                second_has_ended.wait(timeout=30)
+                target()
+
+        return begin
+
+    monkeypatch.setattr(parallel, "inheritable_thread_target", lambda _: slow_to_begin)
+    with pytest.raises(ValueError, match="second"):
+        in_parallel(spark, {"first": lambda: started.append("first"), "second": second})
     assert started == []
