@@ -180,10 +180,18 @@ class Lakehouse:
             _check_columns(TABLES[table], columns, f"{table} ({self.address(table)})")
         return frame
 
-    def overwrite(self, table: str, frame: DataFrame, *, replace_where: str | None = None) -> int:
+    def overwrite(
+        self, table: str, frame: DataFrame, *, replace_where: str | None = None, partition_by: Sequence[str] = ()
+    ) -> int:
         """Replace a table, or the rows of it that meet ``replace_where``, in one transaction.
 
         The frame is cast to the table's contract where it has one; further columns are refused unless it is open.
+
+        Args:
+            table: logical name.
+            frame: its rows.
+            replace_where: predicate on the rows to replace; default: all.
+            partition_by: columns of a table without a contract that its files are split by.
 
         Returns:
             The version written.
@@ -192,8 +200,9 @@ class Lakehouse:
         writer = _conform(frame, contract).write.format("delta").mode("overwrite")
         if table.startswith(WHOLE_LAYERS):
             writer = writer.option("delta.dataSkippingNumIndexedCols", "0")
-        if contract is not None and contract.partition_by:
-            writer = writer.partitionBy(*contract.partition_by)
+        partitions = contract.partition_by if contract is not None else tuple(partition_by)
+        if partitions:
+            writer = writer.partitionBy(*partitions)
         if replace_where is not None and self.version(table) is not None:
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:

@@ -47,7 +47,9 @@ INGESTED_AT = "_ingested_at"
 BRONZE_RUN_ID = "_run_id"
 RAW_LINE = "_raw"
 """The whole text of a line that cannot be split into the header's cells or decoded, else null."""
-BRONZE_METADATA = (SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE)
+PLAIN = "_plain"
+"""Whether every cell is written as its column declares; only where a source is large enough to be read in two lanes."""
+BRONZE_METADATA = (SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE, PLAIN)
 
 STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
 """What became of one series in the ARIMA stage."""
@@ -119,6 +121,21 @@ REPAIRS = Table(
         RUN_ID: "string",
     },
 )
+QUALITY = Table(
+    "ops.quality",
+    {
+        RUN_ID: "string",
+        "cleaned_at": "timestamp",
+        "source": "string",
+        "outcome": "string",
+        "rule": "string",
+        "column": "string",
+        "count": "bigint",
+    },
+)
+"""What cleaning did, run after run: of each source its ``rows_in`` = ``accepted`` + ``quarantined`` + ``duplicates`` +
+``superseded``, and the ``warned`` ones among the accepted; and how often each rule spoke, by ``outcome``
+(``quarantine``, ``repair``, ``warning``; a row can have several reasons)."""
 SEGMENTS = Table(
     "gold.segments",
     {
@@ -283,6 +300,7 @@ TABLES: dict[str, Table] = {
         STATICS,
         QUARANTINE,
         REPAIRS,
+        QUALITY,
         SEGMENTS,
         SEGMENT_PROFILES,
         ITEMSETS,

@@ -25,7 +25,9 @@ FEWEST_VALUES = 8
 MAD_TO_SD = 1.4826
 
 
-def treat_outliers(rows: DataFrame, columns: Mapping[str, ColumnConfig]) -> DataFrame:
+def treat_outliers(
+    rows: DataFrame, columns: Mapping[str, ColumnConfig], fences: Mapping[str, DataFrame] | None = None
+) -> DataFrame:
     """Find the outliers of numeric columns and do with them what their rules say.
 
     All fences come from the rows as they are, so the order of the rules decides nothing.
@@ -33,6 +35,7 @@ def treat_outliers(rows: DataFrame, columns: Mapping[str, ColumnConfig]) -> Data
     Args:
         rows: good rows with ``REASONS``, ``REPAIRS`` and ``WARNINGS``.
         columns: declarations with types; those without ``outliers`` are left alone.
+        fences: of each column with a rule, from ``fences_of``; default: those that these rows set.
 
     Returns:
         The same rows; ``flag`` adds to ``WARNINGS``, ``clip`` and ``null`` change the value and add to ``REPAIRS``,
@@ -41,7 +44,8 @@ def treat_outliers(rows: DataFrame, columns: Mapping[str, ColumnConfig]) -> Data
     rules = {name: spec.outliers for name, spec in columns.items() if spec.outliers is not None}
     fenced = rows
     for place, (name, rule) in enumerate(rules.items()):
-        fenced = _join_fences(fenced, fences_of(rows, name, rule), rule.by, place)
+        of_column = fences_of(rows, name, rule) if fences is None else fences[name]
+        fenced = _join_fences(fenced, of_column, rule.by, place)
     for place, (name, rule) in enumerate(rules.items()):
         fenced = _treat(fenced, name, rule, place, is_whole=columns[name].type == "integer")
     return fenced.select(*rows.columns)

@@ -44,7 +44,7 @@ _PLAINLY = {".": r"^(?=.*\.|.*,.*,)", ",": r"^(?=.*,|.*\..*\.)"}
 _DECIMAL_COMMA = r"^([+-]?\d*),(\d+(?:[eE].*)?)$"
 
 _ISO = r"^\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$"
-_ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd'T'HH:mm")
+ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd'T'HH:mm")
 _OTHER_PATTERNS = ("yyyy/MM/dd", "yyyyMMdd", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd HH:mm")
 
 
@@ -104,9 +104,9 @@ def moments(text: Column, formats: Sequence[str]) -> list[Column]:
     The first that is not null counts. Times without a zone are the session's.
     """
     iso = F.when(text.rlike(_ISO), text.try_cast("timestamp"))
-    declared = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in formats if pattern not in _ISO_PATTERNS]
+    declared = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in formats if pattern not in ISO_PATTERNS]
     others = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in _OTHER_PATTERNS if pattern not in formats]
-    is_iso_first = not formats or formats[0] in _ISO_PATTERNS
+    is_iso_first = not formats or formats[0] in ISO_PATTERNS
     return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
 
 

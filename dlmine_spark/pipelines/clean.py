@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import partial, reduce
 
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark import sources
-from dlmine_spark.cleaning.baskets import number_lines, split_baskets
+from dlmine_spark.cleaning.baskets import number_lines
 from dlmine_spark.cleaning.checks import wrong_rules
-from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
+from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.impute import fill_blanks
-from dlmine_spark.cleaning.outliers import treat_outliers
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
     ONLY_SERIES,
@@ -31,50 +27,28 @@ from dlmine_spark.cleaning.panel import (
     longest_gap,
     with_closures,
 )
-from dlmine_spark.cleaning.plan import (
-    COPY,
-    INTERNAL,
-    ORIGINAL,
-    RANK,
-    REASONS,
-    REPAIRS,
-    WARNINGS,
-    is_good,
-    key_of,
-    mark_rows,
-    number_versions,
-)
-from dlmine_spark.config import ColumnConfig, Config, Kind, SourceConfig
+from dlmine_spark.cleaning.plan import COPY, INTERNAL, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
+from dlmine_spark.config import Config, Kind, SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
 from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.judging import Judged, SourceCounts, good_rows, judge, read_rows
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
 
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""
-_TOP_REASONS = 3
-_MOST_KEPT = 1_000
-"""Columns kept without being mapped: each is an expression of its own, and Spark's planning grows with them."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceCounts:
-    """What became of the rows of one source: ``rows_in = accepted + quarantined + duplicates + superseded``."""
-
-    source: str
-    rows_in: int
-    accepted: int
-    quarantined: int
-    duplicates: int
-    superseded: int
-    warned: int
-    """Accepted rows that a rule warns of."""
-    values: Mapping[str, int] = field(default_factory=dict)
-    """Known values of each typed column among the accepted rows."""
+_TABLES: dict[Kind, str] = {
+    "lines": s.LINES.name,
+    "panel": s.PANEL.name,
+    "statics": s.STATICS.name,
+    "calendar": s.CALENDAR.name,
+    "baskets": s.BASKETS.name,
+}
+"""Of the other kind, each source has a table of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,27 +76,26 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
         SourceError: a file cannot be used, or more of it would be quarantined than ``cleaning.max_rejected`` allows.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
-    files = {
-        name: sources.read_source(lakehouse.spark, name, source, lakehouse.run_id)
-        for name, source in config.sources.items()
-    }
+    files = {name: read_rows(lakehouse, name, source) for name, source in config.sources.items()}
     _refuse_wrong_rules(config, files)
-    counts = in_parallel(
-        lakehouse.spark, {name: partial(_stage, config, lakehouse, name, rows) for name, rows in files.items()}
+    judged = in_parallel(
+        lakehouse.spark, {name: partial(judge, config, lakehouse, name, rows) for name, rows in files.items()}
     )
-    good = {name: lakehouse.read(f"staging.{name}").where(is_good()) for name in config.sources}
+    good = {name: good_rows(config, lakehouse, source) for name, source in judged.items()}
     plan = _plan_panel(config, good)
 
     in_parallel(
         lakehouse.spark,
         {
-            **{name: partial(_write_rows, config, lakehouse, name, rows, good) for name, rows in good.items()},
+            **{name: partial(_write_rows, config, lakehouse, judged[name], good) for name in good},
             s.QUARANTINE.name: partial(_write_quarantine, config, lakehouse),
         },
     )
-    _write_panel(config, lakehouse, good, counts, plan)
+    _write_panel(config, lakehouse, good, plan)
     repairs = _write_repairs(config, lakehouse)
-    return _report(list(counts.values()), repairs)
+    counts = [source.counts for source in judged.values()]
+    _write_quality(config, lakehouse, counts)
+    return _report(counts, repairs)
 
 
 def _refuse_wrong_rules(config: Config, files: Mapping[str, DataFrame]) -> None:
@@ -131,199 +104,6 @@ def _refuse_wrong_rules(config: Config, files: Mapping[str, DataFrame]) -> None:
         problems += wrong_rules(files[name].sparkSession, name, source, other_columns(files[name], source))
     if problems:
         raise ConfigError("; ".join(problems))
-
-
-# From files to judged rows
-
-
-def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> SourceCounts:
-    """Write a source to bronze and, judged row by row, to ``staging.<source>``; count, and check the counts."""
-    source = config.sources[name]
-    bronze = _ingest(lakehouse, name, source, rows)
-    columns = _columns(bronze, name, source)
-    with _naming_rules(name, source):
-        lakehouse.overwrite(f"staging.{name}", _judged(bronze, source, columns))
-    if any(spec.outliers for spec in columns.values()):
-        judged = lakehouse.read(f"staging.{name}")
-        treated = treat_outliers(judged.where(is_good()), columns)
-        lakehouse.overwrite(f"staging.{name}", treated.unionByName(judged.where(~is_good())))
-    counts = _count(lakehouse.read(f"staging.{name}"), name, columns)
-    _check_counts(config, lakehouse, counts, bronze.count(), columns)
-    return counts
-
-
-def _ingest(lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFrame) -> DataFrame:
-    """Write bronze; refuse files that changed while they were read, of which it may hold half."""
-    before = sources.fingerprint(source)
-    with sources.reading(name, source):
-        lakehouse.overwrite(f"bronze.{name}", rows)
-    if sources.fingerprint(source) != before:
-        raise SourceError(
-            f"{source.path} (source {name}): changed while it was read; run again when nobody writes there"
-        )
-    return lakehouse.read(f"bronze.{name}")
-
-
-def _columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[str, ColumnConfig]:
-    """The mapped columns and the kept ones, with their types (one aggregation, if any are kept)."""
-    for column in shadowed_columns(bronze, source):
-        log.warning("source %s: column %s is not kept, its name is taken; map it under another one", name, column)
-    others = other_columns(bronze, source)
-    if len(others) > _MOST_KEPT:
-        raise SourceError(
-            f"{source.path} (source {name}): {len(others):,} columns would be kept, more than {_MOST_KEPT:,}: map "
-            f"those that are needed, and set sources.{name}.other_columns=drop"
-        )
-    kept = kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
-    return declared_columns(source) | kept
-
-
-def _judged(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
-    """Every row of bronze with its values and verdict."""
-    if source.kind == "baskets":
-        key = key_of(source, source.columns)
-        return number_versions(split_baskets(bronze, sources.TEXT_COLUMN, source), source, key)
-    judged = number_versions(mark_rows(bronze, source, columns), source, key_of(source, columns))
-    if source.kind == "panel" and s.UNIQUE_ID not in columns:
-        judged = judged.withColumn(s.UNIQUE_ID, F.lit(ONLY_SERIES))
-    return judged
-
-
-@contextmanager
-def _naming_rules(name: str, source: SourceConfig) -> Iterator[None]:
-    """Name the row rule that cannot be computed on some row: a division by zero, a text that is no number."""
-    try:
-        yield
-    except PySparkException as error:
-        text = str(error)
-        rule = next((rule for rule in source.rules if rule.expr in text), None)
-        if rule is None:
-            raise
-        problem = text.partition(" SQLSTATE")[0].partition(" If necessary")[0]
-        raise ConfigError(
-            f"sources.{name}.rules.{rule.name}: {rule.expr!r} cannot be computed on some row: {problem}"
-        ) from error
-
-
-def _count(staged: DataFrame, name: str, columns: Mapping[str, ColumnConfig]) -> SourceCounts:
-    """Count what became of the rows (one aggregation)."""
-    is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0
-    is_accepted = is_good()
-    typed = [column for column, spec in columns.items() if spec.type != "string" and column in staged.columns]
-    row = staged.agg(
-        F.count(F.lit(1)).alias("rows"),
-        F.count_if(is_accepted).alias("accepted"),
-        F.count_if(is_first & is_refused).alias("quarantined"),
-        F.count_if(~is_first).alias("duplicates"),
-        F.count_if(is_first & ~is_refused & (F.col(RANK) > 1)).alias("superseded"),
-        F.count_if(is_accepted & (F.size(WARNINGS) > 0)).alias("warned"),
-        *(F.count(F.when(is_accepted, F.col(f"`{column}`"))).alias(f"value:{column}") for column in typed),
-    ).collect()[0]
-    return SourceCounts(
-        name,
-        row["rows"],
-        row["accepted"],
-        row["quarantined"],
-        row["duplicates"],
-        row["superseded"],
-        row["warned"],
-        {column: row[f"value:{column}"] for column in typed},
-    )
-
-
-def _check_counts(
-    config: Config, lakehouse: Lakehouse, counts: SourceCounts, rows_in: int, columns: Mapping[str, ColumnConfig]
-) -> None:
-    """Assert that no row is lost, and that enough of them are usable; say what became of them."""
-    name = counts.source
-    where = f"{config.sources[name].path} (source {name})"
-    accounted = counts.accepted + counts.quarantined + counts.duplicates + counts.superseded
-    if not accounted == counts.rows_in == rows_in:
-        raise TableContractError(
-            f"bronze.{name}: {rows_in:,} rows in, but {accounted:,} accounted for ({_in_words(counts)}); "
-            "no silver table was changed"
-        )
-    if rows_in == 0:
-        raise SourceError(f"{where}: holds no rows; no silver table was changed")
-    staged = lakehouse.read(f"staging.{name}")
-    judged = counts.accepted + counts.quarantined
-    share = counts.quarantined / judged
-    if share > config.cleaning.max_rejected or counts.accepted == 0:
-        raise SourceError(
-            f"{where}: {counts.quarantined:,} of {judged:,} rows would be quarantined ({share:.0%}, "
-            f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}: "
-            f"say what its cells look like (sources.{name}.columns.<column>: formats, decimal, type) or what is "
-            "allowed (min, max, rules); no silver table was changed"
-        )
-    _refuse_unreadable_columns(staged, where, counts, columns)
-    if config.sources[name].kind == "panel" and counts.values.get(s.Y) == 0:
-        raise SourceError(
-            f"{where}: column {columns[s.Y].source} ({s.Y}) holds no value in any row: map another one with "
-            f"sources.{name}.columns.{s.Y}.from; no silver table was changed"
-        )
-    log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
-    if counts.warned:
-        log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))
-
-
-def _in_words(counts: SourceCounts) -> str:
-    return (
-        f"{counts.accepted:,} accepted + {counts.quarantined:,} quarantined + {counts.duplicates:,} duplicates + "
-        f"{counts.superseded:,} superseded"
-    )
-
-
-def _refuse_unreadable_columns(
-    staged: DataFrame, where: str, counts: SourceCounts, columns: Mapping[str, ColumnConfig]
-) -> None:
-    """A typed column without a single value, though there is text in it, was declared wrongly."""
-    empty = [column for column, known in counts.values.items() if known == 0]
-    if not empty:
-        return
-    unread = staged.where(is_good()).select(F.explode(REPAIRS).alias("repair")).select("repair.*")
-    examples = {
-        row["column"]: row["example"]
-        for row in unread.where((F.col("rule") == "unparseable") & F.col("column").isin(empty))
-        .groupBy("column")
-        .agg(F.substring(F.min("old_value"), 1, 100).alias("example"))
-        .collect()
-    }
-    for column, example in examples.items():
-        spec = columns[column]
-        raise SourceError(
-            f"{where}: no cell of column {spec.source} ({column}) is a {spec.type}, e.g. {example!r}: set "
-            f"sources.{counts.source}.columns.{column}.type (or formats, decimal, from); no silver table was changed"
-        )
-
-
-def _top_reasons(staged: DataFrame) -> str:
-    """The most frequent reasons, each with one example."""
-    reasons = (
-        staged.select(F.explode(REASONS).alias("reason"))
-        .groupBy("reason.rule", "reason.column")
-        .agg(F.count(F.lit(1)).alias("rows"), F.min("reason.message").alias("example"))
-        .orderBy(F.desc("rows"), "rule", "column")
-        .limit(_TOP_REASONS)
-        .collect()
-    )
-    return "; ".join(
-        f"{' '.join(part for part in (row['rule'], row['column']) if part)} ({row['rows']:,} rows, e.g. "
-        f"{row['example']})"
-        for row in reasons
-    )
-
-
-def _top_warnings(staged: DataFrame) -> str:
-    warnings = (
-        staged.where(is_good())
-        .select(F.explode(WARNINGS).alias("rule"))
-        .groupBy("rule")
-        .agg(F.count(F.lit(1)).alias("rows"))
-        .orderBy(F.desc("rows"), "rule")
-        .limit(_TOP_REASONS)
-        .collect()
-    )
-    return ", ".join(f"{row['rule']} ({row['rows']:,})" for row in warnings)
 
 
 # From judged rows to silver tables
@@ -347,22 +127,38 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
     return plan
 
 
-def _write_rows(
-    config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame, good: Mapping[str, DataFrame]
-) -> None:
+def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> None:
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
-    source = config.sources[name]
-    if source.kind == "lines":
-        lakehouse.overwrite(s.LINES.name, _filled(_with_line_columns(rows), source, _time_of(source)))
-    elif source.kind == "baskets":
-        lakehouse.overwrite(s.BASKETS.name, rows.drop(*INTERNAL))
-    elif source.kind == "statics":
-        lakehouse.overwrite(s.STATICS.name, _filled(rows, source))
-    elif source.kind == "table":
-        lakehouse.overwrite(f"silver.{name}", _filled(rows, source))
-    elif source.kind == "calendar":
+    source, rows = config.sources[judged.name], good[judged.name]
+    if source.kind == "calendar":
         days = _filled(rows, source, s.DS)
         lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(days, _series(config, lakehouse, good)))
+    elif source.kind != "panel":
+        table = _silver_table(judged.name, source)
+        lakehouse.overwrite(table, _silver_rows(rows, source))
+        _check_rows_written(lakehouse, table, judged.counts)
+
+
+def _silver_table(name: str, source: SourceConfig) -> str:
+    return _TABLES.get(source.kind, f"silver.{name}")
+
+
+def _silver_rows(rows: DataFrame, source: SourceConfig) -> DataFrame:
+    """A row of silver for each good row."""
+    if source.kind == "baskets":
+        return rows.drop(*INTERNAL)
+    if source.kind == "lines":
+        return _filled(_with_line_columns(rows), source, _time_of(source))
+    return _filled(rows, source)
+
+
+def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) -> None:
+    """The last word of the counts law: what was accepted is there (Delta keeps the number, no row is read)."""
+    written = lakehouse.read(table).count()
+    if written != counts.accepted:
+        raise TableContractError(
+            f"{table}: {counts.accepted:,} rows of source {counts.source} were accepted, but {written:,} written"
+        )
 
 
 def _filled(rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7) -> DataFrame:
@@ -398,19 +194,22 @@ def _write_panel(
     config: Config,
     lakehouse: Lakehouse,
     good: Mapping[str, DataFrame],
-    counts: Mapping[str, SourceCounts],
     plan: PanelPlan | None,
 ) -> None:
     """Write ``silver.panel``: from its own source, else summed from dated lines, else not at all."""
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
     if panel is not None and plan is not None:
         rows = _panel_rows(config, lakehouse, good[panel[0]], panel[1], plan)
-    elif lines is not None and counts[lines[0]].values.get(s.TS):
+    elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
     else:
         log.info("no panel: no source of kind panel, and no dated lines to sum")
         return
     lakehouse.overwrite(s.PANEL.name, rows.select(*in_order(rows.columns)))
+
+
+def _are_dated(lakehouse: Lakehouse, lines: SourceConfig) -> bool:
+    return s.TS in lines.columns and not lakehouse.read(s.LINES.name).where(F.col(s.TS).isNotNull()).isEmpty()
 
 
 def _panel_rows(
@@ -488,8 +287,7 @@ def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[
     filled = [column for column, spec in source.columns.items() if spec.fill != "none"]
     if not filled:
         return []
-    tables = {"lines": s.LINES.name, "panel": s.PANEL.name, "statics": s.STATICS.name, "calendar": s.CALENDAR.name}
-    rows = lakehouse.read(tables.get(source.kind, f"silver.{name}"))
+    rows = lakehouse.read(_silver_table(name, source))
     return [
         rows.where(F.col(f"{column}{s.IMPUTED_SUFFIX}")).select(
             F.lit(name).alias("source"),
@@ -508,6 +306,46 @@ def _shown_key(key: Sequence[str]) -> Column:
     if not key:
         return F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW)
     return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
+
+
+def _write_quality(config: Config, lakehouse: Lakehouse, counts: Sequence[SourceCounts]) -> None:
+    """Add to the metrics what became of the rows, and how often each rule spoke, in this run."""
+    reasons = lakehouse.read(s.QUARANTINE.name).select("source", F.explode("reasons").alias("of"))
+    repairs = lakehouse.read(s.REPAIRS.name)
+    warnings = [
+        lakehouse.read(f"staging.{name}")
+        .where(is_good())
+        .select(F.lit(name).alias("source"), F.explode(WARNINGS).alias("rule"))
+        for name in config.sources
+    ]
+    by_rule = [
+        reasons.select("source", F.lit("quarantine").alias("outcome"), "of.rule", "of.column"),
+        repairs.select("source", F.lit("repair").alias("outcome"), "rule", "column"),
+        reduce(DataFrame.unionByName, warnings).select(
+            "source",
+            F.lit("warning").alias("outcome"),
+            # A warning about a column is called rule:column.
+            F.substring_index("rule", ":", 1).alias("rule"),
+            F.when(F.contains("rule", F.lit(":")), F.substring_index("rule", ":", -1)).otherwise("").alias("column"),
+        ),
+    ]
+    grouped = (
+        reduce(DataFrame.unionByName, by_rule)
+        .groupBy("source", "outcome", "rule", "column")
+        .agg(F.count(F.lit(1)).alias("count"))
+    )
+    fates = [
+        (count.source, outcome, "", "", getattr(count, outcome))
+        for count in counts
+        for outcome in ("rows_in", "accepted", "quarantined", "duplicates", "superseded", "warned")
+    ]
+    rows = lakehouse.spark.createDataFrame(
+        fates, "source string, outcome string, rule string, column string, count bigint"
+    )
+    metrics = rows.unionByName(grouped).withColumns(
+        {s.RUN_ID: F.lit(lakehouse.run_id), "cleaned_at": F.current_timestamp()}
+    )
+    lakehouse.append(s.QUALITY.name, metrics)
 
 
 def _report(counts: Sequence[SourceCounts], repairs: int) -> CleanReport:

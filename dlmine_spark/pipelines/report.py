@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.cleaning.plan import COPY, RANK, REASONS
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
@@ -56,6 +55,7 @@ SECTION_STAGES = {
 STEP_NAMES = {"D": "day", "W": "week", "MS": "month"}
 Fields = dict[str, Any]
 """Some fields of ``ReportData``: a part of the page."""
+_FATES = ("rows_in", "accepted", "quarantined", "duplicates", "superseded")
 _SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
 
 
@@ -112,7 +112,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
     parts: dict[str, Callable[[], Fields]] = {
         "series": partial(_series, config, tables),
         "truth": lambda: {"truth": compare(config, lakehouse)},
-        "sources": partial(_row_fates, config, tables),
+        "sources": partial(_row_fates, tables),
         "rules": partial(_rules, config, tables),
         "segments": partial(_segments, tables),
         "accuracy": partial(_accuracy, tables),
@@ -210,24 +210,22 @@ def _shareable(config: Config) -> Config:
 # Data quality
 
 
-def _row_fates(config: Config, tables: Tables) -> Fields:
-    """Rows by source and what became of them, from the verdicts that cleaning left on every row."""
-    judged = {name: tables.read(f"staging.{name}", "clean") for name in config.sources}
-    fates = [_fates_in(name, rows) for name, rows in judged.items() if rows is not None]
-    return {"sources": reduce(DataFrame.unionByName, fates).toPandas()} if fates else {}
-
-
-def _fates_in(name: str, judged: DataFrame) -> DataFrame:
-    is_first = F.col(COPY) == 1
-    is_refused = F.size(REASONS) > 0
-    return judged.agg(
-        F.lit(name).alias("source"),
-        F.count(F.lit(1)).alias("rows_in"),
-        F.count(F.when(is_first & ~is_refused & (F.col(RANK) == 1), 1)).alias("accepted"),
-        F.count(F.when(is_first & is_refused, 1)).alias("quarantined"),
-        F.count(F.when(~is_first, 1)).alias("duplicates"),
-        F.count(F.when(is_first & ~is_refused & (F.col(RANK) > 1), 1)).alias("superseded"),
+def _row_fates(tables: Tables) -> Fields:
+    """Rows by source and what became of them, as the run that cleaned them counted."""
+    quality = tables.read(s.QUALITY.name, "clean")
+    if quality is None:
+        return {}
+    newest = quality.agg(F.max("cleaned_at").alias("cleaned_at"))
+    counts = (
+        quality.where(F.col("rule") == "")
+        .join(F.broadcast(newest), on="cleaned_at", how="left_semi")
+        .groupBy("source")
+        .pivot("outcome", list(_FATES))
+        .agg(F.first("count"))
+        .orderBy("source")
+        .toPandas()
     )
+    return {"sources": counts}
 
 
 def _repairs(tables: Tables) -> Fields:

@@ -3,7 +3,7 @@
 Files are looked at before Spark is: a missing, empty or wrongly delimited file is one clear error, not a failed job.
 """
 
-from dlmine_spark.sources.files import fingerprint
+from dlmine_spark.sources.files import fingerprint, size_of
 from dlmine_spark.sources.reader import TEXT_COLUMN, look_at, read_source, reading
 
-__all__ = ["TEXT_COLUMN", "fingerprint", "look_at", "read_source", "reading"]
+__all__ = ["TEXT_COLUMN", "fingerprint", "look_at", "read_source", "reading", "size_of"]

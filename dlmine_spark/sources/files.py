@@ -6,6 +6,7 @@ import difflib
 import glob
 import hashlib
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def fingerprint(source: SourceConfig) -> str:
                 raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
             digest.update(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+def size_of(source: SourceConfig) -> int:
+    """Bytes of a source's files as they lie there; what Python cannot look at counts as large."""
+    if not is_local(source.path):
+        return sys.maxsize
+    try:
+        return sum(file.stat().st_size for file in files_of("", source))
+    except OSError as error:
+        raise SourceError(f"{error.filename or source.path}: cannot be read: {error.strerror or error}") from error
 
 
 def folder_columns(source: SourceConfig, files: Iterable[Path]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -37,9 +37,11 @@ from dlmine_spark.sources.headers import (
 
 log = logging.getLogger(__name__)
 
+PlainPattern = Callable[[Sequence[str]], str | None]
+
 TEXT_COLUMN = "value"
 """The only column of a source that is read as lines."""
-_CELLS, _BROKEN = "__cells", "__broken_record"
+_CELLS, _PARTS, _BROKEN = "__cells", "__parts", "__broken_record"
 _PLACE = (s.SOURCE_FILE, s.SOURCE_BLOCK)
 _UNDECODABLE = "\ufffd"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -60,8 +62,18 @@ def look_at(name: str, source: SourceConfig) -> None:
         read_header(files[0], name, source, encoding_of(source.encoding, name), folder_columns(source, files))
 
 
-def read_source(spark: SparkSession, name: str, source: SourceConfig, run_id: str) -> DataFrame:
+def read_source(
+    spark: SparkSession, name: str, source: SourceConfig, run_id: str, plain: PlainPattern | None = None
+) -> DataFrame:
     """The rows of a source as they came.
+
+    Args:
+        spark: the session.
+        name: of the source.
+        source: its declaration.
+        run_id: noted in every row.
+        plain: gives the pattern of a plain row of a file with these columns (``cleaning.plain``), or None for "do not
+            ask". Without it no row counts as plain.
 
     Returns:
         One row per line (or record): every cell as a string under its ``bronze_name``, then ``BRONZE_METADATA``.
@@ -76,9 +88,10 @@ def read_source(spark: SparkSession, name: str, source: SourceConfig, run_id: st
     files = files_of(name, source) if is_local(source.path) else None
     from_folders = folder_columns(source, files or [])
     with reading(name, source):
-        rows = _with_folder_columns(_rows(spark, name, source, encoding, files, from_folders), from_folders)
+        rows = _with_folder_columns(_rows(spark, name, source, encoding, files, from_folders, plain), from_folders)
     cells = [column for column in rows.columns if column not in s.BRONZE_METADATA]
     raw = F.col(s.RAW_LINE) if s.RAW_LINE in rows.columns else F.lit(None).cast("string")
+    is_plain = F.coalesce(F.col(s.PLAIN), F.lit(False)) if s.PLAIN in rows.columns else F.lit(False)
     return rows.select(
         *(F.col(f"`{cell}`") for cell in cells),
         s.SOURCE_FILE,
@@ -87,6 +100,7 @@ def read_source(spark: SparkSession, name: str, source: SourceConfig, run_id: st
         F.current_timestamp().alias(s.INGESTED_AT),
         F.lit(run_id).alias(s.BRONZE_RUN_ID),
         raw.alias(s.RAW_LINE),
+        is_plain.alias(s.PLAIN),
     )
 
 
@@ -145,6 +159,7 @@ def _rows(
     encoding: Encoding,
     files: list[Path] | None,
     from_folders: Sequence[str],
+    plain: PlainPattern | None,
 ) -> DataFrame:
     """Cells, file, block and, where lines can be wrong, ``RAW_LINE``; by the way the source has to be read."""
     paths = [source.path] if files is None else [spark_path(file) for file in files]
@@ -158,7 +173,7 @@ def _rows(
         if encoding.is_wide:
             raise ConfigError(f"sources.{name}.encoding: lines in {source.encoding} are not read; convert to UTF-8")
         return _text_lines(spark, encoding, paths)
-    return _csv(spark, name, source, encoding, files, from_folders)
+    return _csv(spark, name, source, encoding, files, from_folders, plain)
 
 
 # Lines and CSV
@@ -169,20 +184,25 @@ def _is_read_by_line(source: SourceConfig) -> bool:
     return source.format == "text" or (source.kind == "baskets" and s.ITEMS not in source.columns)
 
 
-def _text_lines(spark: SparkSession, encoding: Encoding, paths: Sequence[str]) -> DataFrame:
-    """One row per line: its text, and the text again as ``RAW_LINE`` where bytes could not be decoded."""
+def _text_lines(spark: SparkSession, encoding: Encoding, paths: Sequence[str], plain: str | None = None) -> DataFrame:
+    """One row per line: its text, and the text again as ``RAW_LINE`` where bytes could not be decoded.
+
+    With ``plain``, ``PLAIN`` says of each whether it matches; one with bytes that are no letters does not.
+    """
     line = F.col(TEXT_COLUMN)
+    lines = spark.read.options(**_READ_ALL).text(list(paths))
+    if plain is not None:
+        marked = lines.select(line, line.rlike(plain).alias(s.PLAIN), *_place())
+        broken = ~F.col(s.PLAIN) & ~F.is_valid_utf8(line)
+        text = F.when(broken, F.make_valid_utf8(line)).otherwise(line)
+        return marked.select(text.alias(TEXT_COLUMN), F.when(broken, text).alias(s.RAW_LINE), s.PLAIN, *_PLACE)
     if encoding.upper_half is None:
         is_decoded, text = F.is_valid_utf8(line), F.make_valid_utf8(line)
     else:
         latin = F.decode(line.cast("binary"), "ISO-8859-1")
         text = F.translate(latin, encoding.as_latin_1, encoding.upper_half)
         is_decoded = ~F.contains(text, F.lit(_UNDECODABLE))
-    return (
-        spark.read.options(**_READ_ALL)
-        .text(list(paths))
-        .select(text.alias(TEXT_COLUMN), F.when(~is_decoded, text).alias(s.RAW_LINE), *_place())
-    )
+    return lines.select(text.alias(TEXT_COLUMN), F.when(~is_decoded, text).alias(s.RAW_LINE), *_place())
 
 
 def _csv(
@@ -192,6 +212,7 @@ def _csv(
     encoding: Encoding,
     files: list[Path] | None,
     from_folders: Sequence[str],
+    plain: PlainPattern | None,
 ) -> DataFrame:
     """CSV by header: files whose columns come in another order must not be read by position."""
     if files is None:
@@ -213,7 +234,12 @@ def _csv(
             check_quotes(file, name, encoding)
         parts = [_csv_records(spark, source, encoding, header, paths) for header, paths in headers.items()]
     else:
-        parts = [_csv_lines(spark, source, encoding, header, paths) for header, paths in headers.items()]
+        # Letters of one byte are none in UTF-8, in which a pattern would be asked.
+        ask = plain if encoding.upper_half is None and not from_folders else None
+        parts = [
+            _csv_lines(spark, source, encoding, header, paths, ask and ask(header.names))
+            for header, paths in headers.items()
+        ]
     return reduce(lambda upper, lower: upper.unionByName(lower, allowMissingColumns=True), parts)
 
 
@@ -238,20 +264,44 @@ def _headers_at_address(
 
 
 def _csv_lines(
-    spark: SparkSession, source: SourceConfig, encoding: Encoding, header: Header, paths: Sequence[str]
+    spark: SparkSession,
+    source: SourceConfig,
+    encoding: Encoding,
+    header: Header,
+    paths: Sequence[str],
+    plain: str | None,
 ) -> DataFrame:
-    """CSV whose records are lines. A line equal to the header is one, wherever it stands: files get concatenated."""
+    """CSV whose records are lines. A line equal to the header is one, wherever it stands: files get concatenated.
+
+    A line that matches ``plain`` has no quotes and as many cells as the header: it can be split at its delimiters,
+    for a quarter of what reading it as CSV costs.
+    """
     line = F.col(TEXT_COLUMN)
     is_header = line.isin(header.line, f"\ufeff{header.line}")
     schema = ", ".join(f"`{column}` string" for column in (*header.names, s.RAW_LINE))
-    cells = F.from_csv(line, schema, _csv_options(source))
-    split = _text_lines(spark, encoding, paths).where(~_is_blank() & ~is_header).withColumn(_CELLS, cells)
+    if plain is None:
+        lines = _text_lines(spark, encoding, paths).where(~_is_blank() & ~is_header)
+        read = lines.withColumn(_CELLS, F.from_csv(line, schema, _csv_options(source)))
+        is_plain, parts = F.lit(False), F.array().cast("array<string>")
+    else:
+        is_plain = F.col(s.PLAIN)
+        lines = _text_lines(spark, encoding, paths, plain).where(~_is_blank() & ~is_header)
+        read = lines.withColumns(
+            {
+                _PARTS: F.when(is_plain, F.split(line, re.escape(source.delimiter), -1)),
+                _CELLS: F.when(~is_plain, F.from_csv(line, schema, _csv_options(source))),
+            }
+        )
+        parts = F.col(_PARTS)
     is_wrong = F.col(f"{_CELLS}.{s.RAW_LINE}").isNotNull() | _leaves_quote_open(line, source.delimiter)
-    return split.select(
-        *(F.col(f"{_CELLS}.`{column}`").alias(column) for column in header.names),
-        F.coalesce(F.col(s.RAW_LINE), F.when(is_wrong, line)).alias(s.RAW_LINE),
-        *_PLACE,
-    )
+    raw = F.when(~is_plain, F.coalesce(F.col(s.RAW_LINE), F.when(is_wrong, line)))
+
+    def cell(place: int, column: str) -> Column:
+        part = F.get(parts, F.lit(place))
+        return F.when(is_plain, F.when(part != "", part)).otherwise(F.col(f"{_CELLS}.`{column}`")).alias(column)
+
+    cells = [cell(place, column) for place, column in enumerate(header.names)]
+    return read.select(*cells, raw.alias(s.RAW_LINE), is_plain.alias(s.PLAIN), *_PLACE)
 
 
 def _leaves_quote_open(line: Column, delimiter: str) -> Column:

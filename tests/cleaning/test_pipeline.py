@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import clean
-from dlmine_spark.pipelines.clean import SourceCounts
+from dlmine_spark.pipelines import clean, judging
+from dlmine_spark.pipelines.judging import SourceCounts
 from tests.cleaning.examples import values
 
 pytestmark = pytest.mark.spark
@@ -313,7 +313,7 @@ def test_outliers_are_judged_after_copies_and_before_fills(lakehouse: Lakehouse,
         ("y", None, "11.0", "fill_forward"),
         ("y", "9999.0", None, "outlier_iqr"),
     ]
-    assert report.sources[0] == SourceCounts("sales", 12, 12, 0, 0, 0, 0, {"ds": 12, "y": 11})
+    assert report.sources[0] == SourceCounts("sales", 12, 12, 0, 0, 0, 0)
     assert (report.sources[1].accepted, report.rows_rejected) == (9, 1)
     # What is refused is kept as it came.
     assert [json.loads(row) for row in rows(lakehouse, "silver.quarantine", "row")] == [{"id": "9", "reading": "9999"}]
@@ -439,8 +439,8 @@ def test_a_file_that_vanishes_is_named(lakehouse: Lakehouse, tmp_path: Path, mon
 
 
 def test_a_row_that_gets_lost_is_noticed(lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = clean._judged
-    monkeypatch.setattr(clean, "_judged", lambda *arguments: judge(*arguments).where("y <> 3"))
+    judge = judging._judged
+    monkeypatch.setattr(judging, "_judged", lambda *arguments: judge(*arguments).where("y <> 3"))
 
     with pytest.raises(TableContractError, match=r"bronze.sales: 5 rows in, but 4 accounted for"):
         clean.run(config(sales=panel(sales(tmp_path, *GOOD))), lakehouse)
@@ -449,7 +449,7 @@ def test_a_row_that_gets_lost_is_noticed(lakehouse: Lakehouse, tmp_path: Path, m
 def test_too_many_columns_to_keep_are_too_many(
     lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clean, "_MOST_KEPT", 1)
+    monkeypatch.setattr(judging, "_MOST_KEPT", 1)
     path = sales(tmp_path, "A,2024-03-01,1,2,3", header="store,date,sales,a,b")
 
     with pytest.raises(SourceError, match=r"2 columns would be kept.*sources.sales.other_columns=drop"):

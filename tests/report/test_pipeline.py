@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
-from dlmine_spark.cleaning.plan import COPY, RANK, REASONS
 from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.lakehouse import Lakehouse
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.spark
 
 LAST = date(2024, 3, 31)
 CUTOFF = LAST - timedelta(days=2)
-REASON = "array<struct<rule: string, column: string, message: string>>"
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +37,14 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         [(name, LAST - timedelta(days=back), level + back, 1, False) for name, level in (("a", 10.0), ("b", 90.0))
          for back in range(70)],
     )  # fmt: skip
-    judged = [([], 1, 1), ([], 2, 1), ([], 1, 2), ([("out_of_range", "y", "found -1")], 1, 1)]
-    house.overwrite("staging.sales", spark.createDataFrame(judged, f"{REASONS} {REASON}, {COPY} int, {RANK} int"))
+    fates = {"rows_in": 4, "accepted": 1, "quarantined": 1, "duplicates": 1, "superseded": 1, "warned": 0}
+    before = [("r0", datetime(2024, 1, 1), "sales", "rows_in", "", "", 3)]
+    put(
+        s.QUALITY,
+        before
+        + [("r", datetime(2024, 1, 2), "sales", fate, "", "", count) for fate, count in fates.items()]
+        + [("r", datetime(2024, 1, 2), "sales", "quarantine", "out_of_range", "y", 1)],
+    )
     put(
         s.REPAIRS,
         [
@@ -84,7 +88,7 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
     )
     ledger = Ledger(house)
     done = StageReport(rows_in=4, rows_out=1, rows_rejected=1, message="4 rows in")
-    ledger.finish(ledger.begin("clean", "hash", {}), done, {"silver.panel": 0, "staging.sales": 0})
+    ledger.finish(ledger.begin("clean", "hash", {}), done, {"silver.panel": 0, "ops.quality": 0})
     ledger.finish(ledger.begin("mine", "hash", {}), replace(done, message="3 itemsets by apriori"), {"gold.rules": 0})
     return house
 
