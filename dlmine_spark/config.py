@@ -15,10 +15,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
@@ -29,6 +38,17 @@ Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
 Role = Literal["known_future", "past_only", "static", "ignore"]
 ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
 Scalar = str | int | float | bool
+
+
+def _spelt_out(action: Any) -> Any:
+    """``error`` is another word for quarantine, and YAML reads a bare ``null`` as nothing."""
+    if action is None:
+        return "null"
+    return "quarantine" if action == "error" else action
+
+
+CellAction = Annotated[Literal["quarantine", "null", "warn"], BeforeValidator(_spelt_out)]
+"""What happens to a cell that breaks a rule: its row is refused, it becomes a blank, or it stays and is flagged."""
 
 CANONICAL_TYPES: dict[str, ColumnType] = {
     s.TS: "timestamp",
@@ -106,7 +126,7 @@ class OutlierRule(Section):
     method: Literal["iqr", "zscore", "mad", "quantile"] = Field("iqr", description="test of a value")
     threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD)")
     by: tuple[str, ...] = Field((), description="columns whose groups have statistics of their own")
-    action: Literal["flag", "clip", "null", "quarantine"] = Field(
+    action: Annotated[Literal["flag", "clip", "null", "quarantine"], BeforeValidator(_spelt_out)] = Field(
         "null", description="keep and flag, move to the fence, blank (so that fill applies), or refuse the row"
     )
 
@@ -117,16 +137,28 @@ class ColumnConfig(Section):
     source: str | None = Field(None, alias="from", description="column in the file; default: the same name")
     type: ColumnType | None = Field(None, description="type after cleaning")
     formats: tuple[str, ...] = Field((), description="accepted date or time patterns (Spark's), tried in order")
+    time_zone: str | None = Field(
+        None, description="of timestamps written without a zone, e.g. Europe/Berlin; default: the session's (UTC)"
+    )
     required: bool | None = Field(
         None, description="a row without it is quarantined; default: true for the keys of the kind"
     )
     decimal: Literal[".", ","] = Field(".", description="decimal sign when a number is ambiguous (1,234)")
     minimum: float | None = Field(None, alias="min", description="smallest legal value")
     maximum: float | None = Field(None, alias="max", description="largest legal value")
-    out_of_range: Literal["quarantine", "null", "warn"] = Field(
-        "quarantine", description="what happens to a value below min or above max"
+    out_of_range: CellAction = Field("quarantine", description="what happens to a value below min or above max")
+    pattern: str | None = Field(
+        None, description="regular expression (Java's) that the whole text has to match, after trimming"
+    )
+    min_length: int | None = Field(None, ge=1, description="fewest characters of a text")
+    max_length: int | None = Field(None, ge=1, description="most characters of a text")
+    not_matching: CellAction = Field(
+        "quarantine", description="what happens to a text that does not match the pattern, or is too short or long"
     )
     allowed: tuple[str, ...] = Field((), description="legal values; near misses are corrected")
+    not_allowed: CellAction = Field(
+        "quarantine", description="what happens to a text that no allowed value is near enough to"
+    )
     similarity: float = Field(
         0.8, gt=0, le=1, description="least similarity (1 - edit distance / length) for a correction"
     )
@@ -145,15 +177,46 @@ class ColumnConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ColumnConfig:
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"min {self.minimum} is above max {self.maximum}")
-        if (self.fill == "constant") != (self.fill_value is not None):
-            raise ValueError("fill: constant and fill_value go together: give both or neither")
-        if self.required and self.out_of_range == "null":
-            raise ValueError("required and out_of_range: null contradict each other: use quarantine")
-        if self.required and self.outliers is not None and self.outliers.action == "null":
-            raise ValueError("required and outliers.action: null contradict each other: use clip, flag or quarantine")
+        if problems := [*_contradictions(self), *_odd_values(self)]:
+            raise ValueError("; ".join(problems))
         return self
+
+    def has_length(self, text: str) -> bool:
+        """Whether a text is neither too short nor too long."""
+        return (self.min_length or 0) <= len(text) and (self.max_length is None or len(text) <= self.max_length)
+
+
+def _contradictions(spec: ColumnConfig) -> Iterator[str]:
+    """Settings of a column that no cell could satisfy together."""
+    if spec.minimum is not None and spec.maximum is not None and spec.minimum > spec.maximum:
+        yield f"min {spec.minimum} is above max {spec.maximum}"
+    if spec.min_length is not None and spec.max_length is not None and spec.min_length > spec.max_length:
+        yield f"min_length {spec.min_length} is above max_length {spec.max_length}"
+    if (spec.fill == "constant") != (spec.fill_value is not None):
+        yield "fill: constant and fill_value go together: give both or neither"
+    for setting in ("out_of_range", "not_matching", "not_allowed"):
+        if spec.required and getattr(spec, setting) == "null":
+            yield f"required and {setting}: null contradict each other: use quarantine"
+    if spec.required and spec.outliers is not None and spec.outliers.action == "null":
+        yield "required and outliers.action: null contradict each other: use clip, flag or quarantine"
+
+
+def _odd_values(spec: ColumnConfig) -> Iterator[str]:
+    """Values of the declaration itself that its own rules would refuse."""
+    for value in spec.allowed:
+        if not spec.has_length(value):
+            yield f"allowed: {value!r} is shorter than min_length or longer than max_length"
+    if spec.fill_value is None:
+        return
+    text = str(spec.fill_value)
+    if spec.allowed and text not in spec.allowed:
+        yield f"fill_value {text!r} is no allowed value"
+    if not spec.has_length(text):
+        yield f"fill_value {text!r} is shorter than min_length or longer than max_length"
+    if _is_value_of(spec.fill_value, "double"):
+        number = float(spec.fill_value)
+        if (spec.minimum is not None and number < spec.minimum) or (spec.maximum is not None and number > spec.maximum):
+            yield f"fill_value {spec.fill_value!r} is below min or above max"
 
 
 class RowRule(Section):
@@ -189,6 +252,9 @@ class SourceConfig(Section):
     null_tokens: tuple[str, ...] = Field(
         ("", "NA", "N/A", "n/a", "null", "NULL", "None", "NaN", "nan", "-", "?"),
         description="cells that mean missing, after trimming",
+    )
+    unicode: Literal["nfc", "keep"] = Field(
+        "nfc", description="nfc: a letter followed by its accent becomes one character; keep: texts stay as they are"
     )
     roles: dict[str, Role] = Field(default_factory=dict, description="covariate: its role in forecasting")
     default_role: Role = Field("past_only", description="role of covariates without one; past_only cannot leak")
@@ -277,6 +343,10 @@ def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
         "outliers": (spec.outliers is not None, ("double", "integer")),
         f"fill: {spec.fill}": (spec.fill in ("mean", "median", "linear", "seasonal_median"), ("double", "integer")),
         "formats": (bool(spec.formats), ("date", "timestamp")),
+        "time_zone": (spec.time_zone is not None, ("timestamp",)),
+        "pattern": (spec.pattern is not None, ("string",)),
+        "min_length": (spec.min_length is not None, ("string",)),
+        "max_length": (spec.max_length is not None, ("string",)),
         "allowed": (bool(spec.allowed), ("string",)),
         f"case: {spec.case}": (spec.case != "keep", ("string",)),
     }

@@ -74,6 +74,44 @@ def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: 
         load_config((), [override])
 
 
+@pytest.mark.parametrize(
+    ("spec", "messages"),
+    [
+        ("{min: 3, max: 1, type: double}", ["min 3.0 is above max 1.0"]),
+        # All of a column's contradictions at once.
+        (
+            "{min_length: 3, max_length: 2, allowed: [ok], required: true, not_allowed: null, not_matching: null}",
+            ["min_length 3 is above max_length 2", "'ok' is shorter", "not_allowed: null", "not_matching: null"],
+        ),
+        ("{allowed: [a], fill: constant, fill_value: b}", ["fill_value 'b' is no allowed value"]),
+        ("{type: double, min: 1, fill: constant, fill_value: 0}", ["fill_value 0 is below min"]),
+        ("{max_length: 1, fill: constant, fill_value: ab}", ["fill_value 'ab' is shorter than min_length or longer"]),
+        ("{type: double, pattern: a, time_zone: UTC}", ["pattern needs type string", "time_zone needs type timestamp"]),
+    ],
+)
+def test_rules_of_a_column_that_contradict_each_other_are_refused(spec: str, messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {spec}}}}}"])
+
+    for message in messages:
+        assert message in str(caught.value)
+    assert "sources.x" in str(caught.value)
+
+
+def test_actions_may_be_spelt_as_yaml_and_people_do() -> None:
+    declared = (
+        "{type: double, min: 0, out_of_range: null, outliers: {action: null}}, b: {pattern: a, not_matching: error}"
+    )
+    config = load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {declared}}}}}"])
+    columns = config.sources["x"].columns
+
+    assert columns["a"].out_of_range == "null"
+    assert columns["a"].outliers is not None
+    assert columns["a"].outliers.action == "null"
+    assert columns["b"].not_matching == "quarantine"
+    assert Config.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
 def test_two_sources_of_one_kind_are_refused() -> None:
     second = PANEL.replace("sources.panel", "sources.other")
     with pytest.raises(ConfigError, match="panel and other are both of kind panel"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import zoneinfo
 from collections.abc import Iterator, Sequence
 
 from pyspark.errors import PySparkException
@@ -11,6 +12,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.cleaning import parse
 from dlmine_spark.cleaning.columns import declared_columns
 from dlmine_spark.cleaning.plan import SQL_TYPES
 from dlmine_spark.config import SourceConfig
@@ -34,6 +36,7 @@ def wrong_rules(spark: SparkSession, name: str, source: SourceConfig, others: Se
             for pattern in spec.formats
             for problem in _wrong_pattern(spark, pattern)
         ),
+        *(problem for name in source.columns for problem in _wrong_texts(spark, at, source, name)),
         *_wrong_separator(spark, at, source),
         *_wrong_expressions(spark, at, source, others),
     ]
@@ -62,6 +65,35 @@ def _wrong_pattern(spark: SparkSession, pattern: str) -> Iterator[str]:
     problem = _problem(spark, F.try_to_timestamp(F.lit("2024-01-31"), F.lit(pattern)))
     if problem is not None:
         yield f"{pattern!r} is no date pattern of Spark's (e.g. dd.MM.yyyy HH:mm): {problem}"
+
+
+def _wrong_texts(spark: SparkSession, at: str, source: SourceConfig, name: str) -> Iterator[str]:
+    """Patterns and time zones that Java does not know, and declared values that do not match the pattern."""
+    spec, key = source.columns[name], f"{at}.columns.{name}"
+    if spec.pattern is not None:
+        # Alone, too: what closes our own bracket would be right inside it.
+        problem = _problem(spark, F.lit("a").rlike(spec.pattern)) or _problem(
+            spark, F.lit("a").rlike(parse.whole_text(spec.pattern))
+        )
+        if problem is not None:
+            yield f"{key}.pattern: {spec.pattern!r} is no regular expression: {problem}"
+        else:
+            own = [*spec.allowed, *(() if spec.fill_value is None else (str(spec.fill_value),))]
+            for value in own:
+                if not _value(spark, F.lit(value).rlike(parse.whole_text(spec.pattern))):
+                    yield f"{key}: {value!r} is declared as a value, but does not match pattern {spec.pattern!r}"
+    if spec.time_zone is not None and not _is_zone(spark, spec.time_zone):
+        near = difflib.get_close_matches(spec.time_zone, sorted(zoneinfo.available_timezones()), n=1)
+        hint = f"did you mean {near[0]}?" if near else "e.g. Europe/Berlin"
+        yield f"{key}.time_zone: {spec.time_zone!r} is no time zone, {hint}"
+
+
+def _is_zone(spark: SparkSession, name: str) -> bool:
+    """Whether both of Spark's ways to read a time know the zone."""
+    if not re.fullmatch(r"[\w+\-:/]+", name):
+        return False
+    moments = parse.moments(F.lit("2024-01-31 12:00:00"), ("yyyy-MM-dd' 'HH:mm:ss",), name)
+    return bool(_value(spark, moments[0].isNotNull() & moments[1].isNotNull()))
 
 
 def _wrong_separator(spark: SparkSession, at: str, source: SourceConfig) -> Iterator[str]:

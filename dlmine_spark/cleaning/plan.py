@@ -46,7 +46,7 @@ _SHOWN_LETTERS = 100
 """Of a cell in a message: a field of ten megabytes must not be there twice."""
 _REASON = "struct<rule: string, column: string, message: string>"
 _REPAIR = "struct<column: string, old_value: string, new_value: string, rule: string>"
-_ROW = "__row"
+_ROW, _COMPOSED = "__row", "__composed"
 SQL_TYPES: dict[ColumnType, str] = {
     "string": "string",
     "integer": "double",
@@ -81,7 +81,7 @@ def reason(rule: str, column: str, message: Column) -> Column:
     return F.struct(F.lit(rule).alias("rule"), F.lit(column).alias("column"), message.alias("message")).cast(_REASON)
 
 
-def repair(column: str, old: Column, new: Column, rule: str) -> Column:
+def repair(column: str, old: Column, new: Column, rule: str | Column) -> Column:
     """One entry of ``REPAIRS``."""
     return F.struct(
         F.lit(column).alias("column"),
@@ -126,8 +126,9 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     rows = bronze.select(F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW), s.RAW_LINE, *ORDER)
     # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
     numbered = _number_copies(rows)
-    trimmed = numbered.select("*", *(cell.make_trimmed() for cell in cells))
-    texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *(cell.make_text() for cell in cells))
+    composed, kept = _compose(numbered, cells)
+    trimmed = composed.select("*", *(cell.make_trimmed() for cell in cells))
+    texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *kept, *(cell.make_text() for cell in cells))
     values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
     marked = values.select(
         *(cell.value.cast(SQL_TYPES[cell.type]).alias(cell.name) for cell in cells),
@@ -203,13 +204,25 @@ class _Cell:
         """The cell as it came."""
         return F.col(_ROW)[bronze_name(self.spec.source or self.name)]
 
+    @property
+    def composed(self) -> Column:
+        """The cell with letters and their accents as one character, where the source wants that."""
+        if not self.composes:
+            return self.original
+        return F.coalesce(F.get(F.col(_COMPOSED), F.lit(self.place)), self.original)
+
+    @property
+    def composes(self) -> bool:
+        """Whether accents written apart become one character with their letter; numbers have none."""
+        return self.source.unicode == "nfc" and self.type not in parse.NUMERIC
+
     def _layer(self, name: str) -> Column:
         return F.col(f"__{name}_{self.place}")
 
     # First and second layer
 
     def make_trimmed(self) -> Column:
-        return parse.trimmed(self.original).alias(f"__trimmed_{self.place}")
+        return parse.trimmed(self.composed).alias(f"__trimmed_{self.place}")
 
     def make_text(self) -> Column:
         return parse.present(self._layer("trimmed"), self.source.null_tokens).alias(f"__text_{self.place}")
@@ -222,7 +235,7 @@ class _Cell:
         if self.type in parse.NUMERIC:
             made = {"read": parse.number(text, self.spec.decimal)}
         elif self.type in parse.MOMENTS:
-            attempts = parse.moments(text, self.spec.formats)
+            attempts = parse.moments(text, self.spec.formats, self.spec.time_zone)
             made = {"read": F.coalesce(*attempts), "normal": attempts[0].isNotNull() & (self.original == text)}
         elif self.type == "boolean":
             made = {"read": parse.truth(text)}
@@ -231,6 +244,8 @@ class _Cell:
             if self.spec.allowed:
                 is_legal = made["read"].isin(*self.spec.allowed)
                 made["near"] = F.when(~is_legal, parse.nearest_allowed(text, self.spec))
+            if self._is_text_checked:
+                made |= {layer: ~is_met for layer, is_met in parse.text_checks(made["read"], self.spec).items()}
         if self.type in (*parse.NUMERIC, "boolean"):
             made["normal"] = parse.is_normal(self.original, self.type, self.spec)
         return [column.alias(f"__{layer}_{self.place}") for layer, column in made.items()]
@@ -250,10 +265,39 @@ class _Cell:
         """The value of the silver column."""
         value = self._typed
         if self.spec.allowed:
-            return F.when(value.isin(*self.spec.allowed), value).otherwise(self._layer("near"))
-        if self.spec.out_of_range == "null":
+            value = self._allowed_value
+        if self._has_range and self.spec.out_of_range == "null":
             return F.when(~self._is_outside, value)
+        if self._is_text_checked and self.spec.not_matching == "null":
+            return F.when(~self._is_misshapen, value)
         return value
+
+    @property
+    def _allowed_value(self) -> Column:
+        value, near = self._typed, self._layer("near")
+        if self.spec.not_allowed == "warn":
+            return F.coalesce(near, value)
+        return F.when(value.isin(*self.spec.allowed), value).otherwise(near)
+
+    @property
+    def _is_unknown(self) -> Column:
+        """Whether a text is no allowed value, nor near enough to one."""
+        is_legal = self._typed.isin(*self.spec.allowed)
+        return self._layer("text").isNotNull() & ~is_legal & self._layer("near").isNull()
+
+    @property
+    def _is_text_checked(self) -> bool:
+        """Whether a text may have the wrong form: allowed values have the right one, as ``checks`` sees to."""
+        is_closed = bool(self.spec.allowed) and self.spec.not_allowed != "warn"
+        return self.type == "string" and bool(parse.text_rules(self.spec)) and not is_closed
+
+    @property
+    def _is_misshapen(self) -> Column:
+        return F.coalesce(_any([self._breaks(rule) for rule in parse.text_rules(self.spec)]), F.lit(False))
+
+    def _breaks(self, rule: str) -> Column:
+        """Whether a text breaks a rule about its form; one that is corrected to an allowed value does not."""
+        return self._layer(rule) & self._layer("near").isNull() if self.spec.allowed else self._layer(rule)
 
     @property
     def _is_readable(self) -> Column:
@@ -275,9 +319,12 @@ class _Cell:
             if self.type != "string":
                 message = F.concat(F.lit(f"is no {self.type}: "), shown)
                 found.append(self._refuse(~self._is_readable, "unparseable", message))
-        if self.spec.allowed:
-            is_unknown = self._layer("text").isNotNull() & self.value.isNull()
-            found.append(self._refuse(is_unknown, "not_allowed", F.concat(F.lit("is no allowed value: "), shown)))
+        if self.spec.allowed and self.spec.not_allowed == "quarantine":
+            message = F.concat(F.lit("is no allowed value: "), shown)
+            found.append(self._refuse(self._is_unknown, "not_allowed", message))
+        if self._is_text_checked and self.spec.not_matching == "quarantine":
+            for rule, words in parse.text_rules(self.spec).items():
+                found.append(self._refuse(self._breaks(rule), rule, F.concat(F.lit(f"{words}: "), shown)))
         if self._has_range and self.spec.out_of_range == "quarantine":
             message = F.concat(F.lit(f"is not {self._range}: "), shown)
             found.append(self._refuse(self._is_outside, "out_of_range", message))
@@ -291,7 +338,18 @@ class _Cell:
             if self.spec.allowed:
                 found.append(self._change(self._layer("near").isNotNull(), value, "allowed"))
             is_legal = self._layer("near").isNull() if self.spec.allowed else F.lit(True)
-            found.append(self._change(is_legal & (text != self.original), value, "spaces"))
+            blanked = []
+            if self.spec.allowed and self.spec.not_allowed == "null":
+                blanked.append(("not_allowed", self._is_unknown))
+            if self._is_text_checked and self.spec.not_matching == "null":
+                blanked += [(rule, self._breaks(rule)) for rule in parse.text_rules(self.spec)]
+            if blanked:
+                is_legal = is_legal & value.isNotNull()
+            found += [self._change(condition, nothing, rule) for rule, condition in blanked]
+            tidied: str | Column = "spaces"
+            if self.composes:
+                tidied = F.when(self.composed != self.original, F.lit("unicode")).otherwise(F.lit("spaces"))
+            found.append(self._change(is_legal & (text != self.original), value, tidied))
             if self.spec.case != "keep":
                 is_recased = is_legal & (text == self.original) & (value != text)
                 found.append(self._change(is_recased, value, f"case_{self.spec.case}"))
@@ -305,9 +363,15 @@ class _Cell:
 
     def warnings(self) -> list[Entry]:
         """Names of rules that the row is kept in spite of."""
+        found = []
         if self._has_range and self.spec.out_of_range == "warn":
-            return [Entry(self._is_outside, F.lit(f"out_of_range:{self.name}"))]
-        return []
+            found.append(Entry(self._is_outside, F.lit(f"out_of_range:{self.name}")))
+        if self.spec.allowed and self.spec.not_allowed == "warn":
+            found.append(Entry(self._is_unknown, F.lit(f"not_allowed:{self.name}")))
+        if self._is_text_checked and self.spec.not_matching == "warn":
+            for rule in parse.text_rules(self.spec):
+                found.append(Entry(self._breaks(rule), F.lit(f"{rule}:{self.name}")))
+        return found
 
     @property
     def _has_range(self) -> bool:
@@ -322,8 +386,16 @@ class _Cell:
     def _refuse(self, condition: Column, rule: str, message: Column) -> Entry:
         return Entry(condition, reason(rule, self.name, message))
 
-    def _change(self, condition: Column, new: Column, rule: str) -> Entry:
+    def _change(self, condition: Column, new: Column, rule: str | Column) -> Entry:
         return Entry(condition, repair(self.name, self.original, new.cast(SQL_TYPES[self.type]), rule))
+
+
+def _compose(rows: DataFrame, cells: Sequence[_Cell]) -> tuple[DataFrame, list[str]]:
+    """The rows with the composed texts of all cells beside them, where any may have one; and that column's name."""
+    if not any(cell.composes for cell in cells):
+        return rows, []
+    texts = [cell.original if cell.composes else F.lit(None).cast("string") for cell in cells]
+    return rows.withColumn(_COMPOSED, parse.with_composed(texts)), [_COMPOSED]
 
 
 def _number_copies(rows: DataFrame) -> DataFrame:

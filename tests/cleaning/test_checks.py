@@ -49,6 +49,33 @@ def test_a_date_pattern_must_be_one(spark: SparkSession, pattern: str, word: str
     assert word in problem
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"pattern": "["}, ["s.pattern: '['", "no regular expression"]),
+        # Right only between the brackets that cleaning puts around it.
+        ({"pattern": "a)(?:b"}, ["s.pattern: 'a)(?:b'", "no regular expression"]),
+        ({"pattern": "(?x)a # b"}, ["s.pattern: '(?x)a # b'", "no regular expression"]),
+        ({"pattern": "[a-z]+", "allowed": ["ok", "Not"]}, ["s: 'Not'", "does not match pattern '[a-z]+'"]),
+        ({"pattern": "a", "fill": "constant", "fill_value": "ab"}, ["s: 'ab'", "does not match"]),
+        ({"type": "timestamp", "time_zone": "Europe/Berlen"}, ["s.time_zone: ", "did you mean Europe/Berlin?"]),
+        ({"type": "timestamp", "time_zone": "noon"}, ["s.time_zone: 'noon' is no time zone, e.g. Europe/Berlin"]),
+        ({"type": "timestamp", "time_zone": ""}, ["s.time_zone: '' is no time zone"]),
+    ],
+)
+def test_patterns_and_time_zones_must_be_such(spark: SparkSession, spec: dict[str, Any], words: list[str]) -> None:
+    (problem,) = wrong_rules(spark, "sales", source({"s": spec}), [])
+
+    assert problem.startswith("sources.sales.columns.")
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "+05:30"])
+def test_zones_are_those_of_java(spark: SparkSession, zone: str) -> None:
+    assert wrong_rules(spark, "sales", source({"at": {"type": "timestamp", "time_zone": zone}}), []) == []
+
+
 @pytest.mark.parametrize(("separator", "word"), [("(", "regular expression"), ("|", "nothing"), (r"\s*", "nothing")])
 def test_a_separator_must_be_an_expression_that_matches_something(
     spark: SparkSession, separator: str, word: str
