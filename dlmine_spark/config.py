@@ -47,6 +47,8 @@ def _spelt_out(action: Any) -> Any:
     return "quarantine" if action == "error" else action
 
 
+RowAction = Annotated[Literal["quarantine", "warn", "repair"], BeforeValidator(_spelt_out)]
+"""What happens to a row that breaks a rule: it is refused, it stays and is flagged, or its cells are set."""
 CellAction = Annotated[Literal["quarantine", "null", "warn"], BeforeValidator(_spelt_out)]
 """What happens to a cell that breaks a rule: its row is refused, it becomes a blank, or it stays and is flagged."""
 
@@ -224,7 +226,75 @@ class RowRule(Section):
 
     name: str = Field(description="shown as the reason in silver.quarantine")
     expr: str = Field(description="Spark SQL predicate over canonical columns; null counts as met")
-    action: Literal["quarantine", "warn"] = Field("quarantine", description="refuse the row, or count and keep it")
+    action: RowAction = Field(
+        "quarantine", description="refuse the row (also: error), count and keep it, or repair it by 'set'"
+    )
+    set: dict[str, str] = Field(
+        default_factory=dict, description="action: repair: column -> Spark SQL expression of its new value"
+    )
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _numbers_are_expressions(cls, value: Any) -> Any:
+        """``set: {quantity: 0}`` is the expression 0."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: str(new) if isinstance(new, int | float) else new for name, new in value.items()}
+
+    @model_validator(mode="after")
+    def _repair_says_how(self) -> RowRule:
+        if (self.action == "repair") != bool(self.set):
+            raise ValueError("action: repair and set go together: give both or neither (set: {column: expression})")
+        return self
+
+
+class Equation(Section):
+    """Arithmetic between numeric columns: ``quantity * price = amount``."""
+
+    name: str = Field(description="shown as equation:<name> in silver.quarantine and silver.repairs")
+    product: tuple[str, ...] = Field((), description="columns whose product it is")
+    sum: tuple[str, ...] = Field((), description="columns whose sum it is, instead of product")
+    equals: str = Field(description="column that holds the result")
+    tolerance: float = Field(0.01, ge=0, description="largest difference that is none, in units of the result")
+    action: RowAction = Field(
+        "quarantine",
+        description="where all are there and it does not hold: refuse the row, warn, or set the result (repair); a "
+        "single missing one is computed from the others in any case",
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Equation:
+        if bool(self.product) == bool(self.sum):
+            raise ValueError("give either product or sum: [columns]")
+        if len(self.terms) < 2:
+            raise ValueError("product and sum need two columns at least")
+        repeated = [name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1]
+        if repeated:
+            raise ValueError(f"column {repeated[0]} is there twice")
+        return self
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The columns on the left side."""
+        return self.product or self.sum
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of both sides."""
+        return (*self.terms, self.equals)
+
+
+class Cancellations(Section):
+    """How basket lines that cancel an earlier sale are recognised, and what happens to both."""
+
+    marker: str = Field(description="Spark SQL predicate of a cancelling line, e.g. \"basket_id like 'C%'\"")
+    match: tuple[str, ...] = Field(
+        min_length=1, description="columns that are equal in a sale and its cancellation, e.g. [customer_id, item]"
+    )
+    quantity: str = Field(s.QUANTITY, description="column that is opposite: 3 in the sale, -3 in its cancellation")
+    action: Literal["drop_both", "flag"] = Field(
+        "drop_both", description="refuse both lines, with a reason that names the other, or warn of both"
+    )
 
 
 class SourceConfig(Section):
@@ -259,10 +329,19 @@ class SourceConfig(Section):
     roles: dict[str, Role] = Field(default_factory=dict, description="covariate: its role in forecasting")
     default_role: Role = Field("past_only", description="role of covariates without one; past_only cannot leak")
     key: tuple[str, ...] = Field((), description="columns that identify a row; default by kind")
-    keep: Literal["first", "last"] = Field(
-        "last", description="which row of a key stays, in the order of file name and line"
+    keep: Literal["first", "last", "most_complete", "sum"] = Field(
+        "last",
+        description="which row of a key stays, in the order of file name and line; most_complete: the last of those "
+        "with most known cells; sum: the last, with sum_columns summed over all rows of the key",
+    )
+    sum_columns: tuple[str, ...] = Field(
+        (), description="columns that keep: sum adds up; default: every column of type double outside the key"
     )
     rules: tuple[RowRule, ...] = Field((), description="conditions on whole rows")
+    equations: tuple[Equation, ...] = Field((), description="arithmetic between numeric columns")
+    cancellations: Cancellations | None = Field(
+        None, description="kind lines: lines that cancel an earlier sale, and are taken out with it"
+    )
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -290,8 +369,15 @@ class SourceConfig(Section):
         problems = [*_bad_names(self), *(problem for name in self.columns for problem in _misfits(self, name))]
         if self.kind == "baskets":
             problems += _bad_baskets(self)
-        for listed, names in (("key", self.key), ("rules", [rule.name for rule in self.rules])):
+        listings = {
+            "key": self.key,
+            "sum_columns": self.sum_columns,
+            "rules": tuple(rule.name for rule in self.rules),
+            "equations": tuple(equation.name for equation in self.equations),
+        }
+        for listed, names in listings.items():
             problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        problems += [*_bad_repairs(self), *_bad_equations(self), *_bad_versions(self), *_bad_cancellations(self)]
         if any(sign in self.delimiter for sign in '"\r\n'):
             problems.append("delimiter: a quote or line break cannot separate cells")
         if problems:
@@ -309,6 +395,13 @@ class SourceConfig(Section):
         if declared is not None:
             return declared
         return name in REQUIRED_COLUMNS[self.kind] and name != s.Y
+
+    @property
+    def time(self) -> str | None:
+        """The column that orders the rows in time, if the kind and the mapping give one."""
+        if self.kind in ("panel", "calendar"):
+            return s.DS
+        return s.TS if self.kind == "lines" and s.TS in self.columns else None
 
     def role(self, name: str) -> Role:
         """Role of a covariate; names are compared without regard to case, as Spark does."""
@@ -353,11 +446,62 @@ def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
     for setting, (is_used, types) in needs.items():
         if is_used and type_ not in types:
             yield f"columns.{name}: {setting} needs type {' or '.join(types)}, the column is of type {type_}"
-    has_time = source.kind in ("panel", "calendar") or (source.kind == "lines" and s.TS in source.columns)
-    if spec.fill in _ALONG_TIME and not has_time:
+    if spec.fill in _ALONG_TIME and source.time is None:
         yield f"columns.{name}: fill: {spec.fill} goes along time, which this source does not have: use median or mode"
     if spec.fill_value is not None and not _is_value_of(spec.fill_value, type_):
         yield f"columns.{name}: fill_value {spec.fill_value!r} is no {type_}"
+
+
+_NUMERIC = ("double", "integer")
+
+
+def _bad_repairs(source: SourceConfig) -> Iterator[str]:
+    for rule in source.rules:
+        for name in rule.set:
+            if name not in source.columns:
+                yield f"rules.{rule.name}.set: no column {name} is mapped{_near(source, name)}"
+
+
+def _bad_equations(source: SourceConfig) -> Iterator[str]:
+    """Columns of an equation that are not mapped as numbers (of columns kept unmapped nobody knows it yet)."""
+    for equation in source.equations:
+        for name in equation.columns:
+            yield from _not_numeric(source, f"equations.{equation.name}", name)
+
+
+def _bad_versions(source: SourceConfig) -> Iterator[str]:
+    """Settings of ``keep: sum`` without it, or without a key, or about columns that cannot be summed."""
+    if source.sum_columns and source.keep != "sum":
+        yield f"sum_columns: needs keep: sum, keep is {source.keep}"
+    if source.keep in ("sum", "most_complete") and not source.key and source.kind in ("lines", "table"):
+        yield f"keep: {source.keep} needs a key: [columns], kind {source.kind} has none of its own"
+    for name in source.sum_columns:
+        if name in source.key:
+            yield f"sum_columns: {name} is part of the key"
+        yield from _not_numeric(source, "sum_columns", name)
+
+
+def _bad_cancellations(source: SourceConfig) -> Iterator[str]:
+    rule = source.cancellations
+    if rule is None:
+        return
+    if source.kind != "lines":
+        yield f"cancellations: are of kind lines, the source is of kind {source.kind}"
+    if rule.quantity in rule.match:
+        yield f"cancellations.match: {rule.quantity} is opposite in the two lines, it cannot be equal"
+    yield from _not_numeric(source, "cancellations.quantity", rule.quantity)
+
+
+def _not_numeric(source: SourceConfig, key: str, name: str) -> Iterator[str]:
+    if name not in source.columns:
+        yield f"{key}: no column {name} is mapped{_near(source, name)}"
+    elif source.column_type(name) not in _NUMERIC:
+        yield f"{key}: {name} has to be a number, it is of type {source.column_type(name)}"
+
+
+def _near(source: SourceConfig, name: str) -> str:
+    near = difflib.get_close_matches(name, list(source.columns), n=1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _is_value_of(value: Scalar, type_: ColumnType) -> bool:
@@ -384,6 +528,10 @@ def _bad_baskets(source: SourceConfig) -> Iterator[str]:
         yield f"columns: with {s.BASKET_ID}, {s.ITEMS} has to be mapped too"
     if source.other_columns == "keep":
         yield "other_columns: kind baskets keeps none"
+    if any(rule.action == "repair" for rule in source.rules):
+        yield "rules: kind baskets has no cells to repair"
+    if source.keep == "sum":
+        yield "keep: kind baskets has no numbers to sum"
 
 
 class CleaningConfig(Section):

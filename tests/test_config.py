@@ -98,17 +98,58 @@ def test_rules_of_a_column_that_contradict_each_other_are_refused(spec: str, mes
     assert "sources.x" in str(caught.value)
 
 
+NUMBERS = "columns: {item: null, quantity: {type: double}, price: {type: double}, amount: {type: double}}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [
+        ("rules: [{name: a, expr: x, action: repair}]", ["rules.0: action: repair and set go together"]),
+        ("rules: [{name: a, expr: x, set: {item: y}}]", ["action: repair and set go together"]),
+        (
+            "rules: [{name: a, expr: x, action: repair, set: {itm: y}}], sum_columns: [price, item]",
+            ["rules.a.set: no column itm is mapped, did you mean item?", "sum_columns: needs keep: sum", "item has to"],
+        ),
+        ("equations: [{name: e, product: [quantity], equals: amount}]", ["need two columns"]),
+        ("equations: [{name: e, equals: amount}]", ["either product or sum"]),
+        ("equations: [{name: e, product: [price, amount], equals: amount}]", ["amount is there twice"]),
+        (
+            "equations: [{name: e, sum: [qantity, item], equals: amount}]",
+            [
+                "equations.e: no column qantity is mapped, did you mean quantity?",
+                "equations.e: item has to be a number",
+            ],
+        ),
+        ("keep: sum", ["keep: sum needs a key"]),
+        ("keep: most_complete", ["keep: most_complete needs a key"]),
+        ("keep: sum, key: [item, price], sum_columns: [price]", ["price is part of the key"]),
+        (
+            "cancellations: {marker: x, match: [quantity]}",
+            ["cancellations: are of kind lines", "cancellations.match: quantity is opposite"],
+        ),
+    ],
+)
+def test_rules_about_rows_that_cannot_be_are_refused(settings: str, messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config((), [f"sources.x={{kind: table, path: f, {NUMBERS}, {settings}}}"])
+
+    for message in messages:
+        assert message in str(caught.value)
+
+
 def test_actions_may_be_spelt_as_yaml_and_people_do() -> None:
-    declared = (
-        "{type: double, min: 0, out_of_range: null, outliers: {action: null}}, b: {pattern: a, not_matching: error}"
-    )
-    config = load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {declared}}}}}"])
+    a = "{type: double, min: 0, out_of_range: null, outliers: {action: null}}"
+    b = "{pattern: a, not_matching: error}"
+    rules = "[{name: r, expr: a > 0, action: error}, {name: s, expr: a > 0, action: repair, set: {a: 0}}]"
+    config = load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {a}, b: {b}}}, rules: {rules}}}"])
     columns = config.sources["x"].columns
 
     assert columns["a"].out_of_range == "null"
     assert columns["a"].outliers is not None
     assert columns["a"].outliers.action == "null"
     assert columns["b"].not_matching == "quarantine"
+    assert config.sources["x"].rules[0].action == "quarantine"
+    assert config.sources["x"].rules[1].set == {"a": "0"}
     assert Config.model_validate(yaml.safe_load(config.to_yaml())) == config
 
 

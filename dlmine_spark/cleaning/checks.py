@@ -8,8 +8,18 @@ import zoneinfo
 from collections.abc import Iterator, Sequence
 
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DateType,
+    NullType,
+    NumericType,
+    StringType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning import parse
@@ -50,6 +60,8 @@ def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> It
     for name, spec in source.columns.items():
         asked.append((f"{at}.columns.{name}.fill_by", spec.fill_by))
         asked.append((f"{at}.columns.{name}.outliers.by", spec.outliers.by if spec.outliers else ()))
+    if source.cancellations is not None:
+        asked.append((f"{at}.cancellations.match", source.cancellations.match))
     for key, names in asked:
         for name in names:
             if name not in known:
@@ -107,6 +119,15 @@ def _wrong_separator(spark: SparkSession, at: str, source: SourceConfig) -> Iter
         yield f"{key}: {source.separator!r} also matches nothing at all; write special signs as [|] or [.]"
 
 
+_FITTING: dict[str, tuple[type[DataType], ...]] = {
+    "string": (StringType,),
+    "double": (NumericType, BooleanType),
+    "date": (DateType, TimestampType, TimestampNTZType),
+    "timestamp": (DateType, TimestampType, TimestampNTZType),
+}
+"""Types of expressions that a cell of a type can be set to."""
+
+
 def _wrong_expressions(spark: SparkSession, at: str, source: SourceConfig, others: Sequence[str]) -> Iterator[str]:
     types = {name: SQL_TYPES[spec.type or "string"] for name, spec in declared_columns(source).items()}
     types |= dict.fromkeys(others, "string")
@@ -114,11 +135,30 @@ def _wrong_expressions(spark: SparkSession, at: str, source: SourceConfig, other
         types = {s.BASKET_ID: "string", s.ITEMS: "array<string>"}
     rows = spark.createDataFrame([], ", ".join(f"`{name}` {type_}" for name, type_ in types.items()))
     for rule in source.rules:
-        try:
-            # A filter, unlike a column, refuses aggregates and window functions.
-            rows.where(F.expr(rule.expr).cast("boolean")).schema  # noqa: B018
-        except PySparkException as error:
-            yield f"{at}.rules.{rule.name}: {rule.expr!r} is no condition on a row: {_first_line(error)}"
+        yield from _wrong_condition(rows, f"{at}.rules.{rule.name}", rule.expr)
+        for name, text in rule.set.items():
+            yield from _wrong_value(rows, f"{at}.rules.{rule.name}.set.{name}", text, types[name])
+    if source.cancellations is not None:
+        yield from _wrong_condition(rows, f"{at}.cancellations.marker", source.cancellations.marker)
+
+
+def _wrong_condition(rows: DataFrame, key: str, text: str) -> Iterator[str]:
+    try:
+        # A filter, unlike a column, refuses aggregates and window functions.
+        rows.where(F.expr(text).cast("boolean")).schema  # noqa: B018
+    except PySparkException as error:
+        yield f"{key}: {text!r} is no condition on a row: {_first_line(error)}"
+
+
+def _wrong_value(rows: DataFrame, key: str, text: str, type_: str) -> Iterator[str]:
+    try:
+        rows.where(F.expr(text).isNull()).schema  # noqa: B018
+        found = rows.select(F.expr(text).alias("value")).schema["value"].dataType
+    except PySparkException as error:
+        yield f"{key}: {text!r} is no value of a row: {_first_line(error)}"
+        return
+    if not isinstance(found, (*_FITTING[type_], NullType)):
+        yield f"{key}: {text!r} is of type {found.simpleString()}, the column is of type {type_}"
 
 
 def _problem(spark: SparkSession, expression: Column) -> str | None:

@@ -11,12 +11,15 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import ColumnConfig, ColumnType
 
+SHOWN_LETTERS = 100
+"""Of a cell in a message: a field of ten megabytes must not be there twice."""
 NUMERIC: tuple[ColumnType, ...] = ("double", "integer")
 MOMENTS: tuple[ColumnType, ...] = ("date", "timestamp")
 FIRST_YEAR, LAST_YEAR = 1800, 2200
@@ -54,6 +57,16 @@ _ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-
 _ISO_ZONE = r":.*(?:Z|[+-]\d{2}:?\d{2})$"
 _ZONE_LETTERS = "[VzOXxZ]"
 _OTHER_PATTERNS = ("yyyy/MM/dd", "yyyyMMdd", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd HH:mm")
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule of a column, when a value breaks it, what is said then and what is done."""
+
+    rule: str
+    condition: Column
+    message: Column
+    action: str
 
 
 def trimmed(cell: Column) -> Column:
@@ -206,6 +219,38 @@ def text_checks(text: Column, spec: ColumnConfig) -> dict[str, Column]:
         longest = F.lit(sys.maxsize) if spec.max_length is None else F.lit(spec.max_length)
         checks["wrong_length"] = F.char_length(text).between(F.lit(spec.min_length or 0), longest)
     return checks
+
+
+def breaches(value: Column, spec: ColumnConfig) -> list[Breach]:
+    """What the rules of a column would say of a typed value, with what is to be done then."""
+    shown = F.substring(value.cast("string"), 1, SHOWN_LETTERS)
+    found = []
+    if spec.required:
+        found.append(Breach("missing", value.isNull(), F.lit("is required and has no value"), "quarantine"))
+    if spec.minimum is not None or spec.maximum is not None:
+        message = F.concat(F.lit(f"is not {legal_range(spec)}: "), shown)
+        found.append(Breach("out_of_range", is_outside(value, spec), message, spec.out_of_range))
+    if spec.allowed:
+        message = F.concat(F.lit("is no allowed value: "), shown)
+        found.append(Breach("not_allowed", ~value.isin(*spec.allowed), message, spec.not_allowed))
+    for rule, is_met in text_checks(value, spec).items():
+        message = F.concat(F.lit(f"{text_rules(spec)[rule]}: "), shown)
+        found.append(Breach(rule, ~is_met, message, spec.not_matching))
+    return found
+
+
+def is_outside(value: Column, spec: ColumnConfig) -> Column:
+    """Whether a number is below the least or above the largest legal one; never null."""
+    below = value < spec.minimum if spec.minimum is not None else F.lit(False)
+    above = value > spec.maximum if spec.maximum is not None else F.lit(False)
+    return F.coalesce(below | above, F.lit(False))
+
+
+def legal_range(spec: ColumnConfig) -> str:
+    """The range of a column in words."""
+    low = "" if spec.minimum is None else f"at least {spec.minimum:g}"
+    high = "" if spec.maximum is None else f"at most {spec.maximum:g}"
+    return " and ".join(part for part in (low, high) if part)
 
 
 def whole_text(pattern: str) -> str:

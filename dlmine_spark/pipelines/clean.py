@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.cleaning.baskets import number_lines, split_baskets
+from dlmine_spark.cleaning.cancellations import match_cancellations
 from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
 from dlmine_spark.cleaning.impute import fill_blanks
@@ -143,13 +144,23 @@ def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> 
     columns = _columns(bronze, name, source)
     with _naming_rules(name, source):
         lakehouse.overwrite(f"staging.{name}", _judged(bronze, source, columns))
-    if any(spec.outliers for spec in columns.values()):
+    for treat in _treatments(source, columns):
         judged = lakehouse.read(f"staging.{name}")
-        treated = treat_outliers(judged.where(is_good()), columns)
-        lakehouse.overwrite(f"staging.{name}", treated.unionByName(judged.where(~is_good())))
+        with _naming_rules(name, source):
+            lakehouse.overwrite(f"staging.{name}", treat(judged.where(is_good())).unionByName(judged.where(~is_good())))
     counts = _count(lakehouse.read(f"staging.{name}"), name, columns)
     _check_counts(config, lakehouse, counts, bronze.count(), columns)
     return counts
+
+
+def _treatments(
+    source: SourceConfig, columns: Mapping[str, ColumnConfig]
+) -> Iterator[Callable[[DataFrame], DataFrame]]:
+    """What judges the good rows by each other; sales that never happened say nothing of what is usual."""
+    if source.cancellations is not None:
+        yield partial(match_cancellations, rule=source.cancellations, time=source.time)
+    if any(spec.outliers for spec in columns.values()):
+        yield partial(treat_outliers, columns=columns)
 
 
 def _ingest(lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFrame) -> DataFrame:
@@ -196,13 +207,15 @@ def _naming_rules(name: str, source: SourceConfig) -> Iterator[None]:
         yield
     except PySparkException as error:
         text = str(error)
-        rule = next((rule for rule in source.rules if rule.expr in text), None)
-        if rule is None:
+        written = [(f"rules.{rule.name}", sql) for rule in source.rules for sql in (rule.expr, *rule.set.values())]
+        if source.cancellations is not None:
+            written.append(("cancellations.marker", source.cancellations.marker))
+        found = next(((key, sql) for key, sql in written if sql in text), None)
+        if found is None:
             raise
+        key, sql = found
         problem = text.partition(" SQLSTATE")[0].partition(" If necessary")[0]
-        raise ConfigError(
-            f"sources.{name}.rules.{rule.name}: {rule.expr!r} cannot be computed on some row: {problem}"
-        ) from error
+        raise ConfigError(f"sources.{name}.{key}: {sql!r} cannot be computed on some row: {problem}") from error
 
 
 def _count(staged: DataFrame, name: str, columns: Mapping[str, ColumnConfig]) -> SourceCounts:

@@ -38,6 +38,63 @@ def test_an_expression_must_be_a_condition_on_one_row(spark: SparkSession, expre
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("item", "quantity", ["of type double", "of type string"]),
+        ("quantity", "item", ["of type string", "of type double"]),
+        ("day", "1", ["of type int", "of type date"]),
+        ("quantity", "sum(quantity)", ["no value of a row"]),
+        ("quantity", "quantty", ["quantty", "quantity"]),
+        ("quantity", "explode(array(1))", ["no value of a row"]),
+        ("quantity", "quantity +", ["Syntax error"]),
+    ],
+)
+def test_a_repair_must_give_a_value_of_the_columns_type(
+    spark: SparkSession, name: str, text: str, words: list[str]
+) -> None:
+    rule = {"name": "odd", "expr": "item <> 'x'", "action": "repair", "set": {name: text}}
+
+    (problem,) = wrong_rules(spark, "sales", source(COLUMNS, rules=[rule]), [])
+
+    assert problem.startswith(f"sources.sales.rules.odd.set.{name}: ")
+    for word in words:
+        assert word in problem
+
+
+def test_repairs_of_every_type_and_blanks_are_right(spark: SparkSession) -> None:
+    set_ = {"item": "upper(item)", "quantity": "cast(abs(quantity) as int)", "day": "date_add(day, 1)"}
+    rules = [
+        {"name": "some", "expr": "item <> 'x'", "action": "repair", "set": set_},
+        {"name": "none", "expr": "item <> 'y'", "action": "repair", "set": dict.fromkeys(COLUMNS, "null")},
+    ]
+
+    assert wrong_rules(spark, "sales", source(COLUMNS, rules=rules), []) == []
+
+
+def test_problems_of_a_source_are_told_together(spark: SparkSession) -> None:
+    columns = {"basket_id": None, "item": {"pattern": "["}, "quantity": {"outliers": {"by": ["shop"]}}}
+    declaration = SourceConfig.model_validate(
+        {
+            "kind": "lines",
+            "path": "f",
+            "columns": columns,
+            "rules": [{"name": "odd", "expr": "quantty > 0"}],
+            "cancellations": {"marker": "basket like 'C%'", "match": ["itm"]},
+        }
+    )
+
+    problems = wrong_rules(spark, "sales", declaration, [])
+
+    assert [problem.split(": ")[0].removeprefix("sources.sales.") for problem in problems] == [
+        "columns.quantity.outliers.by",
+        "cancellations.match",
+        "columns.item.pattern",
+        "rules.odd",
+        "cancellations.marker",
+    ]
+
+
+@pytest.mark.parametrize(
     ("pattern", "word"), [("foo bar", "foo bar"), ("YYYY-ww", "YYYY-ww"), ("dd/MM", "has no year"), ("", "has no year")]
 )
 def test_a_date_pattern_must_be_one(spark: SparkSession, pattern: str, word: str) -> None:

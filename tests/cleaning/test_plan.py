@@ -324,6 +324,58 @@ def test_of_the_good_rows_of_a_key_one_stays(spark: SparkSession, keep: str, exp
     assert judged.where(is_good()).count() == 3
 
 
+def test_the_version_with_most_known_cells_stays_and_of_equal_ones_the_last(spark: SparkSession) -> None:
+    columns = {"shop": None, "town": None, "units": {"type": "double"}}
+    rows = bronze(
+        spark,
+        ["shop", "town", "units"],
+        ("a", "Bonn", "1"),
+        ("a", "?", "2"),
+        ("b", "Ulm", None),
+        ("b", None, "4"),
+    )
+
+    judged = marked(rows.repartition(3), source(columns, key=["shop"], keep="most_complete"))
+
+    assert values(judged, RANK) == [1, 2, 2, 1]
+
+
+def test_versions_are_summed_into_the_last_one_on_record(spark: SparkSession) -> None:
+    columns = {
+        "shop": {"required": False},
+        "town": None,
+        "units": {"type": "double", "min": 0},
+        "tax": {"type": "double"},
+        "n": {"type": "integer"},
+    }
+    rows = bronze(
+        spark,
+        ["shop", "town", "units", "tax", "n"],
+        ("a", "Bonn", "1", None, "1"),
+        ("a", "Ulm", "2.5", None, "2"),
+        # A refused row, a copy, and rows without a key add nothing.
+        ("a", "Ulm", "-3", None, "2"),
+        ("a", "Bonn", "1", None, "1"),
+        (None, "Bonn", "7", "1", "1"),
+        (None, "Ulm", "8", "1", "1"),
+        ("b", "Ulm", "5", "1", "1"),
+    )
+
+    judged = marked(rows, source(columns, key=["shop"], keep="sum"))
+    chosen = marked(rows, source(columns, key=["shop"], keep="sum", sum_columns=["n"]))
+
+    good_rows = judged.where(is_good())
+    assert values(good_rows, "shop", "town", "units", "tax", "n") == [
+        ("a", "Ulm", 3.5, None, 2.0),
+        (None, "Bonn", 7.0, 1.0, 1.0),
+        (None, "Ulm", 8.0, 1.0, 1.0),
+        ("b", "Ulm", 5.0, 1.0, 1.0),
+    ]
+    assert entries(good_rows, REPAIRS) == [[("units", "2.5", "3.5", "sum")], [], [], []]
+    assert values(judged, RANK, COPY) == [(2, 1), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1), (1, 1)]
+    assert values(chosen.where(is_good()), "units", "n")[0] == (2.5, 3.0)
+
+
 def test_a_key_is_required_unless_declared_otherwise(spark: SparkSession) -> None:
     declaration = source({"shop": None, "units": {"type": "double"}}, key=["shop"])
 
