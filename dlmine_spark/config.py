@@ -125,12 +125,24 @@ class SparkConfig(Section):
 class OutlierRule(Section):
     """How values far from the rest of their group are recognised, and what happens to them."""
 
-    method: Literal["iqr", "zscore", "mad", "quantile"] = Field("iqr", description="test of a value")
-    threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD)")
-    by: tuple[str, ...] = Field((), description="columns whose groups have statistics of their own")
+    method: Literal["iqr", "zscore", "mad", "quantile", "hampel"] = Field(
+        "iqr", description="test of a value; hampel: against the rows around it in time"
+    )
+    threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD; quantile: percent)")
+    window: int = Field(7, ge=3, description="hampel: rows of the window, with the tested one in the middle (odd)")
+    by: tuple[str, ...] = Field(
+        (),
+        description="columns whose groups have statistics of their own; hampel: default unique_id, where there is one",
+    )
     action: Annotated[Literal["flag", "clip", "null", "quarantine"], BeforeValidator(_spelt_out)] = Field(
         "null", description="keep and flag, move to the fence, blank (so that fill applies), or refuse the row"
     )
+
+    @model_validator(mode="after")
+    def _window_has_a_middle(self) -> OutlierRule:
+        if self.window % 2 == 0:
+            raise ValueError(f"window {self.window} has no middle: use {self.window + 1}")
+        return self
 
 
 class ColumnConfig(Section):
@@ -165,8 +177,12 @@ class ColumnConfig(Section):
         0.8, gt=0, le=1, description="least similarity (1 - edit distance / length) for a correction"
     )
     case: Literal["keep", "upper", "lower"] = Field("keep", description="letter case after trimming")
-    fill: Literal["none", "constant", "mean", "median", "mode", "forward", "linear", "seasonal_median"] = Field(
-        "none", description="how blanks are filled; filled cells are flagged <column>_imputed"
+    fill: Literal[
+        "none", "constant", "mean", "median", "mode", "latest", "forward", "backward", "linear", "seasonal_median"
+    ] = Field(
+        "none",
+        description="how blanks are filled; latest: the last known value of the same fill_by, also a later one; filled "
+        "cells are flagged <column>_imputed",
     )
     fill_value: Scalar | None = Field(None, description="value of fill: constant")
     fill_by: tuple[str, ...] = Field(
@@ -199,6 +215,8 @@ def _contradictions(spec: ColumnConfig) -> Iterator[str]:
     for setting in ("out_of_range", "not_matching", "not_allowed"):
         if spec.required and getattr(spec, setting) == "null":
             yield f"required and {setting}: null contradict each other: use quarantine"
+    if spec.fill == "latest" and not spec.fill_by:
+        yield "fill: latest needs fill_by, the columns of the entity whose latest value it is"
     if spec.required and spec.outliers is not None and spec.outliers.action == "null":
         yield "required and outliers.action: null contradict each other: use clip, flag or quarantine"
 
@@ -409,7 +427,7 @@ class SourceConfig(Section):
         return by_name.get(name.lower(), self.default_role)
 
 
-_ALONG_TIME = ("forward", "linear", "seasonal_median")
+_ALONG_TIME = ("forward", "backward", "linear", "seasonal_median")
 """Fills that look at neighbours in time."""
 
 
@@ -448,6 +466,11 @@ def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
             yield f"columns.{name}: {setting} needs type {' or '.join(types)}, the column is of type {type_}"
     if spec.fill in _ALONG_TIME and source.time is None:
         yield f"columns.{name}: fill: {spec.fill} goes along time, which this source does not have: use median or mode"
+    if spec.outliers is not None and spec.outliers.method == "hampel":
+        if source.time is None:
+            yield f"columns.{name}: outliers: hampel goes along time, which this source does not have: use mad"
+        elif source.kind == "lines" and not spec.outliers.by:
+            yield f"columns.{name}: outliers: hampel on lines needs by, the columns of a series"
     if spec.fill_value is not None and not _is_value_of(spec.fill_value, type_):
         yield f"columns.{name}: fill_value {spec.fill_value!r} is no {type_}"
 
@@ -541,6 +564,11 @@ class CleaningConfig(Section):
         "auto", description="step of the panel: day, week, month; auto: from the dates"
     )
     fill_gaps: bool = Field(True, description="add the dates missing inside a series, as missing values")
+    cutoff: date | None = Field(
+        None,
+        description="last date that fills and outlier fences are learned from; later rows are filled and judged by "
+        "them; default: all rows (sources without a time always)",
+    )
     max_rejected: float = Field(
         0.5, ge=0, le=1, description="largest share of a source that may be quarantined before the job fails"
     )

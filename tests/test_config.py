@@ -137,6 +137,29 @@ def test_rules_about_rows_that_cannot_be_are_refused(settings: str, messages: li
         assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{type: double, fill: latest}", "fill: latest needs fill_by"),
+        ("{type: double, fill: backward}", "fill: backward goes along time"),
+        ("{type: double, outliers: {method: hampel}}", "outliers: hampel goes along time"),
+        ("{type: double, outliers: {method: hampel, window: 6}}", "window 6 has no middle: use 7"),
+    ],
+)
+def test_fills_and_outlier_rules_that_lack_something_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {spec}}}}}"])
+
+
+def test_hampel_on_lines_needs_a_series() -> None:
+    columns = "{basket_id: b, item: i, ts: t, quantity: {outliers: {method: hampel%s}}}"
+    source = "sources.x={kind: lines, path: f, columns: " + columns + "}"
+
+    assert load_config((), [source % ", by: item"]).sources["x"].time == "ts"
+    with pytest.raises(ConfigError, match="hampel on lines needs by"):
+        load_config((), [source % ""])
+
+
 def test_actions_may_be_spelt_as_yaml_and_people_do() -> None:
     a = "{type: double, min: 0, out_of_range: null, outliers: {action: null}}"
     b = "{pattern: a, not_matching: error}"

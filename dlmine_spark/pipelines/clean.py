@@ -144,7 +144,7 @@ def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> 
     columns = _columns(bronze, name, source)
     with _naming_rules(name, source):
         lakehouse.overwrite(f"staging.{name}", _judged(bronze, source, columns))
-    for treat in _treatments(source, columns):
+    for treat in _treatments(config, source, columns):
         judged = lakehouse.read(f"staging.{name}")
         with _naming_rules(name, source):
             lakehouse.overwrite(f"staging.{name}", treat(judged.where(is_good())).unionByName(judged.where(~is_good())))
@@ -154,13 +154,13 @@ def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> 
 
 
 def _treatments(
-    source: SourceConfig, columns: Mapping[str, ColumnConfig]
+    config: Config, source: SourceConfig, columns: Mapping[str, ColumnConfig]
 ) -> Iterator[Callable[[DataFrame], DataFrame]]:
     """What judges the good rows by each other; sales that never happened say nothing of what is usual."""
     if source.cancellations is not None:
         yield partial(match_cancellations, rule=source.cancellations, time=source.time)
     if any(spec.outliers for spec in columns.values()):
-        yield partial(treat_outliers, columns=columns)
+        yield partial(treat_outliers, columns=columns, time=source.time, cutoff=config.cleaning.cutoff)
 
 
 def _ingest(lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFrame) -> DataFrame:
@@ -366,25 +366,24 @@ def _write_rows(
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
     source = config.sources[name]
     if source.kind == "lines":
-        lakehouse.overwrite(s.LINES.name, _filled(_with_line_columns(rows), source, _time_of(source)))
+        lakehouse.overwrite(s.LINES.name, _filled(config, _with_line_columns(rows), source, source.time))
     elif source.kind == "baskets":
         lakehouse.overwrite(s.BASKETS.name, rows.drop(*INTERNAL))
     elif source.kind == "statics":
-        lakehouse.overwrite(s.STATICS.name, _filled(rows, source))
+        lakehouse.overwrite(s.STATICS.name, _filled(config, rows, source))
     elif source.kind == "table":
-        lakehouse.overwrite(f"silver.{name}", _filled(rows, source))
+        lakehouse.overwrite(f"silver.{name}", _filled(config, rows, source))
     elif source.kind == "calendar":
-        days = _filled(rows, source, s.DS)
+        days = _filled(config, rows, source, s.DS)
         lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(days, _series(config, lakehouse, good)))
 
 
-def _filled(rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7) -> DataFrame:
+def _filled(
+    config: Config, rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7
+) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
-    return fill_blanks(rows, declared_columns(source), time, season_length).drop(*INTERNAL)
-
-
-def _time_of(source: SourceConfig) -> str | None:
-    return s.TS if s.TS in source.columns else None
+    columns = declared_columns(source)
+    return fill_blanks(rows, columns, time, season_length, config.cleaning.cutoff).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -432,7 +431,7 @@ def _panel_rows(
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
-    filled = _filled(with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
+    filled = _filled(config, with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
     is_history = F.col(s.DS) <= F.lit(plan.end)

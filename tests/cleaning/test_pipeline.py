@@ -361,6 +361,22 @@ def test_cancelled_sales_are_taken_out_and_missing_amounts_computed(lakehouse: L
     ]
 
 
+def test_the_cutoff_of_the_configuration_reaches_fills_and_fences(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    days = [f"A,2024-03-{day:02},{day if day < 10 else 90}" for day in range(1, 15) if day != 4]
+    sales = {
+        "kind": "panel",
+        "path": write(tmp_path / "s.csv", "store,date,sales\n" + "\n".join(days) + "\n"),
+        "columns": {**PANEL, "y": {"from": "sales", "fill": "mean", "outliers": {"action": "clip"}}},
+    }
+
+    clean.run(config(sales=sales, cleaning={"cutoff": "2024-03-09"}), lakehouse)
+
+    found = dict(rows(lakehouse, "silver.panel", "ds", "y"))
+    # Quartiles 2.75 and 7.25 of the eight values up to the cutoff; their mean.
+    assert found[date(2024, 3, 10)] == 20.75
+    assert found[date(2024, 3, 4)] == 41 / 8
+
+
 def test_warnings_keep_the_row_and_are_told(
     lakehouse: Lakehouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
