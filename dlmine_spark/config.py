@@ -15,10 +15,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
@@ -29,6 +38,19 @@ Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
 Role = Literal["known_future", "past_only", "static", "ignore"]
 ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
 Scalar = str | int | float | bool
+
+
+def _spelt_out(action: Any) -> Any:
+    """``error`` is another word for quarantine, and YAML reads a bare ``null`` as nothing."""
+    if action is None:
+        return "null"
+    return "quarantine" if action == "error" else action
+
+
+RowAction = Annotated[Literal["quarantine", "warn", "repair"], BeforeValidator(_spelt_out)]
+"""What happens to a row that breaks a rule: it is refused, it stays and is flagged, or its cells are set."""
+CellAction = Annotated[Literal["quarantine", "null", "warn"], BeforeValidator(_spelt_out)]
+"""What happens to a cell that breaks a rule: its row is refused, it becomes a blank, or it stays and is flagged."""
 
 CANONICAL_TYPES: dict[str, ColumnType] = {
     s.TS: "timestamp",
@@ -103,12 +125,24 @@ class SparkConfig(Section):
 class OutlierRule(Section):
     """How values far from the rest of their group are recognised, and what happens to them."""
 
-    method: Literal["iqr", "zscore", "mad", "quantile"] = Field("iqr", description="test of a value")
-    threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD)")
-    by: tuple[str, ...] = Field((), description="columns whose groups have statistics of their own")
-    action: Literal["flag", "clip", "null", "quarantine"] = Field(
+    method: Literal["iqr", "zscore", "mad", "quantile", "hampel"] = Field(
+        "iqr", description="test of a value; hampel: against the rows around it in time"
+    )
+    threshold: float = Field(3.0, gt=0, description="fences in units of the method (IQR, sd, MAD; quantile: percent)")
+    window: int = Field(7, ge=3, description="hampel: rows of the window, with the tested one in the middle (odd)")
+    by: tuple[str, ...] = Field(
+        (),
+        description="columns whose groups have statistics of their own; hampel: default unique_id, where there is one",
+    )
+    action: Annotated[Literal["flag", "clip", "null", "quarantine"], BeforeValidator(_spelt_out)] = Field(
         "null", description="keep and flag, move to the fence, blank (so that fill applies), or refuse the row"
     )
+
+    @model_validator(mode="after")
+    def _window_has_a_middle(self) -> OutlierRule:
+        if self.window % 2 == 0:
+            raise ValueError(f"window {self.window} has no middle: use {self.window + 1}")
+        return self
 
 
 class ColumnConfig(Section):
@@ -117,22 +151,38 @@ class ColumnConfig(Section):
     source: str | None = Field(None, alias="from", description="column in the file; default: the same name")
     type: ColumnType | None = Field(None, description="type after cleaning")
     formats: tuple[str, ...] = Field((), description="accepted date or time patterns (Spark's), tried in order")
+    time_zone: str | None = Field(
+        None, description="of timestamps written without a zone, e.g. Europe/Berlin; default: the session's (UTC)"
+    )
     required: bool | None = Field(
         None, description="a row without it is quarantined; default: true for the keys of the kind"
     )
     decimal: Literal[".", ","] = Field(".", description="decimal sign when a number is ambiguous (1,234)")
     minimum: float | None = Field(None, alias="min", description="smallest legal value")
     maximum: float | None = Field(None, alias="max", description="largest legal value")
-    out_of_range: Literal["quarantine", "null", "warn"] = Field(
-        "quarantine", description="what happens to a value below min or above max"
+    out_of_range: CellAction = Field("quarantine", description="what happens to a value below min or above max")
+    pattern: str | None = Field(
+        None, description="regular expression (Java's) that the whole text has to match, after trimming"
+    )
+    min_length: int | None = Field(None, ge=1, description="fewest characters of a text")
+    max_length: int | None = Field(None, ge=1, description="most characters of a text")
+    not_matching: CellAction = Field(
+        "quarantine", description="what happens to a text that does not match the pattern, or is too short or long"
     )
     allowed: tuple[str, ...] = Field((), description="legal values; near misses are corrected")
+    not_allowed: CellAction = Field(
+        "quarantine", description="what happens to a text that no allowed value is near enough to"
+    )
     similarity: float = Field(
         0.8, gt=0, le=1, description="least similarity (1 - edit distance / length) for a correction"
     )
     case: Literal["keep", "upper", "lower"] = Field("keep", description="letter case after trimming")
-    fill: Literal["none", "constant", "mean", "median", "mode", "forward", "linear", "seasonal_median"] = Field(
-        "none", description="how blanks are filled; filled cells are flagged <column>_imputed"
+    fill: Literal[
+        "none", "constant", "mean", "median", "mode", "latest", "forward", "backward", "linear", "seasonal_median"
+    ] = Field(
+        "none",
+        description="how blanks are filled; latest: the last known value of the same fill_by, also a later one; filled "
+        "cells are flagged <column>_imputed",
     )
     fill_value: Scalar | None = Field(None, description="value of fill: constant")
     fill_by: tuple[str, ...] = Field(
@@ -145,15 +195,48 @@ class ColumnConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ColumnConfig:
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"min {self.minimum} is above max {self.maximum}")
-        if (self.fill == "constant") != (self.fill_value is not None):
-            raise ValueError("fill: constant and fill_value go together: give both or neither")
-        if self.required and self.out_of_range == "null":
-            raise ValueError("required and out_of_range: null contradict each other: use quarantine")
-        if self.required and self.outliers is not None and self.outliers.action == "null":
-            raise ValueError("required and outliers.action: null contradict each other: use clip, flag or quarantine")
+        if problems := [*_contradictions(self), *_odd_values(self)]:
+            raise ValueError("; ".join(problems))
         return self
+
+    def has_length(self, text: str) -> bool:
+        """Whether a text is neither too short nor too long."""
+        return (self.min_length or 0) <= len(text) and (self.max_length is None or len(text) <= self.max_length)
+
+
+def _contradictions(spec: ColumnConfig) -> Iterator[str]:
+    """Settings of a column that no cell could satisfy together."""
+    if spec.minimum is not None and spec.maximum is not None and spec.minimum > spec.maximum:
+        yield f"min {spec.minimum} is above max {spec.maximum}"
+    if spec.min_length is not None and spec.max_length is not None and spec.min_length > spec.max_length:
+        yield f"min_length {spec.min_length} is above max_length {spec.max_length}"
+    if (spec.fill == "constant") != (spec.fill_value is not None):
+        yield "fill: constant and fill_value go together: give both or neither"
+    for setting in ("out_of_range", "not_matching", "not_allowed"):
+        if spec.required and getattr(spec, setting) == "null":
+            yield f"required and {setting}: null contradict each other: use quarantine"
+    if spec.fill == "latest" and not spec.fill_by:
+        yield "fill: latest needs fill_by, the columns of the entity whose latest value it is"
+    if spec.required and spec.outliers is not None and spec.outliers.action == "null":
+        yield "required and outliers.action: null contradict each other: use clip, flag or quarantine"
+
+
+def _odd_values(spec: ColumnConfig) -> Iterator[str]:
+    """Values of the declaration itself that its own rules would refuse."""
+    for value in spec.allowed:
+        if not spec.has_length(value):
+            yield f"allowed: {value!r} is shorter than min_length or longer than max_length"
+    if spec.fill_value is None:
+        return
+    text = str(spec.fill_value)
+    if spec.allowed and text not in spec.allowed:
+        yield f"fill_value {text!r} is no allowed value"
+    if not spec.has_length(text):
+        yield f"fill_value {text!r} is shorter than min_length or longer than max_length"
+    if _is_value_of(spec.fill_value, "double"):
+        number = float(spec.fill_value)
+        if (spec.minimum is not None and number < spec.minimum) or (spec.maximum is not None and number > spec.maximum):
+            yield f"fill_value {spec.fill_value!r} is below min or above max"
 
 
 class RowRule(Section):
@@ -161,7 +244,75 @@ class RowRule(Section):
 
     name: str = Field(description="shown as the reason in silver.quarantine")
     expr: str = Field(description="Spark SQL predicate over canonical columns; null counts as met")
-    action: Literal["quarantine", "warn"] = Field("quarantine", description="refuse the row, or count and keep it")
+    action: RowAction = Field(
+        "quarantine", description="refuse the row (also: error), count and keep it, or repair it by 'set'"
+    )
+    set: dict[str, str] = Field(
+        default_factory=dict, description="action: repair: column -> Spark SQL expression of its new value"
+    )
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _numbers_are_expressions(cls, value: Any) -> Any:
+        """``set: {quantity: 0}`` is the expression 0."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: str(new) if isinstance(new, int | float) else new for name, new in value.items()}
+
+    @model_validator(mode="after")
+    def _repair_says_how(self) -> RowRule:
+        if (self.action == "repair") != bool(self.set):
+            raise ValueError("action: repair and set go together: give both or neither (set: {column: expression})")
+        return self
+
+
+class Equation(Section):
+    """Arithmetic between numeric columns: ``quantity * price = amount``."""
+
+    name: str = Field(description="shown as equation:<name> in silver.quarantine and silver.repairs")
+    product: tuple[str, ...] = Field((), description="columns whose product it is")
+    sum: tuple[str, ...] = Field((), description="columns whose sum it is, instead of product")
+    equals: str = Field(description="column that holds the result")
+    tolerance: float = Field(0.01, ge=0, description="largest difference that is none, in units of the result")
+    action: RowAction = Field(
+        "quarantine",
+        description="where all are there and it does not hold: refuse the row, warn, or set the result (repair); a "
+        "single missing one is computed from the others in any case",
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Equation:
+        if bool(self.product) == bool(self.sum):
+            raise ValueError("give either product or sum: [columns]")
+        if len(self.terms) < 2:
+            raise ValueError("product and sum need two columns at least")
+        repeated = [name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1]
+        if repeated:
+            raise ValueError(f"column {repeated[0]} is there twice")
+        return self
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The columns on the left side."""
+        return self.product or self.sum
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of both sides."""
+        return (*self.terms, self.equals)
+
+
+class Cancellations(Section):
+    """How basket lines that cancel an earlier sale are recognised, and what happens to both."""
+
+    marker: str = Field(description="Spark SQL predicate of a cancelling line, e.g. \"basket_id like 'C%'\"")
+    match: tuple[str, ...] = Field(
+        min_length=1, description="columns that are equal in a sale and its cancellation, e.g. [customer_id, item]"
+    )
+    quantity: str = Field(s.QUANTITY, description="column that is opposite: 3 in the sale, -3 in its cancellation")
+    action: Literal["drop_both", "flag"] = Field(
+        "drop_both", description="refuse both lines, with a reason that names the other, or warn of both"
+    )
 
 
 class SourceConfig(Section):
@@ -190,13 +341,25 @@ class SourceConfig(Section):
         ("", "NA", "N/A", "n/a", "null", "NULL", "None", "NaN", "nan", "-", "?"),
         description="cells that mean missing, after trimming",
     )
+    unicode: Literal["nfc", "keep"] = Field(
+        "nfc", description="nfc: a letter followed by its accent becomes one character; keep: texts stay as they are"
+    )
     roles: dict[str, Role] = Field(default_factory=dict, description="covariate: its role in forecasting")
     default_role: Role = Field("past_only", description="role of covariates without one; past_only cannot leak")
     key: tuple[str, ...] = Field((), description="columns that identify a row; default by kind")
-    keep: Literal["first", "last"] = Field(
-        "last", description="which row of a key stays, in the order of file name and line"
+    keep: Literal["first", "last", "most_complete", "sum"] = Field(
+        "last",
+        description="which row of a key stays, in the order of file name and line; most_complete: the last of those "
+        "with most known cells; sum: the last, with sum_columns summed over all rows of the key",
+    )
+    sum_columns: tuple[str, ...] = Field(
+        (), description="columns that keep: sum adds up; default: every column of type double outside the key"
     )
     rules: tuple[RowRule, ...] = Field((), description="conditions on whole rows")
+    equations: tuple[Equation, ...] = Field((), description="arithmetic between numeric columns")
+    cancellations: Cancellations | None = Field(
+        None, description="kind lines: lines that cancel an earlier sale, and are taken out with it"
+    )
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -224,8 +387,15 @@ class SourceConfig(Section):
         problems = [*_bad_names(self), *(problem for name in self.columns for problem in _misfits(self, name))]
         if self.kind == "baskets":
             problems += _bad_baskets(self)
-        for listed, names in (("key", self.key), ("rules", [rule.name for rule in self.rules])):
+        listings = {
+            "key": self.key,
+            "sum_columns": self.sum_columns,
+            "rules": tuple(rule.name for rule in self.rules),
+            "equations": tuple(equation.name for equation in self.equations),
+        }
+        for listed, names in listings.items():
             problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        problems += [*_bad_repairs(self), *_bad_equations(self), *_bad_versions(self), *_bad_cancellations(self)]
         if any(sign in self.delimiter for sign in '"\r\n'):
             problems.append("delimiter: a quote or line break cannot separate cells")
         if problems:
@@ -244,13 +414,20 @@ class SourceConfig(Section):
             return declared
         return name in REQUIRED_COLUMNS[self.kind] and name != s.Y
 
+    @property
+    def time(self) -> str | None:
+        """The column that orders the rows in time, if the kind and the mapping give one."""
+        if self.kind in ("panel", "calendar"):
+            return s.DS
+        return s.TS if self.kind == "lines" and s.TS in self.columns else None
+
     def role(self, name: str) -> Role:
         """Role of a covariate; names are compared without regard to case, as Spark does."""
         by_name = {key.lower(): role for key, role in self.roles.items()}
         return by_name.get(name.lower(), self.default_role)
 
 
-_ALONG_TIME = ("forward", "linear", "seasonal_median")
+_ALONG_TIME = ("forward", "backward", "linear", "seasonal_median")
 """Fills that look at neighbours in time."""
 
 
@@ -277,17 +454,77 @@ def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
         "outliers": (spec.outliers is not None, ("double", "integer")),
         f"fill: {spec.fill}": (spec.fill in ("mean", "median", "linear", "seasonal_median"), ("double", "integer")),
         "formats": (bool(spec.formats), ("date", "timestamp")),
+        "time_zone": (spec.time_zone is not None, ("timestamp",)),
+        "pattern": (spec.pattern is not None, ("string",)),
+        "min_length": (spec.min_length is not None, ("string",)),
+        "max_length": (spec.max_length is not None, ("string",)),
         "allowed": (bool(spec.allowed), ("string",)),
         f"case: {spec.case}": (spec.case != "keep", ("string",)),
     }
     for setting, (is_used, types) in needs.items():
         if is_used and type_ not in types:
             yield f"columns.{name}: {setting} needs type {' or '.join(types)}, the column is of type {type_}"
-    has_time = source.kind in ("panel", "calendar") or (source.kind == "lines" and s.TS in source.columns)
-    if spec.fill in _ALONG_TIME and not has_time:
+    if spec.fill in _ALONG_TIME and source.time is None:
         yield f"columns.{name}: fill: {spec.fill} goes along time, which this source does not have: use median or mode"
+    if spec.outliers is not None and spec.outliers.method == "hampel":
+        if source.time is None:
+            yield f"columns.{name}: outliers: hampel goes along time, which this source does not have: use mad"
+        elif source.kind == "lines" and not spec.outliers.by:
+            yield f"columns.{name}: outliers: hampel on lines needs by, the columns of a series"
     if spec.fill_value is not None and not _is_value_of(spec.fill_value, type_):
         yield f"columns.{name}: fill_value {spec.fill_value!r} is no {type_}"
+
+
+_NUMERIC = ("double", "integer")
+
+
+def _bad_repairs(source: SourceConfig) -> Iterator[str]:
+    for rule in source.rules:
+        for name in rule.set:
+            if name not in source.columns:
+                yield f"rules.{rule.name}.set: no column {name} is mapped{_near(source, name)}"
+
+
+def _bad_equations(source: SourceConfig) -> Iterator[str]:
+    """Columns of an equation that are not mapped as numbers (of columns kept unmapped nobody knows it yet)."""
+    for equation in source.equations:
+        for name in equation.columns:
+            yield from _not_numeric(source, f"equations.{equation.name}", name)
+
+
+def _bad_versions(source: SourceConfig) -> Iterator[str]:
+    """Settings of ``keep: sum`` without it, or without a key, or about columns that cannot be summed."""
+    if source.sum_columns and source.keep != "sum":
+        yield f"sum_columns: needs keep: sum, keep is {source.keep}"
+    if source.keep in ("sum", "most_complete") and not source.key and source.kind in ("lines", "table"):
+        yield f"keep: {source.keep} needs a key: [columns], kind {source.kind} has none of its own"
+    for name in source.sum_columns:
+        if name in source.key:
+            yield f"sum_columns: {name} is part of the key"
+        yield from _not_numeric(source, "sum_columns", name)
+
+
+def _bad_cancellations(source: SourceConfig) -> Iterator[str]:
+    rule = source.cancellations
+    if rule is None:
+        return
+    if source.kind != "lines":
+        yield f"cancellations: are of kind lines, the source is of kind {source.kind}"
+    if rule.quantity in rule.match:
+        yield f"cancellations.match: {rule.quantity} is opposite in the two lines, it cannot be equal"
+    yield from _not_numeric(source, "cancellations.quantity", rule.quantity)
+
+
+def _not_numeric(source: SourceConfig, key: str, name: str) -> Iterator[str]:
+    if name not in source.columns:
+        yield f"{key}: no column {name} is mapped{_near(source, name)}"
+    elif source.column_type(name) not in _NUMERIC:
+        yield f"{key}: {name} has to be a number, it is of type {source.column_type(name)}"
+
+
+def _near(source: SourceConfig, name: str) -> str:
+    near = difflib.get_close_matches(name, list(source.columns), n=1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _is_value_of(value: Scalar, type_: ColumnType) -> bool:
@@ -314,6 +551,10 @@ def _bad_baskets(source: SourceConfig) -> Iterator[str]:
         yield f"columns: with {s.BASKET_ID}, {s.ITEMS} has to be mapped too"
     if source.other_columns == "keep":
         yield "other_columns: kind baskets keeps none"
+    if any(rule.action == "repair" for rule in source.rules):
+        yield "rules: kind baskets has no cells to repair"
+    if source.keep == "sum":
+        yield "keep: kind baskets has no numbers to sum"
 
 
 class CleaningConfig(Section):
@@ -323,6 +564,11 @@ class CleaningConfig(Section):
         "auto", description="step of the panel: day, week, month; auto: from the dates"
     )
     fill_gaps: bool = Field(True, description="add the dates missing inside a series, as missing values")
+    cutoff: date | None = Field(
+        None,
+        description="last date that fills and outlier fences are learned from; later rows are filled and judged by "
+        "them; default: all rows (sources without a time always)",
+    )
     max_rejected: float = Field(
         0.5, ge=0, le=1, description="largest share of a source that may be quarantined before the job fails"
     )

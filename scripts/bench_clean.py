@@ -65,18 +65,16 @@ def main() -> None:
     if arguments.measure is not None:
         print(json.dumps(_measure(arguments.measure, arguments.data, arguments.files[0])))
         return
-    print(
-        "| lines | engine | s | of floor | CPU s | of floor | memory, GB | accepted |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| lines | engine | s | of floor | CPU s | of floor | GB | accepted |\n|---|---|---|---|---|---|---|---|")
     for files in arguments.files:
         floor: dict[str, float] = {}
         for engine in arguments.engines:
             results = [_in_own_process(engine, arguments.data, files) for _ in range(arguments.repeats)]
             result = {key: statistics.median(one[key] for one in results) for key in ("wall", "cpu", "memory")}
             floor = floor or result
+            times = (f"{result[key]:.1f} | {result[key] / floor[key]:.2f} x" for key in ("wall", "cpu"))
             print(
-                f"| {results[0]['lines']:,} | {engine} | {result['wall']:.1f} | {result['wall'] / floor['wall']:.2f} x | "
-                f"{result['cpu']:.1f} | {result['cpu'] / floor['cpu']:.2f} x | {result['memory'] / 1e9:.1f} | "
+                f"| {results[0]['lines']:,} | {engine} | {' | '.join(times)} | {result['memory'] / 1e9:.1f} | "
                 f"{results[0]['accepted']:,} |",
                 flush=True,
             )
@@ -111,18 +109,24 @@ def _measure(engine: str, data: Path, files: int) -> dict[str, Any]:
             end()
 
 
-def _spark(
-    clean: Callable[[Any, Path, Path], int],
-) -> Callable[[Path], tuple[Callable[[Path], int], Callable[[], None]]]:
+Start = Callable[[Path], tuple[Callable[[Path], int], Callable[[], None]]]
+"""From a folder to write in: what cleans a folder of files and tells how many rows it accepted, and what ends it."""
+
+
+def _spark(clean: Callable[[Any, Path, Path], int]) -> Start:
     def start(scratch: Path) -> tuple[Callable[[Path], int], Callable[[], None]]:
         from dlmine_spark.config import SparkConfig
         from dlmine_spark.session import open_session
 
         opened = open_session(SparkConfig(master="local[2]", driver_memory="3g", conf={"spark.ui.enabled": "false"}))
         session = opened.__enter__()
-        return (lambda folder: clean(session, folder, scratch)), lambda: opened.__exit__(None, None, None) and None
+        return (lambda folder: clean(session, folder, scratch)), lambda: _close(opened)
 
     return start
+
+
+def _close(opened: Any) -> None:
+    opened.__exit__(None, None, None)
 
 
 def _floor(spark: Any, folder: Path, scratch: Path) -> int:
@@ -165,11 +169,10 @@ def _clean_with_pandas(folder: Path) -> int:
     text = raw.apply(lambda cells: cells.str.strip().str.replace(r"\s+", " ", regex=True))
     text = text.mask(text.isin(NULLS))
 
-    def note(column: str, new: pd.Series, rule: str) -> None:
-        where = (new.astype(str) != raw[column]) & new.notna()
-        repairs.append(
-            pd.DataFrame({"column": column, "old": raw[column][where], "new": new[where].astype(str), "rule": rule})
-        )
+    def note(column: str, new: pd.Series, where: pd.Series, rule: str, old: pd.Series | None = None) -> None:
+        before = raw[column] if old is None else old.astype(str)
+        changed = {"column": column, "old": before[where], "new": new[where].astype(str), "rule": rule}
+        repairs.append(pd.DataFrame(changed))
 
     rows = text.copy()
     moment = pd.to_datetime(text["time"], format=FORMATS[0], errors="coerce")
@@ -177,28 +180,22 @@ def _clean_with_pandas(folder: Path) -> int:
     for format_ in FORMATS[1:]:
         rest = moment.isna()
         moment[rest] = pd.to_datetime(text["time"][rest], format=format_, errors="coerce")
-    odd = moment.notna() & ~is_first
-    repairs.append(
-        pd.DataFrame({"column": "time", "old": raw["time"][odd], "new": moment[odd].astype(str), "rule": "format"})
-    )
+    note("time", moment, moment.notna() & ~is_first, "format")
     rows["time"] = moment
     for column, low, high in (("quantity", 1, 99), ("price", 0.01, 50)):
         value = pd.to_numeric(text[column], errors="coerce")
         rest = value.isna() & text[column].notna()
         bare = text[column][rest].str.replace(r"[€$£ ]|EUR|USD", "", regex=True)
         value[rest] = pd.to_numeric(bare.str.replace(r"^([\d.]+),(\d+)$", r"\1.\2", regex=True), errors="coerce")
-        odd = rest & value.notna()
-        repairs.append(
-            pd.DataFrame({"column": column, "old": raw[column][odd], "new": value[odd].astype(str), "rule": "format"})
-        )
+        note(column, value, rest & value.notna(), "format")
         reasons[(value < low) | (value > high)] += f"out_of_range {column};"
         rows[column] = value
     rows["item"] = text["item"].str.lower()
-    note("item", rows["item"], "case")
+    note("item", rows["item"], rows["item"].ne(raw["item"]) & rows["item"].notna(), "case")
     unique = text["category"].dropna().unique()
     near = {name: (difflib.get_close_matches(name, CATEGORIES, 1, 0.8) or [None])[0] for name in unique}
     rows["category"] = text["category"].map(near)
-    note("category", rows["category"], "allowed")
+    note("category", rows["category"], rows["category"].ne(raw["category"]) & rows["category"].notna(), "allowed")
     reasons[rows["category"].isna() & text["category"].notna()] += "not_allowed category;"
     for column in ("receipt", "time", "item"):
         reasons[rows[column].isna()] += f"missing {column};"
@@ -209,16 +206,7 @@ def _clean_with_pandas(folder: Path) -> int:
     below, above = good["item"].map(low - reach), good["item"].map(high + reach)
     clipped = good["price"].clip(below, above)
     outside = clipped.ne(good["price"]) & good["price"].notna()
-    repairs.append(
-        pd.DataFrame(
-            {
-                "column": "price",
-                "old": good["price"][outside].astype(str),
-                "new": clipped[outside].astype(str),
-                "rule": "outlier",
-            }
-        )
-    )
+    note("price", clipped, outside, "outlier", old=good["price"])
     good = good.assign(price=clipped)
     for column in ("quantity", "price"):
         good[f"{column}_imputed"] = good[column].isna()
@@ -289,7 +277,7 @@ def _clean_with_polars(folder: Path) -> int:
     return len(good)
 
 
-ENGINE: dict[str, Callable[[Path], tuple[Callable[[Path], int], Callable[[], None]]]] = {
+ENGINE: dict[str, Start] = {
     "floor": _spark(_floor),
     "dlmine": _spark(_dlmine),
     "pandas": _pandas,

@@ -74,6 +74,108 @@ def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: 
         load_config((), [override])
 
 
+@pytest.mark.parametrize(
+    ("spec", "messages"),
+    [
+        ("{min: 3, max: 1, type: double}", ["min 3.0 is above max 1.0"]),
+        # All of a column's contradictions at once.
+        (
+            "{min_length: 3, max_length: 2, allowed: [ok], required: true, not_allowed: null, not_matching: null}",
+            ["min_length 3 is above max_length 2", "'ok' is shorter", "not_allowed: null", "not_matching: null"],
+        ),
+        ("{allowed: [a], fill: constant, fill_value: b}", ["fill_value 'b' is no allowed value"]),
+        ("{type: double, min: 1, fill: constant, fill_value: 0}", ["fill_value 0 is below min"]),
+        ("{max_length: 1, fill: constant, fill_value: ab}", ["fill_value 'ab' is shorter than min_length or longer"]),
+        ("{type: double, pattern: a, time_zone: UTC}", ["pattern needs type string", "time_zone needs type timestamp"]),
+    ],
+)
+def test_rules_of_a_column_that_contradict_each_other_are_refused(spec: str, messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {spec}}}}}"])
+
+    for message in messages:
+        assert message in str(caught.value)
+    assert "sources.x" in str(caught.value)
+
+
+NUMBERS = "columns: {item: null, quantity: {type: double}, price: {type: double}, amount: {type: double}}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [
+        ("rules: [{name: a, expr: x, action: repair}]", ["rules.0: action: repair and set go together"]),
+        ("rules: [{name: a, expr: x, set: {item: y}}]", ["action: repair and set go together"]),
+        (
+            "rules: [{name: a, expr: x, action: repair, set: {itm: y}}], sum_columns: [price, item]",
+            ["rules.a.set: no column itm is mapped, did you mean item?", "sum_columns: needs keep: sum", "item has to"],
+        ),
+        ("equations: [{name: e, product: [quantity], equals: amount}]", ["need two columns"]),
+        ("equations: [{name: e, equals: amount}]", ["either product or sum"]),
+        ("equations: [{name: e, product: [price, amount], equals: amount}]", ["amount is there twice"]),
+        (
+            "equations: [{name: e, sum: [qantity, item], equals: amount}]",
+            [
+                "equations.e: no column qantity is mapped, did you mean quantity?",
+                "equations.e: item has to be a number",
+            ],
+        ),
+        ("keep: sum", ["keep: sum needs a key"]),
+        ("keep: most_complete", ["keep: most_complete needs a key"]),
+        ("keep: sum, key: [item, price], sum_columns: [price]", ["price is part of the key"]),
+        (
+            "cancellations: {marker: x, match: [quantity]}",
+            ["cancellations: are of kind lines", "cancellations.match: quantity is opposite"],
+        ),
+    ],
+)
+def test_rules_about_rows_that_cannot_be_are_refused(settings: str, messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config((), [f"sources.x={{kind: table, path: f, {NUMBERS}, {settings}}}"])
+
+    for message in messages:
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{type: double, fill: latest}", "fill: latest needs fill_by"),
+        ("{type: double, fill: backward}", "fill: backward goes along time"),
+        ("{type: double, outliers: {method: hampel}}", "outliers: hampel goes along time"),
+        ("{type: double, outliers: {method: hampel, window: 6}}", "window 6 has no middle: use 7"),
+    ],
+)
+def test_fills_and_outlier_rules_that_lack_something_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {spec}}}}}"])
+
+
+def test_hampel_on_lines_needs_a_series() -> None:
+    columns = "{basket_id: b, item: i, ts: t, quantity: {outliers: {method: hampel%s}}}"
+    source = "sources.x={kind: lines, path: f, columns: " + columns + "}"
+
+    assert load_config((), [source % ", by: item"]).sources["x"].time == "ts"
+    with pytest.raises(ConfigError, match="hampel on lines needs by"):
+        load_config((), [source % ""])
+
+
+def test_actions_may_be_spelt_as_yaml_and_people_do() -> None:
+    a = "{type: double, min: 0, out_of_range: null, outliers: {action: null}}"
+    b = "{pattern: a, not_matching: error}"
+    rules = "[{name: r, expr: a > 0, action: error}, {name: s, expr: a > 0, action: repair, set: {a: 0}}]"
+    config = load_config((), [f"sources.x={{kind: table, path: f, columns: {{a: {a}, b: {b}}}, rules: {rules}}}"])
+    columns = config.sources["x"].columns
+
+    assert columns["a"].out_of_range == "null"
+    assert columns["a"].outliers is not None
+    assert columns["a"].outliers.action == "null"
+    assert columns["b"].not_matching == "quarantine"
+    assert config.sources["x"].rules[0].action == "quarantine"
+    assert config.sources["x"].rules[1].set == {"a": "0"}
+    assert Config.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
 def test_two_sources_of_one_kind_are_refused() -> None:
     second = PANEL.replace("sources.panel", "sources.other")
     with pytest.raises(ConfigError, match="panel and other are both of kind panel"):

@@ -6,13 +6,20 @@ Spark computes an expression as often as it is mentioned, so these mention their
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import ColumnConfig, ColumnType
 
+SHOWN_LETTERS = 100
+"""Of a cell in a message: a field of ten megabytes must not be there twice."""
 NUMERIC: tuple[ColumnType, ...] = ("double", "integer")
 MOMENTS: tuple[ColumnType, ...] = ("date", "timestamp")
 FIRST_YEAR, LAST_YEAR = 1800, 2200
@@ -22,6 +29,8 @@ _TRUE = ("1", "true", "t", "yes", "y", "on", "ja", "wahr", "oui", "si", "sì", "
 _FALSE = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non")
 _ZERO_WIDTH = "[\\u0000\\u200b-\\u200d\\u2060\\ufeff]"
 _SPACES = "[\\s\\p{Z}]+"
+
+_MARK = "\\p{M}"
 
 # No more digits than a double can hold, so that nothing reads as infinity.
 _POINT_NUMBER = r"^[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,2})?$"
@@ -45,7 +54,19 @@ _DECIMAL_COMMA = r"^([+-]?\d*),(\d+(?:[eE].*)?)$"
 
 _ISO = r"^\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd'T'HH:mm")
+_ISO_ZONE = r":.*(?:Z|[+-]\d{2}:?\d{2})$"
+_ZONE_LETTERS = "[VzOXxZ]"
 _OTHER_PATTERNS = ("yyyy/MM/dd", "yyyyMMdd", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd HH:mm")
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule of a column, when a value breaks it, what is said then and what is done."""
+
+    rule: str
+    condition: Column
+    message: Column
+    action: str
 
 
 def trimmed(cell: Column) -> Column:
@@ -61,6 +82,38 @@ def trimmed(cell: Column) -> Column:
     )
     tidied = F.regexp_replace(F.regexp_replace(cell, _ZERO_WIDTH, ""), _SPACES, " ")
     return F.trim(F.when(is_plain, cell).otherwise(tidied))
+
+
+def with_composed(cells: Sequence[Column]) -> Column:
+    """The cells of a row with ``composed`` letters, as an array; null where no cell holds an accent of its own.
+
+    One expression for all the cells: one for each would take Spark seconds to plan where there are hundreds.
+    """
+    whole_row = F.concat_ws("", *cells)
+    # Most rows are plain ASCII: counting is a tenth of the work of a regular expression.
+    has_marks = (F.octet_length(whole_row) != F.char_length(whole_row)) & whole_row.rlike(_MARK)
+    return F.when(has_marks, F.transform(F.array(*cells), composed))
+
+
+def composed(text: Column) -> Column:
+    """A text whose letters are one character with the accents that follow them, where Unicode has that character.
+
+    This is NFC (Unicode Standard Annex 15) of letters with marks after them, whatever the order of the marks. Of what
+    NFC changes beside that, nothing is: an accent behind another one that has no place on its letter, signs that
+    Unicode has twice (the Kelvin sign), Hangul written in parts.
+    """
+    pairs = F.str_to_map(F.lit(_compositions()), F.lit("\n"), F.lit("\t"))
+    nothing = F.struct(F.lit("").alias("done"), F.lit("").alias("last"))
+
+    def add(state: Column, character: Column) -> Column:
+        whole_character = F.try_element_at(pairs, F.concat(state["last"], character))
+        return F.when(
+            whole_character.isNull(),
+            F.struct(F.concat(state["done"], state["last"]).alias("done"), character.alias("last")),
+        ).otherwise(F.struct(state["done"].alias("done"), whole_character.alias("last")))
+
+    characters = F.regexp_extract_all(text, F.lit("(?s)."), F.lit(0))
+    return F.aggregate(characters, nothing, add, lambda state: F.concat(state["done"], state["last"]))
 
 
 def present(text: Column, null_tokens: Sequence[str]) -> Column:
@@ -98,16 +151,41 @@ def truth(text: Column) -> Column:
     return F.when(word.isin(*_TRUE), F.lit(1.0)).when(word.isin(*_FALSE), F.lit(0.0))
 
 
-def moments(text: Column, formats: Sequence[str]) -> list[Column]:
+def moments(text: Column, formats: Sequence[str], time_zone: str | None = None) -> list[Column]:
     """The timestamp in each of the accepted formats, null where the text is not in it: declared ones, ISO, others.
 
-    The first that is not null counts. Times without a zone are the session's.
+    The first that is not null counts. A time without a zone is the declared zone's, else the session's. Where clocks
+    go forward, a time that they skip is as much later as they skip; where they go back, a time that comes twice is the
+    first of the two (``java.time``).
     """
-    iso = F.when(text.rlike(_ISO), text.try_cast("timestamp"))
-    declared = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in formats if pattern not in ISO_PATTERNS]
-    others = [F.try_to_timestamp(text, F.lit(pattern)) for pattern in _OTHER_PATTERNS if pattern not in formats]
+    iso = F.when(text.rlike(_ISO), in_zone(text, time_zone).try_cast("timestamp"))
+    declared = [_in_format(text, pattern, time_zone) for pattern in formats if pattern not in ISO_PATTERNS]
+    others = [_in_format(text, pattern, time_zone) for pattern in _OTHER_PATTERNS if pattern not in formats]
     is_iso_first = not formats or formats[0] in ISO_PATTERNS
     return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
+
+
+def in_zone(text: Column, time_zone: str | None) -> Column:
+    """A date or time in ISO with the zone behind it, where it has none; Spark wants seconds before a zone."""
+    if time_zone is None:
+        return text
+
+    def with_zone(rest: str) -> Column:
+        return F.concat(text, F.lit(f"{rest} {time_zone}"))
+
+    return (
+        F.when(F.char_length(text) == len("2024-01-31"), with_zone(" 00:00:00"))
+        .when(F.char_length(text) == len("2024-01-31 12:00"), with_zone(":00"))
+        .when(text.rlike(_ISO_ZONE), text)
+        .otherwise(with_zone(""))
+    )
+
+
+def _in_format(text: Column, pattern: str, time_zone: str | None) -> Column:
+    if time_zone is None or re.search(_ZONE_LETTERS, re.sub("'[^']*'", "", pattern)):
+        return F.try_to_timestamp(text, F.lit(pattern))
+    # The zone goes with the text: a time moved afterwards would be a wrong one where the session's own clocks change.
+    return F.try_to_timestamp(F.concat(text, F.lit(f" {time_zone}")), F.lit(f"{pattern} VV"))
 
 
 def plausible(moment: Column) -> Column:
@@ -118,6 +196,66 @@ def plausible(moment: Column) -> Column:
 def cased(text: Column, spec: ColumnConfig) -> Column:
     """The text in the declared case."""
     return {"keep": text, "upper": F.upper(text), "lower": F.lower(text)}[spec.case]
+
+
+def text_rules(spec: ColumnConfig) -> dict[str, str]:
+    """The rules about the form of a text that a column has, with the words for a text that breaks them."""
+    rules = {}
+    if spec.pattern is not None:
+        rules["not_matching"] = f"does not match {spec.pattern}"
+    shortest, longest = spec.min_length, spec.max_length
+    if shortest is not None or longest is not None:
+        bounds = (f"at least {shortest}" if shortest else "", f"at most {longest}" if longest else "")
+        rules["wrong_length"] = f"is not {' and '.join(bound for bound in bounds if bound)} characters long"
+    return rules
+
+
+def text_checks(text: Column, spec: ColumnConfig) -> dict[str, Column]:
+    """Whether a text meets each of ``text_rules``."""
+    checks = {}
+    if spec.pattern is not None:
+        checks["not_matching"] = text.rlike(whole_text(spec.pattern))
+    if spec.min_length is not None or spec.max_length is not None:
+        longest = F.lit(sys.maxsize) if spec.max_length is None else F.lit(spec.max_length)
+        checks["wrong_length"] = F.char_length(text).between(F.lit(spec.min_length or 0), longest)
+    return checks
+
+
+def breaches(value: Column, spec: ColumnConfig) -> list[Breach]:
+    """What the rules of a column would say of a typed value, with what is to be done then."""
+    shown = F.substring(value.cast("string"), 1, SHOWN_LETTERS)
+    found = []
+    if spec.required:
+        found.append(Breach("missing", value.isNull(), F.lit("is required and has no value"), "quarantine"))
+    if spec.minimum is not None or spec.maximum is not None:
+        message = F.concat(F.lit(f"is not {legal_range(spec)}: "), shown)
+        found.append(Breach("out_of_range", is_outside(value, spec), message, spec.out_of_range))
+    if spec.allowed:
+        message = F.concat(F.lit("is no allowed value: "), shown)
+        found.append(Breach("not_allowed", ~value.isin(*spec.allowed), message, spec.not_allowed))
+    for rule, is_met in text_checks(value, spec).items():
+        message = F.concat(F.lit(f"{text_rules(spec)[rule]}: "), shown)
+        found.append(Breach(rule, ~is_met, message, spec.not_matching))
+    return found
+
+
+def is_outside(value: Column, spec: ColumnConfig) -> Column:
+    """Whether a number is below the least or above the largest legal one; never null."""
+    below = value < spec.minimum if spec.minimum is not None else F.lit(False)
+    above = value > spec.maximum if spec.maximum is not None else F.lit(False)
+    return F.coalesce(below | above, F.lit(False))
+
+
+def legal_range(spec: ColumnConfig) -> str:
+    """The range of a column in words."""
+    low = "" if spec.minimum is None else f"at least {spec.minimum:g}"
+    high = "" if spec.maximum is None else f"at most {spec.maximum:g}"
+    return " and ".join(part for part in (low, high) if part)
+
+
+def whole_text(pattern: str) -> str:
+    """The pattern of whole texts that match; a $ would also stand before a line break at the end."""
+    return f"\\A(?:{pattern})\\z"
 
 
 def is_normal(cell: Column, type_: ColumnType, spec: ColumnConfig) -> Column:
@@ -157,3 +295,16 @@ def nearest_allowed(text: Column, spec: ColumnConfig) -> Column:
 
 def _normal_number(decimal: str) -> str:
     return _POINT_NUMBER if decimal == "." else _COMMA_NUMBER
+
+
+@functools.cache
+def _compositions() -> str:
+    """Each character before a mark that the two are one character with, a tab, and that one: a line for each pair."""
+    decompositions = ((chr(code), unicodedata.decomposition(chr(code))) for code in range(sys.maxunicode + 1))
+    # A decomposition with a word in front (<compat>) is one that NFC leaves alone.
+    letters = {one for one, parts in decompositions if " " in parts and not parts.startswith("<")}
+    parts = {sign for one in letters for sign in unicodedata.normalize("NFD", one)}
+    marks = sorted(sign for sign in parts if unicodedata.category(sign).startswith("M"))
+    before = sorted(letters | parts)
+    made = ((letter + mark, unicodedata.normalize("NFC", letter + mark)) for letter in before for mark in marks)
+    return "\n".join(f"{pair}\t{one}" for pair, one in made if len(one) == 1)

@@ -34,6 +34,12 @@ _MOST_ALLOWED = 100
 """Of a longer list of allowed values, each would be tried in turn."""
 
 
+def can_be_plain(source: SourceConfig) -> bool:
+    """Whether a source asks of a row nothing that only its verdict, or its neighbours in time, could tell."""
+    moves = any(spec.outliers is not None and spec.outliers.method == "hampel" for spec in source.columns.values())
+    return source.kind != "baskets" and not source.equations and source.cancellations is None and not moves
+
+
 def plain_pattern(names: Sequence[str], source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> str | None:
     """The regular expression of Java's that matches a whole plain row: its cells with the delimiter between them.
 
@@ -67,18 +73,22 @@ def plain_values(columns: Mapping[str, ColumnConfig]) -> dict[str, Column]:
     return {name: _value(spec).cast(SQL_TYPES[spec.type or "string"]) for name, spec in columns.items()}
 
 
-def within_ranges(columns: Mapping[str, ColumnConfig]) -> Column | None:
-    """Whether the numbers of a plain row are as large as they may be; None where no column has bounds."""
+def within_rules(columns: Mapping[str, ColumnConfig]) -> Column | None:
+    """Whether the values of a plain row lie in their ranges and have their form; None where no column has rules."""
     bounds = [(_value(spec), spec.minimum, spec.maximum) for spec in columns.values()]
     conditions = [value >= low for value, low, _ in bounds if low is not None]
     conditions += [value <= high for value, _, high in bounds if high is not None]
-    # What is blank is outside no range.
+    for spec in columns.values():
+        conditions += parse.text_checks(_value(spec), spec).values()
+    # What is blank breaks no rule.
     return reduce(operator.and_, (F.coalesce(met, F.lit(True)) for met in conditions)) if conditions else None
 
 
 def _is_supported(spec: ColumnConfig) -> bool:
+    if len(spec.allowed) > _MOST_ALLOWED:
+        return False
     is_iso = not spec.formats or spec.formats[0] in parse.ISO_PATTERNS
-    return (spec.type not in parse.MOMENTS or is_iso) and len(spec.allowed) <= _MOST_ALLOWED
+    return spec.type not in parse.MOMENTS or (is_iso and spec.time_zone is None)
 
 
 def _plain_cell(spec: ColumnConfig, source: SourceConfig) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.cleaning import parse
+from dlmine_spark.cleaning import equations, parse
 from dlmine_spark.cleaning.names import bronze_name
-from dlmine_spark.config import ColumnConfig, ColumnType, SourceConfig
+from dlmine_spark.config import ColumnConfig, ColumnType, RowRule, SourceConfig
 
 REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK = (
     "__reasons",
@@ -42,11 +42,9 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "statics": (s.UNIQUE_ID,),
     "baskets": (s.BASKET_ID,),
 }
-_SHOWN_LETTERS = 100
-"""Of a cell in a message: a field of ten megabytes must not be there twice."""
 _REASON = "struct<rule: string, column: string, message: string>"
 _REPAIR = "struct<column: string, old_value: string, new_value: string, rule: string>"
-_ROW = "__row"
+_ROW, _COMPOSED, _SET = "__row", "__composed", "__set"
 SQL_TYPES: dict[ColumnType, str] = {
     "string": "string",
     "integer": "double",
@@ -81,7 +79,7 @@ def reason(rule: str, column: str, message: Column) -> Column:
     return F.struct(F.lit(rule).alias("rule"), F.lit(column).alias("column"), message.alias("message")).cast(_REASON)
 
 
-def repair(column: str, old: Column, new: Column, rule: str) -> Column:
+def repair(column: str, old: Column, new: Column, rule: str | Column) -> Column:
     """One entry of ``REPAIRS``."""
     return F.struct(
         F.lit(column).alias("column"),
@@ -126,8 +124,9 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     rows = bronze.select(F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW), s.RAW_LINE, *ORDER)
     # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
     numbered = _number_copies(rows)
-    trimmed = numbered.select("*", *(cell.make_trimmed() for cell in cells))
-    texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *(cell.make_text() for cell in cells))
+    composed, kept = _compose(numbered, cells)
+    trimmed = composed.select("*", *(cell.make_trimmed() for cell in cells))
+    texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *kept, *(cell.make_text() for cell in cells))
     values = texts.select("*", *(made for cell in cells for made in cell.make_values()))
     marked = values.select(
         *(cell.value.cast(SQL_TYPES[cell.type]).alias(cell.name) for cell in cells),
@@ -139,27 +138,36 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
         COPY,
         *ORDER,
     )
-    # Only what is refused needs to be kept as it came; outliers are refused later than the rest.
-    may_be_refused = any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
+    # Only what is refused needs to be kept as it came; outliers and cancelled lines are refused later than the rest.
+    may_be_refused = source.cancellations is not None or any(
+        spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values()
+    )
     is_kept = F.lit(True) if may_be_refused else F.size(REASONS) > 0
     original = F.when(F.col(s.RAW_LINE).isNull(), F.to_json(_ROW, {"ignoreNullFields": "false"})).otherwise(
         F.to_json(F.struct(s.RAW_LINE))
     )
-    return judge_rows(marked, source).withColumn(ORIGINAL, F.when(is_kept, original)).drop(_ROW, s.RAW_LINE)
+    return (
+        judge_rows(repair_rows(marked, source, columns), source)
+        .withColumn(ORIGINAL, F.when(is_kept, original))
+        .drop(_ROW, s.RAW_LINE)
+    )
 
 
 def judge_rows(marked: DataFrame, source: SourceConfig) -> DataFrame:
     """Add the reasons and warnings of rules about whole rows; a rule that cannot be decided (null) counts as met."""
     refusing = [rule for rule in source.rules if rule.action == "quarantine"]
     warning = [rule for rule in source.rules if rule.action == "warn"]
-    if not source.rules:
+    unequal = [equation for equation in source.equations if equation.action == "quarantine"]
+    doubtful = [equation for equation in source.equations if equation.action == "warn"]
+    if not (refusing or warning or unequal or doubtful):
         return marked
-
-    def is_broken(expression: str) -> Column:
-        return ~F.coalesce(F.expr(expression).cast("boolean"), F.lit(True))
-
-    broken = [Entry(is_broken(rule.expr), reason(rule.name, "", F.lit(rule.expr))) for rule in refusing]
-    doubted = [Entry(is_broken(rule.expr), F.lit(rule.name)) for rule in warning]
+    broken = [Entry(_is_broken(rule), reason(rule.name, "", F.lit(rule.expr))) for rule in refusing]
+    broken += [
+        Entry(equations.is_broken(equation), reason(f"equation:{equation.name}", "", equations.message(equation)))
+        for equation in unequal
+    ]
+    doubted = [Entry(_is_broken(rule), F.lit(rule.name)) for rule in warning]
+    doubted += [Entry(equations.is_broken(equation), F.lit(f"equation:{equation.name}")) for equation in doubtful]
     # A line that could not be split has no cells that a rule could be asked about.
     is_line = F.col(s.RAW_LINE).isNull() if s.RAW_LINE in marked.columns else F.lit(True)
     return marked.withColumns(
@@ -170,6 +178,24 @@ def judge_rows(marked: DataFrame, source: SourceConfig) -> DataFrame:
     )
 
 
+def repair_rows(marked: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
+    """Set the cells that rules repair, in the order of the rules, then those that equations give.
+
+    A rule sees what the ones before it set. What was said of a cell's old value (missing, out of range) is taken back,
+    and its column's own rules are asked again about the new one.
+    """
+    repaired = marked
+    for rule in source.rules:
+        if rule.action == "repair":
+            types = {name: SQL_TYPES[columns[name].type or "string"] for name in rule.set}
+            new = {name: F.expr(text).cast(types[name]) for name, text in rule.set.items()}
+            repaired = _set_cells(repaired, _is_broken(rule), new, rule.name, columns)
+    for equation in source.equations:
+        right = equations.solved(equation, columns)
+        repaired = _set_cells(repaired, F.lit(True), right, f"equation:{equation.name}", columns)
+    return repaired
+
+
 def number_versions(marked: DataFrame, source: SourceConfig, key: Sequence[str]) -> DataFrame:
     """Number the good rows of each key in ``RANK``; 1 is the one that stays, the others are superseded.
 
@@ -177,12 +203,36 @@ def number_versions(marked: DataFrame, source: SourceConfig, key: Sequence[str])
     """
     if not key:
         return marked.withColumn(RANK, F.lit(1))
-    order = [F.col(name).desc() if source.keep == "last" else F.col(name) for name in ORDER]
+    order = [F.col(name) if source.keep == "first" else F.col(name).desc() for name in ORDER]
+    if source.keep == "most_complete":
+        cells = [F.col(f"`{name}`") for name in marked.columns if name not in INTERNAL]
+        known = F.size(F.filter(F.array(*(cell.isNotNull() for cell in cells)), lambda is_known: is_known))
+        order = [known.desc(), *order]
     is_candidate = (F.size(REASONS) == 0) & (F.col(COPY) == 1)
     for name in key:
         is_candidate = is_candidate & F.col(f"`{name}`").isNotNull()
     versions = Window.partitionBy(is_candidate, *(F.col(f"`{name}`") for name in key)).orderBy(*order)
-    return marked.withColumn(RANK, F.when(is_candidate, F.row_number().over(versions)).otherwise(1))
+    numbered = marked.withColumn(RANK, F.when(is_candidate, F.row_number().over(versions)).otherwise(1))
+    if source.keep == "sum":
+        whole_key = versions.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+        is_summed = is_candidate & (F.col(RANK) == 1) & (F.count(F.lit(1)).over(whole_key) > 1)
+        return _with_sums(numbered, _summed_columns(source, key), is_summed, whole_key)
+    return numbered
+
+
+def _summed_columns(source: SourceConfig, key: Sequence[str]) -> list[str]:
+    doubles = (name for name in source.columns if source.column_type(name) == "double" and name not in key)
+    return list(source.sum_columns or doubles)
+
+
+def _with_sums(rows: DataFrame, names: Sequence[str], is_summed: Column, whole_key: WindowSpec) -> DataFrame:
+    """Replace the cells of the row that stays by the sums over its key, on record where that changes them."""
+    old = {name: F.col(f"`{name}`") for name in names}
+    new = {name: F.col(_SET)[name] for name in names}
+    sums = {name: F.sum(cell).over(whole_key) for name, cell in old.items()}
+    summed = rows.withColumn(_SET, F.when(is_summed, _struct(sums)).otherwise(_struct(old)))
+    entries = [Entry(~new[name].eqNullSafe(old[name]), repair(name, old[name], new[name], "sum")) for name in names]
+    return summed.withColumns({REPAIRS: F.concat(REPAIRS, _entries(entries, no_repairs())), **new}).drop(_SET)
 
 
 @dataclass(frozen=True)
@@ -203,13 +253,25 @@ class _Cell:
         """The cell as it came."""
         return F.col(_ROW)[bronze_name(self.spec.source or self.name)]
 
+    @property
+    def composed(self) -> Column:
+        """The cell with letters and their accents as one character, where the source wants that."""
+        if not self.composes:
+            return self.original
+        return F.coalesce(F.get(F.col(_COMPOSED), F.lit(self.place)), self.original)
+
+    @property
+    def composes(self) -> bool:
+        """Whether accents written apart become one character with their letter; numbers have none."""
+        return self.source.unicode == "nfc" and self.type not in parse.NUMERIC
+
     def _layer(self, name: str) -> Column:
         return F.col(f"__{name}_{self.place}")
 
     # First and second layer
 
     def make_trimmed(self) -> Column:
-        return parse.trimmed(self.original).alias(f"__trimmed_{self.place}")
+        return parse.trimmed(self.composed).alias(f"__trimmed_{self.place}")
 
     def make_text(self) -> Column:
         return parse.present(self._layer("trimmed"), self.source.null_tokens).alias(f"__text_{self.place}")
@@ -222,7 +284,7 @@ class _Cell:
         if self.type in parse.NUMERIC:
             made = {"read": parse.number(text, self.spec.decimal)}
         elif self.type in parse.MOMENTS:
-            attempts = parse.moments(text, self.spec.formats)
+            attempts = parse.moments(text, self.spec.formats, self.spec.time_zone)
             made = {"read": F.coalesce(*attempts), "normal": attempts[0].isNotNull() & (self.original == text)}
         elif self.type == "boolean":
             made = {"read": parse.truth(text)}
@@ -231,6 +293,8 @@ class _Cell:
             if self.spec.allowed:
                 is_legal = made["read"].isin(*self.spec.allowed)
                 made["near"] = F.when(~is_legal, parse.nearest_allowed(text, self.spec))
+            if self._is_text_checked:
+                made |= {layer: ~is_met for layer, is_met in parse.text_checks(made["read"], self.spec).items()}
         if self.type in (*parse.NUMERIC, "boolean"):
             made["normal"] = parse.is_normal(self.original, self.type, self.spec)
         return [column.alias(f"__{layer}_{self.place}") for layer, column in made.items()]
@@ -250,10 +314,39 @@ class _Cell:
         """The value of the silver column."""
         value = self._typed
         if self.spec.allowed:
-            return F.when(value.isin(*self.spec.allowed), value).otherwise(self._layer("near"))
-        if self.spec.out_of_range == "null":
+            value = self._allowed_value
+        if self._has_range and self.spec.out_of_range == "null":
             return F.when(~self._is_outside, value)
+        if self._is_text_checked and self.spec.not_matching == "null":
+            return F.when(~self._is_misshapen, value)
         return value
+
+    @property
+    def _allowed_value(self) -> Column:
+        value, near = self._typed, self._layer("near")
+        if self.spec.not_allowed == "warn":
+            return F.coalesce(near, value)
+        return F.when(value.isin(*self.spec.allowed), value).otherwise(near)
+
+    @property
+    def _is_unknown(self) -> Column:
+        """Whether a text is no allowed value, nor near enough to one."""
+        is_legal = self._typed.isin(*self.spec.allowed)
+        return self._layer("text").isNotNull() & ~is_legal & self._layer("near").isNull()
+
+    @property
+    def _is_text_checked(self) -> bool:
+        """Whether a text may have the wrong form: allowed values have the right one, as ``checks`` sees to."""
+        is_closed = bool(self.spec.allowed) and self.spec.not_allowed != "warn"
+        return self.type == "string" and bool(parse.text_rules(self.spec)) and not is_closed
+
+    @property
+    def _is_misshapen(self) -> Column:
+        return F.coalesce(_any([self._breaks(rule) for rule in parse.text_rules(self.spec)]), F.lit(False))
+
+    def _breaks(self, rule: str) -> Column:
+        """Whether a text breaks a rule about its form; one that is corrected to an allowed value does not."""
+        return self._layer(rule) & self._layer("near").isNull() if self.spec.allowed else self._layer(rule)
 
     @property
     def _is_readable(self) -> Column:
@@ -261,25 +354,25 @@ class _Cell:
 
     @property
     def _is_outside(self) -> Column:
-        value, low, high = self._typed, self.spec.minimum, self.spec.maximum
-        below = value < low if low is not None else F.lit(False)
-        above = value > high if high is not None else F.lit(False)
-        return F.coalesce(below | above, F.lit(False))
+        return parse.is_outside(self._typed, self.spec)
 
     def reasons(self) -> list[Entry]:
         """Why the row is refused."""
-        shown = F.substring(self.original, 1, _SHOWN_LETTERS)
+        shown = F.substring(self.original, 1, parse.SHOWN_LETTERS)
         found = []
         if self.spec.required:
             found.append(self._refuse(self._layer("text").isNull(), "missing", F.lit("is required and has no value")))
             if self.type != "string":
                 message = F.concat(F.lit(f"is no {self.type}: "), shown)
                 found.append(self._refuse(~self._is_readable, "unparseable", message))
-        if self.spec.allowed:
-            is_unknown = self._layer("text").isNotNull() & self.value.isNull()
-            found.append(self._refuse(is_unknown, "not_allowed", F.concat(F.lit("is no allowed value: "), shown)))
+        if self.spec.allowed and self.spec.not_allowed == "quarantine":
+            message = F.concat(F.lit("is no allowed value: "), shown)
+            found.append(self._refuse(self._is_unknown, "not_allowed", message))
+        if self._is_text_checked and self.spec.not_matching == "quarantine":
+            for rule, words in parse.text_rules(self.spec).items():
+                found.append(self._refuse(self._breaks(rule), rule, F.concat(F.lit(f"{words}: "), shown)))
         if self._has_range and self.spec.out_of_range == "quarantine":
-            message = F.concat(F.lit(f"is not {self._range}: "), shown)
+            message = F.concat(F.lit(f"is not {parse.legal_range(self.spec)}: "), shown)
             found.append(self._refuse(self._is_outside, "out_of_range", message))
         return found
 
@@ -291,7 +384,18 @@ class _Cell:
             if self.spec.allowed:
                 found.append(self._change(self._layer("near").isNotNull(), value, "allowed"))
             is_legal = self._layer("near").isNull() if self.spec.allowed else F.lit(True)
-            found.append(self._change(is_legal & (text != self.original), value, "spaces"))
+            blanked = []
+            if self.spec.allowed and self.spec.not_allowed == "null":
+                blanked.append(("not_allowed", self._is_unknown))
+            if self._is_text_checked and self.spec.not_matching == "null":
+                blanked += [(rule, self._breaks(rule)) for rule in parse.text_rules(self.spec)]
+            if blanked:
+                is_legal = is_legal & value.isNotNull()
+            found += [self._change(condition, nothing, rule) for rule, condition in blanked]
+            tidied: str | Column = "spaces"
+            if self.composes:
+                tidied = F.when(self.composed != self.original, F.lit("unicode")).otherwise(F.lit("spaces"))
+            found.append(self._change(is_legal & (text != self.original), value, tidied))
             if self.spec.case != "keep":
                 is_recased = is_legal & (text == self.original) & (value != text)
                 found.append(self._change(is_recased, value, f"case_{self.spec.case}"))
@@ -305,25 +409,88 @@ class _Cell:
 
     def warnings(self) -> list[Entry]:
         """Names of rules that the row is kept in spite of."""
+        found = []
         if self._has_range and self.spec.out_of_range == "warn":
-            return [Entry(self._is_outside, F.lit(f"out_of_range:{self.name}"))]
-        return []
+            found.append(Entry(self._is_outside, F.lit(f"out_of_range:{self.name}")))
+        if self.spec.allowed and self.spec.not_allowed == "warn":
+            found.append(Entry(self._is_unknown, F.lit(f"not_allowed:{self.name}")))
+        if self._is_text_checked and self.spec.not_matching == "warn":
+            for rule in parse.text_rules(self.spec):
+                found.append(Entry(self._breaks(rule), F.lit(f"{rule}:{self.name}")))
+        return found
 
     @property
     def _has_range(self) -> bool:
         return self.spec.minimum is not None or self.spec.maximum is not None
 
-    @property
-    def _range(self) -> str:
-        low = "" if self.spec.minimum is None else f"at least {self.spec.minimum:g}"
-        high = "" if self.spec.maximum is None else f"at most {self.spec.maximum:g}"
-        return " and ".join(part for part in (low, high) if part)
-
     def _refuse(self, condition: Column, rule: str, message: Column) -> Entry:
         return Entry(condition, reason(rule, self.name, message))
 
-    def _change(self, condition: Column, new: Column, rule: str) -> Entry:
+    def _change(self, condition: Column, new: Column, rule: str | Column) -> Entry:
         return Entry(condition, repair(self.name, self.original, new.cast(SQL_TYPES[self.type]), rule))
+
+
+def _is_broken(rule: RowRule) -> Column:
+    return ~F.coalesce(F.expr(rule.expr).cast("boolean"), F.lit(True))
+
+
+def _set_cells(
+    rows: DataFrame, condition: Column, values: Mapping[str, Column], rule: str, columns: Mapping[str, ColumnConfig]
+) -> DataFrame:
+    """Give the cells of some columns new values, on a condition; those that change are on record and judged anew."""
+    old = {name: F.col(f"`{name}`") for name in values}
+    new = {name: F.col(_SET)[name] for name in values}
+    # A line that could not be split has no cells to set.
+    is_set = F.col(s.RAW_LINE).isNull() & condition
+    made = rows.withColumn(_SET, F.when(is_set, _struct(values)).otherwise(_struct(old)))
+    breaches = {name: parse.breaches(new[name], columns[name]) for name in values}
+    blanking = {name: [one.condition for one in found if one.action == "null"] for name, found in breaches.items()}
+    if any(blanking.values()):
+        kept = {
+            name: F.when(~F.coalesce(_any(blanking[name]), F.lit(False)), cell) if blanking[name] else cell
+            for name, cell in new.items()
+        }
+        made = made.withColumn(_SET, _struct(kept))
+    is_changed = {name: ~new[name].eqNullSafe(old[name]) for name in values}
+    repairs = [Entry(is_changed[name], repair(name, old[name], new[name], rule)) for name in values]
+    found = [(name, breach) for name in values for breach in breaches[name]]
+    refused = [
+        Entry(is_changed[name] & breach.condition, reason(breach.rule, name, breach.message))
+        for name, breach in found
+        if breach.action == "quarantine"
+    ]
+    doubted = [
+        Entry(is_changed[name] & breach.condition, F.lit(f"{breach.rule}:{name}"))
+        for name, breach in found
+        if breach.action == "warn"
+    ]
+
+    def is_still_true(said_of: Column) -> Column:
+        return ~_any([said_of.eqNullSafe(F.lit(name)) & is_changed[name] for name in values])
+
+    kept_reasons = F.filter(REASONS, lambda entry: is_still_true(entry["column"]))
+    kept_warnings = F.filter(WARNINGS, lambda entry: is_still_true(F.substring_index(entry, ":", -1)))
+    entries = {
+        REPAIRS: F.concat(REPAIRS, _entries(repairs, no_repairs())),
+        REASONS: F.concat(kept_reasons, _entries(refused, no_reasons())),
+        WARNINGS: F.concat(kept_warnings, _entries(doubted, _no_warnings())),
+    }
+    is_any_changed = _any(list(is_changed.values()))
+    judged = {name: F.when(is_any_changed, said).otherwise(F.col(name)) for name, said in entries.items()}
+    # Apart: in one step, the names inside a lambda would mean the new values (Spark's lateral aliases).
+    return made.withColumns(judged).withColumns(new).drop(_SET)
+
+
+def _struct(cells: Mapping[str, Column]) -> Column:
+    return F.struct(*(cell.alias(name) for name, cell in cells.items()))
+
+
+def _compose(rows: DataFrame, cells: Sequence[_Cell]) -> tuple[DataFrame, list[str]]:
+    """The rows with the composed texts of all cells beside them, where any may have one; and that column's name."""
+    if not any(cell.composes for cell in cells):
+        return rows, []
+    texts = [cell.original if cell.composes else F.lit(None).cast("string") for cell in cells]
+    return rows.withColumn(_COMPOSED, parse.with_composed(texts)), [_COMPOSED]
 
 
 def _number_copies(rows: DataFrame) -> DataFrame:

@@ -131,11 +131,11 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
     source, rows = config.sources[judged.name], good[judged.name]
     if source.kind == "calendar":
-        days = _filled(rows, source, s.DS)
+        days = _filled(config, rows, source, s.DS)
         lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(days, _series(config, lakehouse, good)))
     elif source.kind != "panel":
         table = _silver_table(judged.name, source)
-        lakehouse.overwrite(table, _silver_rows(rows, source))
+        lakehouse.overwrite(table, _silver_rows(config, rows, source))
         _check_rows_written(lakehouse, table, judged.counts)
 
 
@@ -143,13 +143,13 @@ def _silver_table(name: str, source: SourceConfig) -> str:
     return _TABLES.get(source.kind, f"silver.{name}")
 
 
-def _silver_rows(rows: DataFrame, source: SourceConfig) -> DataFrame:
+def _silver_rows(config: Config, rows: DataFrame, source: SourceConfig) -> DataFrame:
     """A row of silver for each good row."""
     if source.kind == "baskets":
         return rows.drop(*INTERNAL)
     if source.kind == "lines":
-        return _filled(_with_line_columns(rows), source, _time_of(source))
-    return _filled(rows, source)
+        return _filled(config, _with_line_columns(rows), source, source.time)
+    return _filled(config, rows, source)
 
 
 def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) -> None:
@@ -161,13 +161,12 @@ def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) 
         )
 
 
-def _filled(rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7) -> DataFrame:
+def _filled(
+    config: Config, rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7
+) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
-    return fill_blanks(rows, declared_columns(source), time, season_length).drop(*INTERNAL)
-
-
-def _time_of(source: SourceConfig) -> str | None:
-    return s.TS if s.TS in source.columns else None
+    columns = declared_columns(source)
+    return fill_blanks(rows, columns, time, season_length, config.cleaning.cutoff).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -218,7 +217,7 @@ def _panel_rows(
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
-    filled = _filled(with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
+    filled = _filled(config, with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
     is_history = F.col(s.DS) <= F.lit(plan.end)

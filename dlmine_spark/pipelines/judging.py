@@ -21,10 +21,11 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.cleaning.baskets import split_baskets
+from dlmine_spark.cleaning.cancellations import match_cancellations
 from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
-from dlmine_spark.cleaning.outliers import fences_of, treat_outliers
+from dlmine_spark.cleaning.outliers import measure_fences, treat_outliers
 from dlmine_spark.cleaning.panel import ONLY_SERIES
-from dlmine_spark.cleaning.plain import plain_pattern, plain_values, within_ranges
+from dlmine_spark.cleaning.plain import can_be_plain, plain_pattern, plain_values, within_rules
 from dlmine_spark.cleaning.plan import (
     COPY,
     ORDER,
@@ -77,14 +78,14 @@ class Judged:
         name: of the source.
         columns: its columns, kept ones included, with their types.
         has_two_lanes: whether plain rows were left in bronze.
-        fences: table of the fences of each column with an outlier rule.
+        fences: table of the fences of each grouping that an outlier rule has.
         counts: what became of its rows.
     """
 
     name: str
     columns: Mapping[str, ColumnConfig]
     has_two_lanes: bool
-    fences: Mapping[str, str]
+    fences: Mapping[tuple[str, ...], str]
     counts: SourceCounts
 
 
@@ -136,7 +137,8 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> J
         lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
     alone = _count_alone(lakehouse, name) if has_two_lanes else 0
     accounted = lakehouse.read(f"staging.{name}").count() + alone
-    fences = _treat_outliers(lakehouse, name, source, columns, has_two_lanes)
+    _treat_cancellations(lakehouse, name, source)
+    fences = _treat_outliers(config, lakehouse, name, columns, has_two_lanes)
     # A plain row that an outlier rule touched is a judged one now.
     alone -= lakehouse.read(f"staging.{name}").count() + alone - accounted
     counts = _count(lakehouse, name, columns, alone)
@@ -150,16 +152,18 @@ def good_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame
     staged = lakehouse.read(f"staging.{judged.name}").where(is_good())
     if not judged.has_two_lanes:
         return staged
-    plain = _plain_rows(lakehouse, judged.name, config.sources[judged.name], judged.columns)
+    source = config.sources[judged.name]
+    plain = _plain_rows(lakehouse, judged.name, source, judged.columns)
     if judged.fences:
-        fences = {column: lakehouse.read(table) for column, table in judged.fences.items()}
-        plain = treat_outliers(plain, judged.columns, fences).where(~_is_touched())
+        fences = {by: lakehouse.read(table) for by, table in judged.fences.items()}
+        treated = treat_outliers(plain, judged.columns, source.time, config.cleaning.cutoff, fences)
+        plain = treated.where(~_is_touched())
     return staged.unionByName(plain)
 
 
 def _has_two_lanes(source: SourceConfig) -> bool:
     """Whether a source is large, and of a kind whose plain rows can be told."""
-    is_told = source.format == "csv" and source.kind != "baskets" and not source.multiline
+    is_told = source.format == "csv" and not source.multiline and can_be_plain(source)
     # What a kept column holds is known only once all of it was read.
     return is_told and source.other_columns == "drop" and sources.size_of(source) >= TWO_LANES_FROM_BYTES
 
@@ -179,10 +183,10 @@ def _ingest(
 
 
 def _with_rules_met(rows: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
-    """Rows that break a range or a rule about whole rows are not plain."""
-    in_range = within_ranges(columns)
-    if in_range is not None:
-        rows = rows.withColumn(s.PLAIN, F.col(s.PLAIN) & in_range)
+    """Rows that break a rule about a column or about whole rows are not plain."""
+    is_within = within_rules(columns)
+    if is_within is not None:
+        rows = rows.withColumn(s.PLAIN, F.col(s.PLAIN) & is_within)
     if not source.rules:
         return rows
     # Rules speak of canonical columns, whose names may be those of other columns of the file.
@@ -302,31 +306,46 @@ def _plain_rows(
     return _with_series(rows, source, columns)
 
 
-# Outliers
+# What judges good rows by each other
+
+
+def _treat_cancellations(lakehouse: Lakehouse, name: str, source: SourceConfig) -> None:
+    """Match cancelled sales first: what never happened says nothing of what is usual."""
+    if source.cancellations is None:
+        return
+    judged = lakehouse.read(f"staging.{name}")
+    matched = match_cancellations(judged.where(is_good()), source.cancellations, source.time)
+    with _naming_rules(name, source):
+        lakehouse.overwrite(f"staging.{name}", matched.unionByName(judged.where(~is_good())))
 
 
 def _treat_outliers(
-    lakehouse: Lakehouse, name: str, source: SourceConfig, columns: Mapping[str, ColumnConfig], has_two_lanes: bool
-) -> dict[str, str]:
+    config: Config, lakehouse: Lakehouse, name: str, columns: Mapping[str, ColumnConfig], has_two_lanes: bool
+) -> dict[tuple[str, ...], str]:
     """Write the fences that good rows set, and treat judged rows by them; returns the tables of the fences.
 
     A plain row that an outlier rule touches joins the judged ones.
     """
-    rules = {column: spec.outliers for column, spec in columns.items() if spec.outliers is not None}
-    if not rules:
+    if not any(spec.outliers for spec in columns.values()):
         return {}
+    source, cutoff = config.sources[name], config.cleaning.cutoff
     judged = lakehouse.read(f"staging.{name}")
     plain = _plain_rows(lakehouse, name, source, columns) if has_two_lanes else None
     good = judged.where(is_good()) if plain is None else judged.where(is_good()).unionByName(plain)
-    tables: dict[str, str] = {}
-    for place, (column, rule) in enumerate(rules.items()):
-        tables[column] = f"staging.{name}_fences_{place}"
-        lakehouse.overwrite(tables[column], fences_of(good, column, rule))
-    fences = {column: lakehouse.read(table) for column, table in tables.items()}
-    treated = treat_outliers(judged.where(is_good()), columns, fences).unionByName(judged.where(~is_good()))
+    tables: dict[tuple[str, ...], str] = {}
+    fences: dict[tuple[str, ...], DataFrame] = {}
+    for place, (by, measured) in enumerate(measure_fences(good, columns, source.time, cutoff).items()):
+        tables[by] = f"staging.{name}_fences_{place}"
+        lakehouse.overwrite(tables[by], measured)
+        fences[by] = lakehouse.read(tables[by])
+
+    def treated(rows: DataFrame) -> DataFrame:
+        return treat_outliers(rows, columns, source.time, cutoff, fences)
+
+    all_judged = treated(judged.where(is_good())).unionByName(judged.where(~is_good()))
     if plain is not None:
-        treated = treated.unionByName(treat_outliers(plain, columns, fences).where(_is_touched()))
-    lakehouse.overwrite(f"staging.{name}", treated)
+        all_judged = all_judged.unionByName(treated(plain).where(_is_touched()))
+    lakehouse.overwrite(f"staging.{name}", all_judged)
     return tables
 
 
@@ -482,10 +501,12 @@ def _naming_rules(name: str, source: SourceConfig) -> Iterator[None]:
         yield
     except PySparkException as error:
         text = str(error)
-        rule = next((rule for rule in source.rules if rule.expr in text), None)
-        if rule is None:
+        written = [(f"rules.{rule.name}", sql) for rule in source.rules for sql in (rule.expr, *rule.set.values())]
+        if source.cancellations is not None:
+            written.append(("cancellations.marker", source.cancellations.marker))
+        found = next(((key, sql) for key, sql in written if sql in text), None)
+        if found is None:
             raise
+        key, sql = found
         problem = text.partition(" SQLSTATE")[0].partition(" If necessary")[0]
-        raise ConfigError(
-            f"sources.{name}.rules.{rule.name}: {rule.expr!r} cannot be computed on some row: {problem}"
-        ) from error
+        raise ConfigError(f"sources.{name}.{key}: {sql!r} cannot be computed on some row: {problem}") from error

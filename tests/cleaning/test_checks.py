@@ -38,6 +38,63 @@ def test_an_expression_must_be_a_condition_on_one_row(spark: SparkSession, expre
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("item", "quantity", ["of type double", "of type string"]),
+        ("quantity", "item", ["of type string", "of type double"]),
+        ("day", "1", ["of type int", "of type date"]),
+        ("quantity", "sum(quantity)", ["no value of a row"]),
+        ("quantity", "quantty", ["quantty", "quantity"]),
+        ("quantity", "explode(array(1))", ["no value of a row"]),
+        ("quantity", "quantity +", ["Syntax error"]),
+    ],
+)
+def test_a_repair_must_give_a_value_of_the_columns_type(
+    spark: SparkSession, name: str, text: str, words: list[str]
+) -> None:
+    rule = {"name": "odd", "expr": "item <> 'x'", "action": "repair", "set": {name: text}}
+
+    (problem,) = wrong_rules(spark, "sales", source(COLUMNS, rules=[rule]), [])
+
+    assert problem.startswith(f"sources.sales.rules.odd.set.{name}: ")
+    for word in words:
+        assert word in problem
+
+
+def test_repairs_of_every_type_and_blanks_are_right(spark: SparkSession) -> None:
+    set_ = {"item": "upper(item)", "quantity": "cast(abs(quantity) as int)", "day": "date_add(day, 1)"}
+    rules = [
+        {"name": "some", "expr": "item <> 'x'", "action": "repair", "set": set_},
+        {"name": "none", "expr": "item <> 'y'", "action": "repair", "set": dict.fromkeys(COLUMNS, "null")},
+    ]
+
+    assert wrong_rules(spark, "sales", source(COLUMNS, rules=rules), []) == []
+
+
+def test_problems_of_a_source_are_told_together(spark: SparkSession) -> None:
+    columns = {"basket_id": None, "item": {"pattern": "["}, "quantity": {"outliers": {"by": ["shop"]}}}
+    declaration = SourceConfig.model_validate(
+        {
+            "kind": "lines",
+            "path": "f",
+            "columns": columns,
+            "rules": [{"name": "odd", "expr": "quantty > 0"}],
+            "cancellations": {"marker": "basket like 'C%'", "match": ["itm"]},
+        }
+    )
+
+    problems = wrong_rules(spark, "sales", declaration, [])
+
+    assert [problem.split(": ")[0].removeprefix("sources.sales.") for problem in problems] == [
+        "columns.quantity.outliers.by",
+        "cancellations.match",
+        "columns.item.pattern",
+        "rules.odd",
+        "cancellations.marker",
+    ]
+
+
+@pytest.mark.parametrize(
     ("pattern", "word"), [("foo bar", "foo bar"), ("YYYY-ww", "YYYY-ww"), ("dd/MM", "has no year"), ("", "has no year")]
 )
 def test_a_date_pattern_must_be_one(spark: SparkSession, pattern: str, word: str) -> None:
@@ -47,6 +104,33 @@ def test_a_date_pattern_must_be_one(spark: SparkSession, pattern: str, word: str
 
     assert problem.startswith("sources.sales.columns.day.formats: ")
     assert word in problem
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"pattern": "["}, ["s.pattern: '['", "no regular expression"]),
+        # Right only between the brackets that cleaning puts around it.
+        ({"pattern": "a)(?:b"}, ["s.pattern: 'a)(?:b'", "no regular expression"]),
+        ({"pattern": "(?x)a # b"}, ["s.pattern: '(?x)a # b'", "no regular expression"]),
+        ({"pattern": "[a-z]+", "allowed": ["ok", "Not"]}, ["s: 'Not'", "does not match pattern '[a-z]+'"]),
+        ({"pattern": "a", "fill": "constant", "fill_value": "ab"}, ["s: 'ab'", "does not match"]),
+        ({"type": "timestamp", "time_zone": "Europe/Berlen"}, ["s.time_zone: ", "did you mean Europe/Berlin?"]),
+        ({"type": "timestamp", "time_zone": "noon"}, ["s.time_zone: 'noon' is no time zone, e.g. Europe/Berlin"]),
+        ({"type": "timestamp", "time_zone": ""}, ["s.time_zone: '' is no time zone"]),
+    ],
+)
+def test_patterns_and_time_zones_must_be_such(spark: SparkSession, spec: dict[str, Any], words: list[str]) -> None:
+    (problem,) = wrong_rules(spark, "sales", source({"s": spec}), [])
+
+    assert problem.startswith("sources.sales.columns.")
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "+05:30"])
+def test_zones_are_those_of_java(spark: SparkSession, zone: str) -> None:
+    assert wrong_rules(spark, "sales", source({"at": {"type": "timestamp", "time_zone": zone}}), []) == []
 
 
 @pytest.mark.parametrize(("separator", "word"), [("(", "regular expression"), ("|", "nothing"), (r"\s*", "nothing")])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dlmine_spark.cleaning.outliers import fences_of, treat_outliers
+from dlmine_spark.cleaning.outliers import fences_of, treat_outliers, with_moving_fences
 from dlmine_spark.cleaning.plan import REASONS, REPAIRS, WARNINGS
 from dlmine_spark.config import ColumnConfig, OutlierRule
 from tests.cleaning.examples import entries, good, values
@@ -21,8 +22,8 @@ ONE_TO_NINE = [float(value) for value in range(1, 10)]
 
 def fences(spark: SparkSession, numbers: Sequence[float | None], **rule: Any) -> tuple[float, float]:
     rows = spark.createDataFrame([(number,) for number in numbers], "y double")
-    row = fences_of(rows, "y", OutlierRule(**rule)).collect()[0]
-    return row["low"], row["high"]
+    row = fences_of(rows, {"y": OutlierRule(**rule)}).collect()[0]
+    return row["__low_y"], row["__high_y"]
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,91 @@ def test_the_order_of_rules_decides_nothing(spark: SparkSession) -> None:
 
     assert sorted(values(results[0], "x", "y")) == sorted(values(results[1], "x", "y"))
     assert max(values(results[0], "y")) == 21.25
+
+
+def series(*numbers: float | None, name: str = "a") -> list[tuple[Any, ...]]:
+    """Rows of one series, a day apart."""
+    first = date(2024, 1, 1)
+    values_ = (None if number is None else float(number) for number in numbers)
+    return [(name, first + timedelta(days=day), value) for day, value in enumerate(values_)]
+
+
+def moving_fences(rows: DataFrame, **rule: Any) -> list[tuple[float | None, float | None]]:
+    """Centre and spread that the fences of each row say, by series and date."""
+    cutoff = rule.pop("cutoff", None)
+    fenced = with_moving_fences(rows, "y", OutlierRule(method="hampel", threshold=1, **rule), "ds", cutoff)
+    found = values(fenced.orderBy("unique_id", "ds"), "__low_y", "__high_y")
+    return [
+        (None, None) if low is None else (round((low + high) / 2, 9), round((high - low) / 2 / 1.4826, 9))
+        for low, high in found
+    ]
+
+
+def test_hampel_holds_a_value_against_the_rows_around_it(spark: SparkSession) -> None:
+    rows = good(spark, "unique_id string, ds date, y double", *series(1, 2, 3, 100, 5), *series(7, 7, 9, name="b"))
+
+    assert moving_fences(rows.repartition(3), window=3) == [
+        # At the ends of a series there is half a window.
+        (1.5, 0.5),
+        (2.0, 1.0),
+        (3.0, 1.0),
+        (5.0, 2.0),
+        (52.5, 47.5),
+        # Half of the values are equal: nothing is usual.
+        (None, None),
+        (None, None),
+        (8.0, 1.0),
+    ]
+
+
+def test_blanks_in_a_window_count_for_nothing(spark: SparkSession) -> None:
+    rows = good(spark, "unique_id string, ds date, y double", *series(1, None, 4, 8), *series(None, name="b"))
+
+    assert moving_fences(rows, window=5) == [(2.5, 1.5), (4.0, 3.0), (4.0, 3.0), (6.0, 2.0), (None, None)]
+
+
+def test_before_the_cutoff_a_window_does_not_look_behind_it(spark: SparkSession) -> None:
+    rows = good(spark, "unique_id string, ds date, y double", *series(1, 3, 9, 100, 5))
+
+    assert moving_fences(rows, window=3, cutoff=date(2024, 1, 3)) == [
+        (2.0, 1.0),
+        (3.0, 2.0),
+        (6.0, 3.0),
+        (9.0, 4.0),
+        (52.5, 47.5),
+    ]
+
+
+def test_a_spike_is_an_outlier_where_its_neighbours_are_not(spark: SparkSession) -> None:
+    rows = good(spark, "unique_id string, ds date, y double", *series(1.0, 2.0, 3.0, 40.0, 5.0, 6.0, 70.0, 80.0, 90.0))
+    rule = OutlierRule(method="hampel", window=5, action="null")
+
+    treated = treat_outliers(rows, {"y": ColumnConfig(type="double", outliers=rule)}, "ds")
+
+    assert values(treated.orderBy("ds"), "y") == [1.0, 2.0, 3.0, None, 5.0, 6.0, 70.0, 80.0, 90.0]
+
+
+def test_fences_are_learned_up_to_the_cutoff_and_later_rows_held_against_them(spark: SparkSession) -> None:
+    rows = good(spark, "unique_id string, ds date, y double", *series(*ONE_TO_NINE, 99.0, 99.0, 99.0))
+    columns = {"y": ColumnConfig(type="double", outliers=OutlierRule(action="clip"))}
+
+    learned = treat_outliers(rows, columns, "ds", date(2024, 1, 9)).orderBy("ds")
+
+    # Quartiles 3 and 7 of the first nine.
+    assert values(learned, "y") == [*ONE_TO_NINE, 19.0, 19.0, 19.0]
+    assert max(values(treat_outliers(rows, columns, "ds"), "y")) == 99.0
+
+
+def test_rules_with_the_same_groups_share_one_aggregation_and_one_join(spark: SparkSession) -> None:
+    numbers = [*ONE_TO_NINE, 99.0]
+    rows = good(spark, "shop string, x double, y double", *[("a", value, -value) for value in numbers])
+    columns = {
+        "x": ColumnConfig(type="double", outliers=OutlierRule(by=("shop",))),
+        "y": ColumnConfig(type="double", outliers=OutlierRule(method="zscore", threshold=2, by=("shop",))),
+    }
+
+    treated = treat_outliers(rows, columns)
+
+    plan = treated._jdf.queryExecution().optimizedPlan().toString()  # type: ignore[union-attr]
+    assert (plan.count("Aggregate"), plan.count("Join")) == (1, 1)
+    assert sorted(values(treated, "x", "y"), key=str)[-1] == (None, None)

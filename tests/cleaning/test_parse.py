@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,36 @@ def test_spaces_of_every_kind_are_trimmed_and_runs_of_them_become_one(spark: Spa
     )
 
 
+def test_a_letter_and_its_accents_become_one_character_and_what_has_none_stays(spark: SparkSession) -> None:
+    check(
+        spark,
+        {
+            "Zoe\u0308": "Zoë",
+            "cafe\u0301 cre\u0300me": "café crème",
+            # Two accents, in either order.
+            "Vie\u0323\u0302t": "Việt",
+            "Vie\u0302\u0323t": "Việt",
+            "\u0301x": "\u0301x",
+            "q\u0301": "q\u0301",
+            "\U0001f600 e\u0301": "\U0001f600 é",
+            "=\u0338": "≠",
+            "Zoë": "Zoë",
+            "plain": "plain",
+        },
+        parse.composed,
+    )
+
+
+def test_every_pair_of_letter_and_accent_is_composed_as_python_does(spark: SparkSession) -> None:
+    every = (unicodedata.normalize("NFD", chr(code)) for code in range(0x250))
+    decomposed = [text for text in every if len(text) > 1]
+
+    composed = read(spark, decomposed, parse.composed)
+
+    assert composed == [unicodedata.normalize("NFC", text) for text in decomposed]
+    assert len(composed) > 200
+
+
 def test_words_that_mean_missing_are_null(spark: SparkSession) -> None:
     check(
         spark,
@@ -82,6 +113,8 @@ NUMBERS = {
     "−12.5": -12.5,
     "12.5%": 0.125,
     "12,5 %": 0.125,
+    "-3%": -0.03,
+    "9e99": 9e99,
     # No numbers, however close.
     "12 34": None,
     "1,2,3": None,
@@ -99,7 +132,12 @@ NUMBERS = {
     "12.5.": None,
     "#REF!": None,
     # Beyond what any business counts, and beyond a double.
+    "1e100": None,
     "1e400": None,
+    "-1e400": None,
+    "1e999%": None,
+    "-Infinity": None,
+    "1,000e400": None,
     "9" * 65: None,
     "９": None,
 }
@@ -126,13 +164,17 @@ def test_whole_numbers_have_no_decimals(spark: SparkSession) -> None:
 def test_yes_and_no_in_words(spark: SparkSession) -> None:
     check(
         spark,
-        {"1": 1.0, "TRUE": 1.0, "Ja": 1.0, "oui": 1.0, "no": 0.0, "0": 0.0, "Nein": 0.0, "maybe": None, "2": None},
+        {
+            **dict.fromkeys(["1", "TRUE", "t", "yes", "Y", "on", "Ja", "wahr", "oui", "si", "sí"], 1.0),
+            **dict.fromkeys(["0", "False", "F", "no", "n", "OFF", "Nein", "falsch", "non"], 0.0),
+            **dict.fromkeys(["maybe", "2", "yess", ""]),
+        },
         parse.truth,
     )
 
 
-def first_moment(*formats: str) -> Callable[[Column], Column]:
-    return lambda text: parse.plausible(F.coalesce(*parse.moments(text, formats)))
+def first_moment(*formats: str, zone: str | None = None) -> Callable[[Column], Column]:
+    return lambda text: parse.plausible(F.coalesce(*parse.moments(text, formats, zone)))
 
 
 def test_dates_and_times_in_iso_need_no_format(spark: SparkSession) -> None:
@@ -175,6 +217,30 @@ def test_declared_formats_are_tried_in_order(spark: SparkSession) -> None:
 
 def test_a_declared_format_comes_before_iso(spark: SparkSession) -> None:
     check(spark, {"2024-05-03": datetime(2024, 3, 5)}, first_moment("yyyy-dd-MM"))
+
+
+def test_a_time_without_a_zone_is_the_declared_zones_and_one_with_a_zone_keeps_it(spark: SparkSession) -> None:
+    check(
+        spark,
+        {
+            "2024-01-31 12:00": datetime(2024, 1, 31, 11),
+            "2024-07-31T12:00:00.5": datetime(2024, 7, 31, 10, 0, 0, 500_000),
+            "2024-01-31": datetime(2024, 1, 30, 23),
+            "31.07.2024 12:00": datetime(2024, 7, 31, 10),
+            "2024/07/31": datetime(2024, 7, 30, 22),
+            "2024-01-31T12:00:00Z": datetime(2024, 1, 31, 12),
+            "2024-01-31 12:00:00-05:00": datetime(2024, 1, 31, 17),
+            "31.07.2024 12:00 +05:00": datetime(2024, 7, 31, 7),
+            "31.07.2024 12:00 America/New_York": datetime(2024, 7, 31, 16),
+            # Clocks go forward from 2 to 3: half past two is half past three.
+            "2024-03-31 02:30": datetime(2024, 3, 31, 1, 30),
+            "31.03.2024 02:30": datetime(2024, 3, 31, 1, 30),
+            # Clocks go back from 3 to 2: half past two comes twice, and is the first of them.
+            "2024-10-27 02:30": datetime(2024, 10, 27, 0, 30),
+            "27.10.2024 02:30": datetime(2024, 10, 27, 0, 30),
+        },
+        first_moment("dd.MM.yyyy HH:mm", "dd.MM.yyyy HH:mm XXX", "dd.MM.yyyy HH:mm VV", zone="Europe/Berlin"),
+    )
 
 
 def allowed(*names: str, similarity: float = 0.8) -> ColumnConfig:

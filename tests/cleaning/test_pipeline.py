@@ -319,6 +319,64 @@ def test_outliers_are_judged_after_copies_and_before_fills(lakehouse: Lakehouse,
     assert [json.loads(row) for row in rows(lakehouse, "silver.quarantine", "row")] == [{"id": "9", "reading": "9999"}]
 
 
+def test_cancelled_sales_are_taken_out_and_missing_amounts_computed(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    text = (
+        "no,at,customer,item,n,price,amount\n"
+        "1,2024-03-01 10:00,ann,tea,3,2,\n"
+        "2,2024-03-01 11:00,ann,tea,3,2,6\n"
+        "C3,2024-03-02 10:00,ann,tea,-3,2,\n"
+        "4,2024-03-02 11:00,bob,milk,,2,8\n"
+    )
+    columns = {
+        "basket_id": "no",
+        "ts": "at",
+        "customer_id": "customer",
+        "item": "item",
+        "quantity": "n",
+        "price": "price",
+        "amount": {"type": "double"},
+    }
+    receipts = {
+        "kind": "lines",
+        "path": write(tmp_path / "r.csv", text),
+        "columns": columns,
+        "equations": [{"name": "amount", "product": ["quantity", "price"], "equals": "amount"}],
+        "cancellations": {"marker": "basket_id like 'C%'", "match": ["customer_id", "item", "price"]},
+    }
+
+    (counts,) = clean.run(config(receipts=receipts), lakehouse).sources
+
+    assert (counts.rows_in, counts.accepted, counts.quarantined) == (4, 2, 2)
+    assert rows(lakehouse, "silver.lines", "basket_id", "quantity", "amount") == [("1", 3.0, 6.0), ("4", 4.0, 8.0)]
+    quarantine = lakehouse.read("silver.quarantine").selectExpr(
+        "get_json_object(row, '$.no') as no", "reasons[0].message as message"
+    )
+    assert values(quarantine.orderBy("no"), "no", "message") == [
+        ("2", "is cancelled by C3 at 2024-03-02 10:00:00"),
+        ("C3", "cancels 2 at 2024-03-01 11:00:00"),
+    ]
+    assert rows(lakehouse, "silver.repairs", "key", "column", "new_value", "rule") == [
+        ("1|tea", "amount", "6.0", "equation:amount"),
+        ("4|milk", "quantity", "4.0", "equation:amount"),
+    ]
+
+
+def test_the_cutoff_of_the_configuration_reaches_fills_and_fences(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    days = [f"A,2024-03-{day:02},{day if day < 10 else 90}" for day in range(1, 15) if day != 4]
+    sales = {
+        "kind": "panel",
+        "path": write(tmp_path / "s.csv", "store,date,sales\n" + "\n".join(days) + "\n"),
+        "columns": {**PANEL, "y": {"from": "sales", "fill": "mean", "outliers": {"action": "clip"}}},
+    }
+
+    clean.run(config(sales=sales, cleaning={"cutoff": "2024-03-09"}), lakehouse)
+
+    found = dict(rows(lakehouse, "silver.panel", "ds", "y"))
+    # Quartiles 2.75 and 7.25 of the eight values up to the cutoff; their mean.
+    assert found[date(2024, 3, 10)] == 20.75
+    assert found[date(2024, 3, 4)] == 41 / 8
+
+
 def test_warnings_keep_the_row_and_are_told(
     lakehouse: Lakehouse, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,6 +109,114 @@ def test_a_value_out_of_range_is_blanked_or_kept_with_a_warning_where_declared(s
     assert entries(judged, REASONS) == [[], [], []]
 
 
+def test_a_text_of_the_wrong_form_is_refused_blanked_or_kept_with_a_warning(spark: SparkSession) -> None:
+    form = {"pattern": "[A-Z]+\\d*", "min_length": 2, "max_length": 4}
+    declaration = source(
+        {
+            "refused": form,
+            "blanked": {**form, "not_matching": "null"},
+            "kept": {**form, "case": "upper", "not_matching": "warn"},
+        }
+    )
+    rows = bronze(
+        spark,
+        ["refused", "blanked", "kept"],
+        ("AB1", "AB1", "ab1"),
+        ("xAB", " xAB", "xAB?"),
+        ("A", "A", "a"),
+        ("ABCDE", "AB CD", "ABCDE"),
+        (None, None, None),
+    )
+
+    judged = marked(rows, declaration)
+
+    length = "is not at least 2 and at most 4 characters long"
+    assert entries(judged, REASONS) == [
+        [],
+        [("not_matching", "refused", "does not match [A-Z]+\\d*: xAB")],
+        [("wrong_length", "refused", f"{length}: A")],
+        [("wrong_length", "refused", f"{length}: ABCDE")],
+        [],
+    ]
+    assert values(judged, "blanked", "kept") == [
+        ("AB1", "AB1"),
+        (None, "XAB?"),
+        (None, "A"),
+        (None, "ABCDE"),
+        (None, None),
+    ]
+    assert [[entry for entry in found if entry[0] == "blanked"] for found in entries(judged, REPAIRS)] == [
+        [],
+        [("blanked", " xAB", None, "not_matching")],
+        [("blanked", "A", None, "wrong_length")],
+        [("blanked", "AB CD", None, "not_matching"), ("blanked", "AB CD", None, "wrong_length")],
+        [],
+    ]
+    assert values(judged, WARNINGS) == [[], ["not_matching:kept"], ["wrong_length:kept"], ["wrong_length:kept"], []]
+
+
+def test_a_text_that_is_no_allowed_value_is_blanked_or_kept_with_a_warning(spark: SparkSession) -> None:
+    places = {"allowed": ["north", "south"]}
+    declaration = source(
+        {
+            "blanked": {**places, "not_allowed": "null"},
+            "kept": {**places, "not_allowed": "warn", "pattern": "[a-z]+", "not_matching": "quarantine"},
+        }
+    )
+    rows = bronze(spark, ["blanked", "kept"], ("nort", "North"), (" west", "west "), ("west", "WEST"), (None, None))
+
+    judged = marked(rows, declaration)
+
+    assert values(judged, "blanked", "kept") == [("north", "north"), (None, "west"), (None, "WEST"), (None, None)]
+    assert entries(judged, REPAIRS) == [
+        [("blanked", "nort", "north", "allowed"), ("kept", "North", "north", "allowed")],
+        [("blanked", " west", None, "not_allowed"), ("kept", "west ", "west", "spaces")],
+        [("blanked", "west", None, "not_allowed")],
+        [],
+    ]
+    assert values(judged, WARNINGS) == [[], ["not_allowed:kept"], ["not_allowed:kept"], []]
+    assert [[reason[0] for reason in found] for found in entries(judged, REASONS)] == [[], [], ["not_matching"], []]
+
+
+def test_accents_written_apart_are_composed_and_on_record(spark: SparkSession) -> None:
+    columns = {"name": None, "units": {"type": "double"}, "town": {"allowed": ["Orléans"]}}
+    rows = bronze(
+        spark,
+        ["name", "units", "town"],
+        (" Zoe\u0308", "1", "Orle\u0301ans"),
+        (" Zoë", "2", "Orléans"),
+        (None, "3", None),
+    )
+
+    composed = marked(rows, source(columns))
+    kept = marked(rows, source(columns, unicode="keep"))
+
+    assert values(composed, "name", "units", "town") == [
+        ("Zoë", 1.0, "Orléans"),
+        ("Zoë", 2.0, "Orléans"),
+        (None, 3.0, None),
+    ]
+    assert entries(composed, REPAIRS) == [
+        [("name", " Zoe\u0308", "Zoë", "unicode"), ("town", "Orle\u0301ans", "Orléans", "unicode")],
+        [("name", " Zoë", "Zoë", "spaces")],
+        [],
+    ]
+    assert values(kept, "name") == ["Zoe\u0308", "Zoë", None]
+    assert entries(kept, REPAIRS)[0] == [("name", " Zoe\u0308", "Zoe\u0308", "spaces")]
+    assert entries(kept, REASONS)[0] == [("not_allowed", "town", "is no allowed value: Orle\u0301ans")]
+
+
+def test_a_time_is_its_columns_zones_and_only_there(spark: SparkSession) -> None:
+    declaration = source(
+        {"here": {"type": "timestamp", "time_zone": "Asia/Kolkata"}, "there": {"type": "timestamp"}},
+    )
+
+    judged = marked(bronze(spark, ["here", "there"], ("2024-03-05 10:00:00", "2024-03-05 10:00:00")), declaration)
+
+    assert values(judged, "here", "there") == [(datetime(2024, 3, 5, 4, 30), datetime(2024, 3, 5, 10))]
+    assert entries(judged, REPAIRS) == [[]]
+
+
 def test_case_is_changed_as_declared_and_on_record(spark: SparkSession) -> None:
     declaration = source({"code": {"case": "upper"}, "kind": {"case": "lower", "allowed": ["bread"]}})
     rows = bronze(spark, ["code", "kind"], ("ab1", "BREAD"), (" AB2", "bred"), ("AB3", "bread"))
@@ -214,6 +322,58 @@ def test_of_the_good_rows_of_a_key_one_stays(spark: SparkSession, keep: str, exp
 
     assert values(judged, RANK) == expected
     assert judged.where(is_good()).count() == 3
+
+
+def test_the_version_with_most_known_cells_stays_and_of_equal_ones_the_last(spark: SparkSession) -> None:
+    columns = {"shop": None, "town": None, "units": {"type": "double"}}
+    rows = bronze(
+        spark,
+        ["shop", "town", "units"],
+        ("a", "Bonn", "1"),
+        ("a", "?", "2"),
+        ("b", "Ulm", None),
+        ("b", None, "4"),
+    )
+
+    judged = marked(rows.repartition(3), source(columns, key=["shop"], keep="most_complete"))
+
+    assert values(judged, RANK) == [1, 2, 2, 1]
+
+
+def test_versions_are_summed_into_the_last_one_on_record(spark: SparkSession) -> None:
+    columns = {
+        "shop": {"required": False},
+        "town": None,
+        "units": {"type": "double", "min": 0},
+        "tax": {"type": "double"},
+        "n": {"type": "integer"},
+    }
+    rows = bronze(
+        spark,
+        ["shop", "town", "units", "tax", "n"],
+        ("a", "Bonn", "1", None, "1"),
+        ("a", "Ulm", "2.5", None, "2"),
+        # A refused row, a copy, and rows without a key add nothing.
+        ("a", "Ulm", "-3", None, "2"),
+        ("a", "Bonn", "1", None, "1"),
+        (None, "Bonn", "7", "1", "1"),
+        (None, "Ulm", "8", "1", "1"),
+        ("b", "Ulm", "5", "1", "1"),
+    )
+
+    judged = marked(rows, source(columns, key=["shop"], keep="sum"))
+    chosen = marked(rows, source(columns, key=["shop"], keep="sum", sum_columns=["n"]))
+
+    good_rows = judged.where(is_good())
+    assert values(good_rows, "shop", "town", "units", "tax", "n") == [
+        ("a", "Ulm", 3.5, None, 2.0),
+        (None, "Bonn", 7.0, 1.0, 1.0),
+        (None, "Ulm", 8.0, 1.0, 1.0),
+        ("b", "Ulm", 5.0, 1.0, 1.0),
+    ]
+    assert entries(good_rows, REPAIRS) == [[("units", "2.5", "3.5", "sum")], [], [], []]
+    assert values(judged, RANK, COPY) == [(2, 1), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1), (1, 1)]
+    assert values(chosen.where(is_good()), "units", "n")[0] == (2.5, 3.0)
 
 
 def test_a_key_is_required_unless_declared_otherwise(spark: SparkSession) -> None:
