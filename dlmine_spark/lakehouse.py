@@ -35,6 +35,9 @@ SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs"})
 WHOLE_LAYERS = ("bronze.", "staging.")
 
 
+CHECK_NAME = "dlmine_clean"
+"""Of the one constraint that a silver table has."""
+
 FILE_PREFIX = "file "
 """What a file among a run's outputs starts with; no name of a table does."""
 
@@ -181,7 +184,13 @@ class Lakehouse:
         return frame
 
     def overwrite(
-        self, table: str, frame: DataFrame, *, replace_where: str | None = None, partition_by: Sequence[str] = ()
+        self,
+        table: str,
+        frame: DataFrame,
+        *,
+        replace_where: str | None = None,
+        partition_by: Sequence[str] = (),
+        check: str | None = None,
     ) -> int:
         """Replace a table, or the rows of it that meet ``replace_where``, in one transaction.
 
@@ -192,6 +201,7 @@ class Lakehouse:
             frame: its rows.
             replace_where: predicate on the rows to replace; default: all.
             partition_by: columns of a table without a contract that its files are split by.
+            check: predicate on its rows that Delta holds every writer to from now on, whoever it is.
 
         Returns:
             The version written.
@@ -207,13 +217,28 @@ class Lakehouse:
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
+        is_held = self._drop_other_check(table, check)
         with self._writing(table):
             if self.config.catalog is not None:
                 self._create_schema(table)
                 writer.saveAsTable(self.address(table))
             else:
                 writer.save(self.address(table))
+            if check is not None and not is_held:
+                self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {CHECK_NAME} CHECK ({check})")
         return self._remember(table)
+
+    def _drop_other_check(self, table: str, check: str | None) -> bool:
+        """Whether a table is held to the predicate already; one that it was held to before is dropped."""
+        # Nothing else is ever held to one, and looking costs a query.
+        if not table.startswith("silver.") or self.version(table) is None:
+            return False
+        key = f"delta.constraints.{CHECK_NAME.lower()}"
+        properties = self.spark.sql(f"SHOW TBLPROPERTIES {self._sql_name(table)}").collect()
+        held = {row["key"]: row["value"] for row in properties}.get(key)
+        if held is not None and held != check:
+            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} DROP CONSTRAINT {CHECK_NAME}")
+        return held is not None and held == check
 
     def append(self, table: str, frame: DataFrame) -> int:
         """Add rows to a table, creating it at the first call; returns the version written."""
@@ -288,6 +313,11 @@ class Lakehouse:
                 raise TableContractError(
                     f"{table} ({self.address(table)}): has other columns or partitions than this version writes; "
                     "remove the table, or give this version its own lakehouse.root"
+                ) from error
+            violated = re.search(r"\[DELTA_VIOLATE_CONSTRAINT\w*\] (CHECK .*? violated)", text)
+            if violated is not None:
+                raise TableContractError(
+                    f"{table} ({self.address(table)}): {violated[1]}; nothing was written"
                 ) from error
             if "Concurrent" in text and "DELTA" in text:
                 raise DlmineError(

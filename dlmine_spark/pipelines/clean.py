@@ -15,6 +15,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.baskets import number_lines
 from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, other_columns
+from dlmine_spark.cleaning.constraints import constraint_of
 from dlmine_spark.cleaning.impute import fill_blanks
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
@@ -131,11 +132,12 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
     source, rows = config.sources[judged.name], good[judged.name]
     if source.kind == "calendar":
-        days = _filled(config, rows, source, s.DS)
-        lakehouse.overwrite(s.CALENDAR.name, calendar_of_series(days, _series(config, lakehouse, good)))
+        days = calendar_of_series(_filled(config, rows, source, s.DS), _series(config, lakehouse, good))
+        lakehouse.overwrite(s.CALENDAR.name, days, check=constraint_of(source, judged.columns, days.columns))
     elif source.kind != "panel":
         table = _silver_table(judged.name, source)
-        lakehouse.overwrite(table, _silver_rows(config, rows, source))
+        silver = _silver_rows(config, rows, source)
+        lakehouse.overwrite(table, silver, check=constraint_of(source, judged.columns, silver.columns))
         _check_rows_written(lakehouse, table, judged.counts)
 
 
@@ -197,14 +199,16 @@ def _write_panel(
 ) -> None:
     """Write ``silver.panel``: from its own source, else summed from dated lines, else not at all."""
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
+    check = None
     if panel is not None and plan is not None:
         rows = _panel_rows(config, lakehouse, good[panel[0]], panel[1], plan)
+        check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
     else:
         log.info("no panel: no source of kind panel, and no dated lines to sum")
         return
-    lakehouse.overwrite(s.PANEL.name, rows.select(*in_order(rows.columns)))
+    lakehouse.overwrite(s.PANEL.name, rows.select(*in_order(rows.columns)), check=check)
 
 
 def _are_dated(lakehouse: Lakehouse, lines: SourceConfig) -> bool:
