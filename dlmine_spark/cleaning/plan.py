@@ -188,7 +188,9 @@ def repair_rows(marked: DataFrame, source: SourceConfig, columns: Mapping[str, C
     for rule in source.rules:
         if rule.action == "repair":
             types = {name: SQL_TYPES[columns[name].type or "string"] for name in rule.set}
-            new = {name: F.expr(text).cast(types[name]) for name, text in rule.set.items()}
+            # Cast inside SQL: outside of it, an error on some row would not show the text of the expression. That it is
+            # an expression by itself has been checked; the line break ends a comment in it.
+            new = {name: F.expr(f"cast(({text}\n) as {types[name]})") for name, text in rule.set.items()}
             repaired = _set_cells(repaired, _is_broken(rule), new, rule.name, columns)
     for equation in source.equations:
         right = equations.solved(equation, columns)
