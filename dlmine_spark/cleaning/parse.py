@@ -73,7 +73,7 @@ def trimmed(cell: Column) -> Column:
     """The cell without outer spaces, of whatever kind; runs of spaces inside become one, signs of no width nothing."""
     # Most cells are plain ASCII without two spaces in a row: a regular expression costs ten times as much as this look.
     is_plain = (
-        (F.octet_length(cell) == F.char_length(cell))
+        ~is_foreign(cell)
         & ~F.contains(cell, F.lit("  "))
         & ~F.contains(cell, F.lit("\t"))
         & ~F.contains(cell, F.lit("\n"))
@@ -84,15 +84,17 @@ def trimmed(cell: Column) -> Column:
     return F.trim(F.when(is_plain, cell).otherwise(tidied))
 
 
+def is_foreign(cell: Column) -> Column:
+    """Whether a cell holds anything but ASCII."""
+    return F.octet_length(cell) != F.char_length(cell)
+
+
 def with_composed(cells: Sequence[Column]) -> Column:
     """The cells of a row with ``composed`` letters, as an array; null where no cell holds an accent of its own.
 
     One expression for all the cells: one for each would take Spark seconds to plan where there are hundreds.
     """
-    whole_row = F.concat_ws("", *cells)
-    # Most rows are plain ASCII: counting is a tenth of the work of a regular expression.
-    has_marks = (F.octet_length(whole_row) != F.char_length(whole_row)) & whole_row.rlike(_MARK)
-    return F.when(has_marks, F.transform(F.array(*cells), composed))
+    return F.when(F.concat_ws("", *cells).rlike(_MARK), F.transform(F.array(*cells), composed))
 
 
 def composed(text: Column) -> Column:

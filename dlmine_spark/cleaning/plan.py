@@ -188,7 +188,9 @@ def repair_rows(marked: DataFrame, source: SourceConfig, columns: Mapping[str, C
     for rule in source.rules:
         if rule.action == "repair":
             types = {name: SQL_TYPES[columns[name].type or "string"] for name in rule.set}
-            new = {name: F.expr(text).cast(types[name]) for name, text in rule.set.items()}
+            # Cast inside SQL: outside of it, an error on some row would not show the text of the expression. That it is
+            # an expression by itself has been checked; the line break ends a comment in it.
+            new = {name: F.expr(f"cast(({text}\n) as {types[name]})") for name, text in rule.set.items()}
             repaired = _set_cells(repaired, _is_broken(rule), new, rule.name, columns)
     for equation in source.equations:
         right = equations.solved(equation, columns)
@@ -490,7 +492,9 @@ def _compose(rows: DataFrame, cells: Sequence[_Cell]) -> tuple[DataFrame, list[s
     if not any(cell.composes for cell in cells):
         return rows, []
     texts = [cell.original if cell.composes else F.lit(None).cast("string") for cell in cells]
-    return rows.withColumn(_COMPOSED, parse.with_composed(texts)), [_COMPOSED]
+    # Most rows are plain ASCII: counting is a tenth of the work of a regular expression.
+    is_any_foreign = _any([parse.is_foreign(cell.original) for cell in cells if cell.composes])
+    return rows.withColumn(_COMPOSED, F.when(is_any_foreign, parse.with_composed(texts))), [_COMPOSED]
 
 
 def _number_copies(rows: DataFrame) -> DataFrame:

@@ -433,6 +433,12 @@ REFUSED: list[tuple[list[str], dict[str, Any], type[Exception], str]] = [
     (["A,1924-03-01,1", *GOOD], {}, SourceError, r"series A has no row between 1924-03-01 and 2024-03-01"),
     (["A,2024-03-01,1", "A,2024-03-15,1"], {}, TableContractError, r"dates are 14 days apart; set cleaning.frequency"),
     (GOOD, {"rules": [{"name": "r", "expr": "1 / (y - 3) > 0"}]}, ConfigError, r"sources.sales.rules.r: .*try_divide"),
+    (
+        GOOD,
+        {"rules": [{"name": "r", "expr": "y > 100", "action": "repair", "set": {"y": "1 / (y - 3)"}}]},
+        ConfigError,
+        r"sources.sales.rules.r: '1 / .*try_divide",
+    ),
     (GOOD, {"rules": [{"name": "r", "expr": "sum(y) > 0"}], "key": ["shop"]}, ConfigError, r"sales.key: .*; .*rules.r"),
     (GOOD, {"columns": {**PANEL, "ds": {"from": "date", "formats": ["d/m"]}}}, ConfigError, r"ds.formats: .d/m. has"),
 ]  # fmt: skip

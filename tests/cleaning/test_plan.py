@@ -400,3 +400,13 @@ def test_no_row_is_lost(spark: SparkSession) -> None:
     ).collect()[0]
     assert tuple(fates) == (2, 2, 2, 1)
     assert sum(fates) == rows.count()
+
+
+def test_what_is_not_declared_adds_nothing_to_the_plan(spark: SparkSession) -> None:
+    rows = bronze(spark, ["units", "text"], ("1", "a"))
+    plain = marked(rows, source({"units": {"type": "double"}}))
+    both = marked(rows, source({"units": {"type": "double"}, "text": None}, unicode="keep"))
+
+    for frame in (plain, both):
+        plan = frame._jdf.queryExecution().analyzed().toString()  # type: ignore[union-attr]
+        assert not [name for name in ("__composed", "__set", "RLIKE(text", "__near") if name in plan]
