@@ -6,7 +6,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 
 from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.plan import key_of, summed_columns
 from dlmine_spark.config import ColumnConfig, SourceConfig
+
+_MOST_ALLOWED = 1_000
+"""A longer list would be evaluated, and shown in messages, with every row that anybody writes."""
 
 
 def constraint_of(source: SourceConfig, columns: Mapping[str, ColumnConfig], there: Collection[str]) -> str | None:
@@ -20,32 +24,34 @@ def constraint_of(source: SourceConfig, columns: Mapping[str, ColumnConfig], the
         columns: canonical name -> declaration with its type.
         there: columns of the silver table.
     """
-    promises = [
-        promise
-        for name, spec in columns.items()
-        if name in there
-        for promise in _promises(f"`{name}`", spec, is_filled=source.kind == "panel" and name == s.Y)
-    ]
+    summed = summed_columns(source, key_of(source, columns)) if source.keep == "sum" else ()
+    promises: list[str] = []
+    for name, spec in columns.items():
+        if name not in there:
+            continue
+        # The dates that a series lacks become rows of a panel without a value.
+        if spec.required and not (source.kind == "panel" and name == s.Y):
+            promises.append(f"`{name}` IS NOT NULL")
+        # Ranges are those of single rows.
+        if name not in summed:
+            promises += _bounds(f"`{name}`", spec)
+        promises += _closed_list(f"`{name}`", spec)
     return " AND ".join(promises) or None
 
 
-def _promises(name: str, spec: ColumnConfig, *, is_filled: bool) -> Iterator[str]:
-    # The dates that a series lacks become rows of a panel without a value.
-    if spec.required and not is_filled:
-        yield f"{name} IS NOT NULL"
+def _bounds(name: str, spec: ColumnConfig) -> Iterator[str]:
     if spec.out_of_range != "warn":
         # NULL compares as unknown, which a CHECK constraint would refuse.
         bounds = [f"{name} >= {spec.minimum!r}"] if spec.minimum is not None else []
         bounds += [f"{name} <= {spec.maximum!r}"] if spec.maximum is not None else []
         if bounds and all(math.isfinite(bound) for bound in (spec.minimum, spec.maximum) if bound is not None):
             yield f"({name} IS NULL OR ({' AND '.join(bounds)}))"
+
+
+def _closed_list(name: str, spec: ColumnConfig) -> Iterator[str]:
     if spec.allowed and spec.not_allowed != "warn" and len(spec.allowed) <= _MOST_ALLOWED:
         values = ", ".join(_literal(value) for value in spec.allowed)
         yield f"({name} IS NULL OR {name} IN ({values}))"
-
-
-_MOST_ALLOWED = 1_000
-"""A longer list would be evaluated, and shown in messages, with every row that anybody writes."""
 
 
 def _literal(text: str) -> str:

@@ -218,11 +218,12 @@ def number_versions(marked: DataFrame, source: SourceConfig, key: Sequence[str])
     if source.keep == "sum":
         whole_key = versions.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
         is_summed = is_candidate & (F.col(RANK) == 1) & (F.count(F.lit(1)).over(whole_key) > 1)
-        return _with_sums(numbered, _summed_columns(source, key), is_summed, whole_key)
+        return _with_sums(numbered, summed_columns(source, key), is_summed, whole_key)
     return numbered
 
 
-def _summed_columns(source: SourceConfig, key: Sequence[str]) -> list[str]:
+def summed_columns(source: SourceConfig, key: Sequence[str]) -> list[str]:
+    """The columns that are added up over the versions of a key, where the source keeps sums."""
     doubles = (name for name in source.columns if source.column_type(name) == "double" and name not in key)
     return list(source.sum_columns or doubles)
 
