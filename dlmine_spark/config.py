@@ -164,6 +164,60 @@ class RowRule(Section):
     action: Literal["quarantine", "warn"] = Field("quarantine", description="refuse the row, or count and keep it")
 
 
+class DeclaredDependency(Section):
+    """A functional dependency that is known to hold: equal values of ``from`` have one value of ``to``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, coerce_numbers_to_str=True)
+
+    determinant: tuple[str, ...] = Field(alias="from", min_length=1, max_length=2, description="one or two columns")
+    dependent: str = Field(alias="to", description="the column that they determine")
+
+    @model_validator(mode="after")
+    def _is_not_trivial(self) -> DeclaredDependency:
+        if self.dependent in self.determinant or len(set(self.determinant)) < len(self.determinant):
+            raise ValueError(f"{', '.join(self.determinant)} -> {self.dependent} names a column twice")
+        return self
+
+
+class MinedRules(Section):
+    """Quality rules found in the data itself: what breaks them is suspicious, and has a probable true value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    enabled: bool = Field(True, description="look for suspicious cells; false keeps the section without using it")
+    columns: tuple[str, ...] = Field((), description="columns looked at; default: all")
+    max_columns: int = Field(60, ge=1, description="columns looked at, at most; those left out are logged")
+    dependencies: tuple[DeclaredDependency, ...] = Field((), description="dependencies used beside the mined ones")
+    min_confidence: float = Field(
+        0.9, gt=0.5, le=1, description="least share of rows that agree with a mined dependency (1 - g3)"
+    )
+    min_groups: int = Field(3, ge=1, description="groups of two rows or more that a mined dependency is seen in")
+    sample_rows: int = Field(100_000, ge=1_000, description="rows a dependency is looked for in, in whole groups")
+    min_suspicion: float = Field(0.4, ge=0, le=1, description="suspicion from which a cell is on record")
+    apply_above: float | None = Field(
+        None, ge=0, le=1, description="confidence from which a proposed repair is applied; default: none is"
+    )
+    quarantine_above: float | None = Field(
+        None, ge=0, le=1, description="suspicion from which a row whose cell was not repaired is refused; default: none"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MinedRules:
+        if self.quarantine_above is not None and self.quarantine_above < self.min_suspicion:
+            raise ValueError(
+                f"quarantine_above {self.quarantine_above} is below min_suspicion {self.min_suspicion}: rows would be "
+                "refused for cells that are not even on record"
+            )
+        pairs = [(rule.determinant, rule.dependent) for rule in self.dependencies]
+        for determinant, dependent in dict.fromkeys(pairs):
+            if pairs.count((determinant, dependent)) > 1:
+                raise ValueError(f"dependencies: {', '.join(determinant)} -> {dependent} is there twice")
+        outside = sorted({name for lhs, rhs in pairs for name in (*lhs, rhs)} - set(self.columns))
+        if self.columns and outside:
+            raise ValueError(f"dependencies name {', '.join(outside)}, which is not among the columns looked at")
+        return self
+
+
 class SourceConfig(Section):
     """One source: files of one shape, and how they become rows of a silver table."""
 
@@ -197,6 +251,7 @@ class SourceConfig(Section):
         "last", description="which row of a key stays, in the order of file name and line"
     )
     rules: tuple[RowRule, ...] = Field((), description="conditions on whole rows")
+    mined: MinedRules | None = Field(None, description="quality rules mined from the data; default: none are")
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -243,6 +298,11 @@ class SourceConfig(Section):
         if declared is not None:
             return declared
         return name in REQUIRED_COLUMNS[self.kind] and name != s.Y
+
+    @property
+    def mining(self) -> MinedRules | None:
+        """The mined rules, where they are in use."""
+        return self.mined if self.mined is not None and self.mined.enabled else None
 
     def role(self, name: str) -> Role:
         """Role of a covariate; names are compared without regard to case, as Spark does."""
@@ -314,6 +374,8 @@ def _bad_baskets(source: SourceConfig) -> Iterator[str]:
         yield f"columns: with {s.BASKET_ID}, {s.ITEMS} has to be mapped too"
     if source.other_columns == "keep":
         yield "other_columns: kind baskets keeps none"
+    if source.mined is not None and source.mined.enabled:
+        yield "mined: kind baskets has no columns to mine rules from; use kind lines"
 
 
 class CleaningConfig(Section):

@@ -119,6 +119,35 @@ REPAIRS = Table(
         RUN_ID: "string",
     },
 )
+SUSPICIONS = Table(
+    "silver.suspicions",
+    {
+        "source": "string",
+        "key": "string",
+        "column": "string",
+        "value": "string",
+        "proposed": "string",
+        "rule": "string",
+        "confidence": "double",
+        "suspicion": "double",
+        "applied": "boolean",
+        RUN_ID: "string",
+    },
+)
+"""Cells that break rules mined from the data; ``confidence`` is that of ``proposed``, null where nothing is."""
+DEPENDENCIES = Table(
+    "silver.dependencies",
+    {
+        "source": "string",
+        "determinant": "array<string>",
+        "dependent": "string",
+        "error": "double",
+        "support_groups": "bigint",
+        "rows": "bigint",
+        RUN_ID: "string",
+    },
+)
+"""Dependencies in use; ``error`` is the share of ``rows`` to remove for it to hold (g3), in groups of two or more."""
 SEGMENTS = Table(
     "gold.segments",
     {
@@ -283,6 +312,8 @@ TABLES: dict[str, Table] = {
         STATICS,
         QUARANTINE,
         REPAIRS,
+        SUSPICIONS,
+        DEPENDENCIES,
         SEGMENTS,
         SEGMENT_PROFILES,
         ITEMSETS,

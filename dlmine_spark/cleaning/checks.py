@@ -47,6 +47,11 @@ def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> It
     for name, spec in source.columns.items():
         asked.append((f"{at}.columns.{name}.fill_by", spec.fill_by))
         asked.append((f"{at}.columns.{name}.outliers.by", spec.outliers.by if spec.outliers else ()))
+    if source.mining is not None:
+        asked.append((f"{at}.mined.columns", source.mining.columns))
+        declared = source.mining.dependencies
+        named = dict.fromkeys(name for rule in declared for name in (*rule.determinant, rule.dependent))
+        asked.append((f"{at}.mined.dependencies", tuple(named)))
     for key, names in asked:
         for name in names:
             if name not in known:

@@ -50,12 +50,14 @@ from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.quality import treat_source, write_findings
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
 
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""
+_KEY = "__key"
 _TOP_REASONS = 3
 _MOST_KEPT = 1_000
 """Columns kept without being mapped: each is an expression of its own, and Spark's planning grows with them."""
@@ -122,6 +124,10 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
     )
     _write_panel(config, lakehouse, good, counts, plan)
     repairs = _write_repairs(config, lakehouse)
+    write_findings(
+        lakehouse,
+        {name: _named_rows(lakehouse, name, source) for name, source in config.sources.items() if source.mining},
+    )
     return _report(list(counts.values()), repairs)
 
 
@@ -147,6 +153,8 @@ def _stage(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> 
         judged = lakehouse.read(f"staging.{name}")
         treated = treat_outliers(judged.where(is_good()), columns)
         lakehouse.overwrite(f"staging.{name}", treated.unionByName(judged.where(~is_good())))
+    if source.mining is not None:
+        treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
     counts = _count(lakehouse.read(f"staging.{name}"), name, columns)
     _check_counts(config, lakehouse, counts, bronze.count(), columns)
     return counts
@@ -469,18 +477,27 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
     """Write every changed cell: those changed while reading, and those filled; returns how many."""
     parts = []
     for name, source in config.sources.items():
-        staged = lakehouse.read(f"staging.{name}")
-        key = key_of(source, staged.columns) or _SHOWN_KEYS.get(source.kind, ())
-        rows = (staged if key else number_lines(staged)).where(is_good() & (F.size(REPAIRS) > 0))
+        rows = _named_rows(lakehouse, name, source).where(is_good() & (F.size(REPAIRS) > 0))
         parts.append(
-            rows.select(
-                F.lit(name).alias("source"), _shown_key(key).alias("key"), F.explode(REPAIRS).alias("repair")
-            ).select("source", "key", "repair.*")
+            rows.select(F.lit(name).alias("source"), _KEY, F.explode(REPAIRS).alias("repair")).select(
+                "source", F.col(_KEY).alias("key"), "repair.*"
+            )
         )
-        parts += _fills(lakehouse, name, source, key)
+        parts += _fills(lakehouse, name, source, _keys_shown(source, rows.columns))
     repairs = reduce(DataFrame.unionByName, parts).withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
     lakehouse.overwrite(s.REPAIRS.name, repairs)
     return lakehouse.read(s.REPAIRS.name).count()
+
+
+def _keys_shown(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
+    return key_of(source, columns) or _SHOWN_KEYS.get(source.kind, ())
+
+
+def _named_rows(lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFrame:
+    """The judged rows of a source with ``_KEY``, the text that names a row in the records."""
+    staged = lakehouse.read(f"staging.{name}")
+    key = _keys_shown(source, staged.columns)
+    return (staged if key else number_lines(staged)).withColumn(_KEY, _shown_key(key))
 
 
 def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[str]) -> list[DataFrame]:
