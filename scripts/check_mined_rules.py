@@ -171,7 +171,11 @@ def slip(chance: random.Random, text: str) -> str:
 def reformat(chance: random.Random, text: str) -> str:
     """The same value in another way of writing, where there is one."""
     if text.isdigit():
-        return text.lstrip("0") if text.startswith("0") and text.strip("0") else chance.choice((f"{text}.0 oz", f"{text}.0"))
+        return (
+            text.lstrip("0")
+            if text.startswith("0") and text.strip("0")
+            else chance.choice((f"{text}.0 oz", f"{text}.0"))
+        )
     if text.replace(".", "", 1).isdigit():
         return text.rstrip("0") if text.endswith("0") else f"{text} kg"
     parts = text.split("-")

@@ -56,6 +56,8 @@ class Dependency:
     """Groups of two rows or more."""
     rows: int
     """Rows in them."""
+    variety: float = 0.0
+    """Share of the rows to remove whose value returns in its group: slips are all different, variants are not."""
 
     def __str__(self) -> str:
         return f"{'+'.join(self.determinant)}->{self.dependent}"
@@ -122,6 +124,7 @@ def measure(texts: DataFrame, candidates: Sequence[_Candidate], settings: MinedR
                     agreement=(row["agreeing"] / row["rows"] - chance) / (1 - chance),
                     groups=row["groups"],
                     rows=row["rows"],
+                    variety=row["returning"] / max(1, row["wrong"]),
                 )
             )
     return sorted(found, key=lambda dependency: (dependency.dependent, dependency.determinant))
@@ -158,7 +161,10 @@ def _statistics(texts: DataFrame, batch: Sequence[list[_Candidate]], settings: M
     copies = F.col(_COPIES)
     values = entries.groupBy(_PAIR, _LEFT, _RIGHT).agg(F.count(F.lit(1)).alias(_COPIES))
     groups = values.groupBy(_PAIR, _LEFT).agg(
-        F.sum(copies).alias("size"), F.max(copies).alias("largest"), F.sum(copies * (copies - 1.0)).alias("same")
+        F.sum(copies).alias("size"),
+        F.max(copies).alias("largest"),
+        F.sum(copies * (copies - 1.0)).alias("same"),
+        F.sum(F.when(copies > 1, copies).otherwise(0)).alias("returning"),
     )
     return (
         groups.where(F.col("size") > 1)
@@ -167,6 +173,7 @@ def _statistics(texts: DataFrame, batch: Sequence[list[_Candidate]], settings: M
             F.count(F.lit(1)).alias("groups"),
             F.sum("size").alias("rows"),
             F.sum(F.col("size") - F.col("largest")).alias("wrong"),
+            F.sum(F.when(F.col("largest") > 1, F.col("returning") - F.col("largest")).otherwise(0)).alias("returning"),
             F.sum(F.col("same") / (F.col("size") - 1)).alias("agreeing"),
         )
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -41,7 +41,15 @@ FEW_BLANKS = 0.03
 _NUMBER = r"^[+-]?\d+(\.\d+)?$"
 _NUMBER_PATTERN = re.compile(r"^9(\.9)?$")
 _HASH_RANGE = 1 << 30
-_CELLS, _ZERO, _WORD, _CASE = "cells", "zero", "word", "case"
+_UNIT = r"^(?:[$€£¥] ?)?([+-]?\d+(?:\.\d+)?)(?: ?%|\s+\p{L}{1,12}\.?| ?\p{Ll}{1,5}\.?)?$"
+"""A bare number, or one with a currency, a percent sign or a unit."""
+CONVENTION = 0.005
+"""Share of a column's cells from which a single value, or code letters before or after a number, are no slip."""
+FEWEST_OF_CONVENTION, ENOUGH_OF_CONVENTION = 5, 30
+"""Cells that are too few for a convention in a small table, and enough for one in a large table."""
+LITERALS = 50
+"""Most frequent values of a column among which conventions are looked for."""
+_CELLS, _ZERO, _WORD, _CASE, _AFFIX, _LITERAL = "cells", "zero", "word", "case", "affix", "literal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,12 @@ class Format:
     """Kind of pattern -> share of cells in usual ones."""
     words: tuple[str, ...] = ()
     """Words for missing that are rare here."""
+    conventions: tuple[str, ...] = ()
+    """Values that are frequent, however they are written, and code letters with 9 for the number (C9)."""
     has_blanks: bool = False
     """Whether some cells are blank, and so few that each is suspicious."""
     case: str | None = None
-    """``upper`` or ``lower``, where all letters are."""
+    """``upper``, ``lower`` or ``title``, where nearly all cells with letters are."""
     leading_zeros: bool = False
 
 
@@ -87,6 +97,13 @@ def decimals(text: Column) -> Column:
     return F.when(text.rlike(_NUMBER), bare)
 
 
+def affix(text: Column) -> Column:
+    """Code letters before or after a number (C539574, 85123A) with 9 for the number; null for anything else."""
+    return F.when(
+        text.rlike(r"^(?:\p{Lu}{1,4}[- ]?\d+(?:\.\d+)?|\d+\p{Lu}{1,2})$"), F.regexp_replace(text, r"[\d.]+", "9")
+    )
+
+
 def width(text: Column) -> Column:
     """Every digit by itself; null where there are fewer than four, which numbers of any size have."""
     digits = F.regexp_replace(text, r"\d", "9")
@@ -112,7 +129,11 @@ def pattern_counts(texts: DataFrame, columns: Sequence[ColumnFacts]) -> DataFram
         WIDTH: width(value),
         _ZERO: F.when(value.rlike(r"^0\d"), ""),
         _WORD: F.when(F.lower(value).isin(*MISSING_WORDS), F.lower(value)),
-        _CASE: F.when(has_lower & has_upper, "both").when(has_lower, "lower").when(has_upper, "upper"),
+        _CASE: F.when(has_lower & has_upper, F.when(value == F.initcap(value), "title").otherwise("both"))
+        .when(has_lower, "lower")
+        .when(has_upper, "upper"),
+        _AFFIX: affix(value),
+        _LITERAL: F.when(F.col(COLUMN).isin(*(one.place for one in columns if one.is_category)), value),
     }
     patterns = F.array(*(F.struct(F.lit(kind).alias("kind"), text.alias("pattern")) for kind, text in made.items()))
     return (
@@ -132,7 +153,7 @@ def formats_of(texts: DataFrame, columns: Sequence[ColumnFacts]) -> list[Format]
     if not columns:
         return []
     rank = F.row_number().over(Window.partitionBy(COLUMN, "kind").orderBy(F.desc("cells"), "pattern"))
-    frequent = pattern_counts(texts, columns).withColumn("rank", rank).where(F.col("rank") <= len(MISSING_WORDS))
+    frequent = pattern_counts(texts, columns).withColumn("rank", rank).where(F.col("rank") <= LITERALS)
     told: dict[int, dict[str, dict[str, int]]] = {}
     for row in frequent.collect():
         told.setdefault(row[COLUMN], {}).setdefault(row["kind"], {})[row["pattern"]] = row["cells"]
@@ -157,7 +178,7 @@ def _format(facts: ColumnFacts, told: Mapping[str, Mapping[str, int]]) -> Format
     case = next(
         (
             case
-            for case in ("upper", "lower")
+            for case in ("upper", "lower", "title")
             if with_letters >= known / 2 and ONE_CASE * with_letters <= letters.get(case, 0) < with_letters
         ),
         None,
@@ -166,11 +187,37 @@ def _format(facts: ColumnFacts, told: Mapping[str, Mapping[str, int]]) -> Format
         name=facts.name,
         usual=usual,
         coverage=coverage,
+        conventions=tuple(
+            sorted(
+                text
+                for kind in (_AFFIX, _LITERAL)
+                for text, cells in told.get(kind, {}).items()
+                if cells >= max(FEWEST_OF_CONVENTION, min(ENOUGH_OF_CONVENTION, CONVENTION * known))
+            )
+        ),
         words=tuple(sorted(word for word, cells in told.get(_WORD, {}).items() if cells <= MOST_MISSING * known)),
         has_blanks=0 < 1 - facts.known / facts.rows <= FEW_BLANKS,
         case=case,
         leading_zeros=bool(told.get(_ZERO)),
     )
+
+
+def with_structural_blanks(texts: DataFrame, formats: Sequence[Format]) -> list[Format]:
+    """Columns that are blank together say nothing by it: there is no such thing in these rows (one action at most)."""
+    blank = [one.name for one in formats if one.has_blanks]
+    if len(blank) < 2:
+        return list(formats)
+    blanks = sum((F.col(f"`{name}`").isNull().cast("int") for name in blank), F.lit(0))
+    counted = texts.withColumn("__blanks", blanks).agg(
+        *(F.count_if(F.col(f"`{name}`").isNull()).alias(f"all_{place}") for place, name in enumerate(blank)),
+        *(
+            F.count_if(F.col(f"`{name}`").isNull() & (F.col("__blanks") > 1)).alias(f"together_{place}")
+            for place, name in enumerate(blank)
+        ),
+    )
+    row = counted.collect()[0]
+    structural = {name for place, name in enumerate(blank) if row[f"together_{place}"] > 0.5 * row[f"all_{place}"]}
+    return [replace(one, has_blanks=False) if one.name in structural else one for one in formats]
 
 
 def deviations(format_: Format, *, is_text: bool = True) -> list[Deviation]:
@@ -184,21 +231,24 @@ def deviations(format_: Format, *, is_text: bool = True) -> list[Deviation]:
     if format_.words:
         found.append(Deviation("missing", F.lower(value).isin(*format_.words), nothing, 0.0, 0.7))
     usual = format_.usual
-    is_numeric = all(_NUMBER_PATTERN.match(pattern) for pattern in usual.get(LOOSE, ("?",)))
-    if LOOSE in usual and is_numeric:
-        found.append(
-            Deviation(
-                "unit", ~value.rlike(_NUMBER) & _bare(value, format_).isNotNull(), _bare(value, format_), 0.85, 0.85
-            )
-        )
-        found.append(Deviation("pattern", ~value.rlike(_NUMBER), nothing, 0.0, 0.8))
-    elif LOOSE in usual and any(re.search(r"9", pattern) for pattern in usual[LOOSE]):
+    if LOOSE in usual:
         is_odd = ~loose(value).isin(*usual[LOOSE])
-        found.append(Deviation("pattern", is_odd, nothing, 0.0, 0.6))
-    elif LOOSE in usual and _is_words(usual[LOOSE]):
-        # Names have many looks; but a sign that hardly any other has is a slip.
-        is_odd = ~loose(value).isin(*usual[LOOSE]) & value.rlike(r"[^\p{L}\s.,'’&()/-]")
-        found.append(Deviation("pattern", is_odd, nothing, 0.0, 0.5))
+        if format_.conventions:
+            is_odd = (
+                is_odd
+                & ~value.isin(*format_.conventions)
+                & ~F.coalesce(affix(value).isin(*format_.conventions), F.lit(False))
+            )
+        if all(_NUMBER_PATTERN.match(pattern) for pattern in usual[LOOSE]):
+            is_worded = ~value.rlike(_NUMBER)
+            found.append(Deviation("unit", is_worded & value.rlike(_UNIT), _bare(value, format_), 0.85, 0.85))
+            found.append(Deviation("pattern", is_worded & is_odd, nothing, 0.0, 0.8))
+        elif any("9" in pattern for pattern in usual[LOOSE]):
+            found.append(Deviation("pattern", is_odd, nothing, 0.0, 0.6))
+        elif _is_words(usual[LOOSE]):
+            # Names have many looks; but a sign that hardly any other has is a slip.
+            is_odd = is_odd & value.rlike(r"[^\p{L}\s.,'’&()/-]")
+            found.append(Deviation("pattern", is_odd, nothing, 0.0, 0.5))
     if DECIMALS in usual:
         pattern = usual[DECIMALS][0]
         places = len(pattern.partition(".")[2])
@@ -221,8 +271,14 @@ def deviations(format_: Format, *, is_text: bool = True) -> list[Deviation]:
                 new = F.when(is_short, F.lpad(value, len(pattern), "0"))
             found.append(Deviation("width", is_odd, new, 0.85, 0.6))
     if format_.case is not None:
-        recased = F.upper(value) if format_.case == "upper" else F.lower(value)
-        found.append(Deviation("case", value != recased, recased, 0.85, 0.6))
+        recased = {"upper": F.upper(value), "lower": F.lower(value), "title": F.initcap(value)}[format_.case]
+        is_odd = value != recased
+        if format_.case == "title":
+            # Two cases in one word, as in McCoy or iPad, are a spelling of its own.
+            is_odd = is_odd & (value == F.upper(value)) | (value == F.lower(value))
+        if format_.conventions:
+            is_odd = is_odd & ~value.isin(*format_.conventions)
+        found.append(Deviation("case", is_odd & value.rlike(r"\p{L}{2}"), recased, 0.85, 0.6))
     return found
 
 
@@ -235,8 +291,8 @@ def _is_code(format_: Format) -> bool:
 
 
 def _bare(value: Column, format_: Format) -> Column:
-    """The number among letters and signs, where there is just one, written as the column's numbers are."""
-    number = F.regexp_extract(value, r"^[^\d]*?([+-]?\d+(?:\.\d+)?)[^\d]*$", 1)
+    """The number beside a unit, written as the column's numbers are."""
+    number = F.regexp_extract(value, _UNIT, 1)
     if all("." not in pattern for pattern in format_.usual[LOOSE]):
         number = F.regexp_replace(number, r"\.0+$", "")
-    return F.when(F.length(number) > 0, number)
+    return number

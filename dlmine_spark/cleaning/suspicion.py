@@ -32,6 +32,8 @@ TIMES_RARER = 10
 COVERED = 0.7
 """Share of a column's cells in frequent values, for the others to be looked at as misspellings."""
 LONGEST_WORD = 60
+LABEL, MOST_LABELS, LABELS_COVER = 0.005, 25, 0.95
+"""A column whose cells are nearly all of few values, each with a share of it: there, short texts are compared, too."""
 _NULL = "\0"
 _DEP, _LEFT, _BEST = "dep", "left", "best"
 
@@ -83,7 +85,7 @@ def _judged_values(entries: DataFrame, dependencies: Sequence[Dependency]) -> Da
     The usual value's confidence is the share of the *other* rows that have it, as if three further rows had been seen
     that agree as often as the whole dependency does (Laplace's rule of succession, with that prior): two of two other
     rows are little proof, ninety-nine of ninety-nine a lot. A value that is nearly as frequent as the usual one, or
-    that returns, is another usual one.
+    that returns, is another usual one; so it is, in part, where such values return all over the dependency.
     """
     group = Window.partitionBy(_DEP, _LEFT)
     copies, is_null = F.col(COPIES), F.col(VALUE) == _NULL
@@ -95,7 +97,8 @@ def _judged_values(entries: DataFrame, dependencies: Sequence[Dependency]) -> Da
     confidence = (most + 2 * prior) / (size - 1 + 3)
     rivalry = F.when(is_null, 0.5).otherwise(1.0) * copies / most
     variety = 2 * (copies - 1) / size
-    doubt = confidence * F.greatest(F.lit(0.0), 1 - rivalry) * F.greatest(F.lit(0.0), 1 - variety)
+    strictness = _literal_of(_DEP, [1 - one.variety / 2 for one in dependencies])
+    doubt = strictness * confidence * F.greatest(F.lit(0.0), 1 - rivalry) * F.greatest(F.lit(0.0), 1 - variety)
     is_usual = F.col(VALUE) == usual
     return grouped.select(
         _DEP,
@@ -209,14 +212,19 @@ def misspelled(counts: DataFrame, columns: Sequence[ColumnFacts]) -> DataFrame:
     Returns:
         ``COLUMN``, ``VALUE``, then ``PROPOSED``, ``RULE``, ``CONFIDENCE`` and ``SUSPICION``.
     """
-    total = F.sum(COPIES).over(Window.partitionBy(COLUMN))
-    covered = F.sum(F.when(F.col(COPIES) >= FREQUENT, F.col(COPIES)).otherwise(0)).over(Window.partitionBy(COLUMN))
-    places = [facts.place for facts in columns]
+    of_column = Window.partitionBy(COLUMN)
+    total = F.sum(COPIES).over(of_column)
+    covered = F.sum(F.when(F.col(COPIES) >= FREQUENT, F.col(COPIES)).otherwise(0)).over(of_column) / total
+    labels = F.count_if(F.col(COPIES) >= LABEL * F.col("total")).over(of_column)
+    is_label_set = (F.col("labels") <= MOST_LABELS) & (F.col("covered") >= LABELS_COVER)
     words = (
-        counts.where(F.col(COLUMN).isin(*places))
-        .withColumn("covered", covered / total)
+        counts.where(F.col(COLUMN).isin([facts.place for facts in columns]))
+        .withColumns({"total": total, "covered": covered})
+        .withColumn("labels", labels)
+        .withColumn("is_label_set", is_label_set)
         .where(F.col("covered") >= COVERED)
-        .where(F.length(VALUE).between(FEWEST_LETTERS, LONGEST_WORD) & F.col(VALUE).rlike(r"\p{L}"))
+        .where(F.length(VALUE).between(F.when(F.col("is_label_set"), 2).otherwise(FEWEST_LETTERS), LONGEST_WORD))
+        .where(F.col(VALUE).rlike(r"\p{L}"))
     )
     lower = F.lower(F.col(VALUE))
     gaps = F.transform(
@@ -224,21 +232,21 @@ def misspelled(counts: DataFrame, columns: Sequence[ColumnFacts]) -> DataFrame:
         lambda gap: F.xxhash64(F.concat(F.substr(lower, F.lit(1), gap - 1), F.substr(lower, gap + 1))),
     )
     spread = words.withColumn("gap", F.explode(F.array_distinct(gaps)))
-    one = spread.select(COLUMN, VALUE, COPIES, "gap")
+    one = spread.select(COLUMN, VALUE, COPIES, "is_label_set", "gap")
     other = spread.where(F.col(COPIES) >= FREQUENT).select(
         COLUMN, F.col(VALUE).alias(PROPOSED), F.col(COPIES).alias("frequency"), "gap"
     )
     is_other = F.col(VALUE) != F.col(PROPOSED)
+    is_recased = F.lower(VALUE) == F.lower(PROPOSED)
+    is_short_slip = F.col("is_label_set") & (F.levenshtein(F.lower(VALUE), F.lower(PROPOSED)) <= 1)
+    is_slip = is_near(F.col(VALUE), F.col(PROPOSED)) | is_short_slip
 
     def letters(name: str) -> Column:
         return F.regexp_replace(F.lower(name), r"\d", "")
 
     pairs = (
         one.join(other, on=[COLUMN, "gap"], how="inner")
-        .where(
-            is_other & is_near(F.col(VALUE), F.col(PROPOSED)) & (letters(VALUE) != letters(PROPOSED))
-            | is_other & (F.lower(VALUE) == F.lower(PROPOSED))
-        )
+        .where(is_other & (is_recased | (is_slip & (letters(VALUE) != letters(PROPOSED)))))
         .select(COLUMN, VALUE, COPIES, PROPOSED, "frequency")
         .distinct()
     )
@@ -251,11 +259,8 @@ def misspelled(counts: DataFrame, columns: Sequence[ColumnFacts]) -> DataFrame:
         .groupBy(COLUMN)
         .agg(F.count(F.lit(1)).alias("frequents"), F.max("covered").alias("covered"))
     )
-    twins = (
-        pairs.where(is_frequent & (F.col("frequency") < TIMES_RARER * F.col(COPIES)))
-        .groupBy(COLUMN)
-        .agg(F.countDistinct(VALUE).alias("twins"))
-    )
+    is_alike = F.col("frequency").between(F.col(COPIES) / TIMES_RARER, F.col(COPIES) * TIMES_RARER)
+    twins = pairs.where(is_frequent & is_alike).groupBy(COLUMN).agg(F.countDistinct(VALUE).alias("twins"))
     crowding = F.coalesce(F.col("twins"), F.lit(0)) / F.col("frequents")
     best = F.max_by(F.struct(PROPOSED, "frequency", COPIES), F.struct("frequency", PROPOSED))
     share = F.col("frequency") / (F.col("frequency") + F.col(COPIES) + 1)
