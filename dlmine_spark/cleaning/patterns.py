@@ -265,6 +265,8 @@ def deviations(format_: Format, *, is_text: bool = True) -> list[Deviation]:
         is_digits = set(pattern) == {"9"}
         if (not is_digits and pattern.count("9") >= 2) or (is_digits and len(pattern) >= 4 and _is_code(format_)):
             is_odd = width(value).isNotNull() & (width(value) != pattern)
+            if format_.conventions:
+                is_odd = is_odd & ~F.coalesce(affix(value).isin(*format_.conventions), F.lit(False))
             new = nothing
             if is_digits and format_.leading_zeros:
                 is_short = value.rlike(r"^\d+$") & (F.length(value) < len(pattern))

@@ -63,9 +63,7 @@ def dependency_candidates(
         .join(judged, on=[_DEP, _LEFT, VALUE], how="inner")
         .withColumn("cells", _literal_of(_DEP, cells))
     )
-    blame = _blame(outcomes)
-    blamed = _blamed_cells(outcomes.where(F.col("doubt") >= LEAST_DOUBT), blame)
-    return _summed_up(blamed, dependencies, counts)
+    return _summed_up(_blamed_cells(outcomes), dependencies, counts)
 
 
 def _entries(texts: DataFrame, dependencies: Sequence[Dependency]) -> DataFrame:
@@ -112,26 +110,21 @@ def _judged_values(entries: DataFrame, dependencies: Sequence[Dependency]) -> Da
     )
 
 
-def _blame(outcomes: DataFrame) -> DataFrame:
-    """One row per row and column that dependencies speak of: the share of what they say that is against it."""
-    against, by = F.sum("doubt"), F.sum("support")
-    touched = outcomes.select(
-        ROW_ID, F.explode("cells").alias(COLUMN), F.when(F.col("doubt") >= LEAST_DOUBT, F.col("doubt")).alias("doubt"),
-        "support",
-    )  # fmt: skip
-    return touched.groupBy(ROW_ID, COLUMN).agg(
-        (F.coalesce(against, F.lit(0.0)) / (F.coalesce(against, F.lit(0.0)) + by + 0.05)).alias("blame"),
-    )
+def _blamed_cells(outcomes: DataFrame) -> DataFrame:
+    """One row per broken dependency of a row and cell to blame for it: the dependent one, or a determinant.
 
-
-def _blamed_cells(broken: DataFrame, blame: DataFrame) -> DataFrame:
-    """One row per broken dependency of a row and cell to blame for it: the dependent one, or a determinant."""
-    sides = broken.select(
-        ROW_ID, _DEP, VALUE, PROPOSED, CONFIDENCE, "doubt", F.posexplode("cells").alias("side", COLUMN),
+    The blame of a cell is the share of what dependencies say of it, on either of their sides, that is against it.
+    """
+    is_broken = F.col("doubt") >= LEAST_DOUBT
+    sides = outcomes.select(
+        ROW_ID, _DEP, VALUE, PROPOSED, CONFIDENCE, "doubt", "support", F.posexplode("cells").alias("side", COLUMN),
         F.size("cells").alias("sides"),
     )  # fmt: skip
+    of_cell = Window.partitionBy(ROW_ID, COLUMN)
+    against = F.sum(F.when(is_broken, F.col("doubt")).otherwise(0.0)).over(of_cell)
+    blame = against / (against + F.sum("support").over(of_cell) + 0.05)
     is_dependent = F.col("side") == F.col("sides") - 1
-    told = sides.join(blame, on=[ROW_ID, COLUMN], how="inner")
+    told = sides.withColumn("blame", blame).where(is_broken)
     of_rule = Window.partitionBy(ROW_ID, _DEP)
     compared = told.withColumns(
         {
