@@ -197,6 +197,9 @@ class MinedRules(Section):
     apply_above: float | None = Field(
         None, ge=0, le=1, description="confidence from which a proposed repair is applied; default: none is"
     )
+    repair_columns: tuple[str, ...] = Field(
+        (), description="columns that repairs are applied to; default: all but the key"
+    )
     quarantine_above: float | None = Field(
         None, ge=0, le=1, description="suspicion from which a row whose cell was not repaired is refused; default: none"
     )
@@ -208,13 +211,18 @@ class MinedRules(Section):
                 f"quarantine_above {self.quarantine_above} is below min_suspicion {self.min_suspicion}: rows would be "
                 "refused for cells that are not even on record"
             )
+        if self.repair_columns and self.apply_above is None:
+            raise ValueError(
+                "repair_columns without apply_above: no repair is applied anywhere, so set both or neither"
+            )
         pairs = [(rule.determinant, rule.dependent) for rule in self.dependencies]
         for determinant, dependent in dict.fromkeys(pairs):
             if pairs.count((determinant, dependent)) > 1:
                 raise ValueError(f"dependencies: {', '.join(determinant)} -> {dependent} is there twice")
-        outside = sorted({name for lhs, rhs in pairs for name in (*lhs, rhs)} - set(self.columns))
+        named = {name for determinant, dependent in pairs for name in (*determinant, dependent)}
+        outside = sorted((named | set(self.repair_columns)) - set(self.columns))
         if self.columns and outside:
-            raise ValueError(f"dependencies name {', '.join(outside)}, which is not among the columns looked at")
+            raise ValueError(f"columns: {', '.join(outside)} is used here, but not among the columns looked at")
         return self
 
 

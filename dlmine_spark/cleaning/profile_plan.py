@@ -33,7 +33,7 @@ def plan_text(root: str, sources: Mapping[str, tuple[SourceConfig, Profile]]) ->
     """
     lines = [
         "# Written by `dlmine clean --profile`. Edit it, then run it: dlmine clean --config <this file>",
-        "# Lines behind # are suggestions with the evidence for them: take the sign away to use one.",
+        "# Lines behind a # are suggestions with the evidence for them: take it and one space away to use one.",
         "lakehouse:",
         f"  root: {_quoted(root)}",
         "sources:",

@@ -157,7 +157,8 @@ def treat_suspicious(
         type_ = SQL_TYPES[columns[name].type or "string"] if name in columns else types[name]
         new = cell[PROPOSED].try_cast(type_)
         is_applied = F.lit(False)
-        if settings.apply_above is not None and name not in key:
+        may_change = name in (settings.repair_columns or types) and name not in key
+        if settings.apply_above is not None and may_change:
             is_applied = F.coalesce(new.isNotNull() & (cell[CONFIDENCE] >= settings.apply_above), F.lit(False))
         is_refused = F.lit(False)
         if settings.quarantine_above is not None:
@@ -183,7 +184,7 @@ def treat_suspicious(
             F.lit("breaks what the data says of it ("), cell[RULE], F.lit("): "), F.coalesce(text, F.lit(""))
         )
         reasons.append(F.when(is_refused, reason("suspicious", name, message)))
-        if settings.apply_above is not None and name not in key:
+        if settings.apply_above is not None and may_change:
             values[name] = F.when(is_suspicious & is_applied, new).otherwise(value)
 
     def added(entries: str, more: list[Column]) -> Column:

@@ -202,7 +202,7 @@ def test_a_cell_is_flagged_repaired_or_its_row_refused_as_the_settings_say(spark
     quality, suspicious = mine_quality(rows, columns, MinedRules())
     suspicious = suspicious.localCheckpoint()
 
-    def outcome(**settings: float) -> tuple[Any, ...]:
+    def outcome(**settings: Any) -> tuple[Any, ...]:
         made = treat_suspicious(rows, suspicious, quality, columns, MinedRules.model_validate(settings))
         assert made.columns == [*rows.columns, SUSPICIONS]
         assert made.count() == 40
@@ -213,6 +213,8 @@ def test_a_cell_is_flagged_repaired_or_its_row_refused_as_the_settings_say(spark
     assert outcome() == ("Hambxrg", ["suspicious:town"], [], [], [False])
     repairs = [("town", "Hambxrg", "Hamburg", "mined:zip->town")]
     assert outcome(apply_above=0.8, quarantine_above=0.8) == ("Hamburg", [], repairs, [], [True])
+    other = outcome(apply_above=0.8, repair_columns=["zip"])
+    assert other == ("Hambxrg", ["suspicious:town"], [], [], [False])
     reasons = [("suspicious", "town", "breaks what the data says of it (mined:zip->town): Hambxrg")]
     assert outcome(apply_above=1.0, quarantine_above=0.8) == ("Hambxrg", [], [], reasons, [False])
 
@@ -259,8 +261,9 @@ def test_settings_that_contradict_each_other_or_name_no_column_are_refused(spark
     for settings, message in (
         ({"dependencies": [{"from": "a", "to": "a"}]}, "names a column twice"),
         ({"dependencies": [{"from": "a", "to": "b"}] * 2}, "is there twice"),
-        ({"dependencies": [{"from": "a", "to": "b"}], "columns": ["a"]}, "name b, which is not among"),
+        ({"dependencies": [{"from": "a", "to": "b"}], "columns": ["a"]}, "b is used here, but not among"),
         ({"quarantine_above": 0.2}, "is below min_suspicion"),
+        ({"repair_columns": ["a"]}, "repair_columns without apply_above"),
     ):
         with pytest.raises(ValidationError, match=message):
             MinedRules.model_validate(settings)
