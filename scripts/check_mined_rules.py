@@ -1,6 +1,6 @@
 """Measure how well rules mined from the data find and repair errors that were put into clean tables, cell by cell.
 
-    .venv/bin/python scripts/check_mined_rules.py [--rate 0.02] [--only NAME ...] [--largest]
+    .venv/bin/python scripts/check_mined_rules.py [--rate 0.02] [--only NAME ...] [--largest] [--examples]
 
 The tables are made here, with a fixed seed; public ones are added where DLMINE_DATA names their folder. Errors are put
 into a share of all cells: slips of the keyboard, values of other rows, missing markers, other ways of writing. Public
@@ -14,7 +14,9 @@ import os
 import random
 import string
 import time
+import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.dependencies import Dependency
 from dlmine_spark.cleaning.plan import ORDER
 from dlmine_spark.cleaning.quality import mine_quality
 from dlmine_spark.cleaning.texts import COLUMN, ROW_ID, row_id
@@ -129,11 +132,12 @@ def records(chance: random.Random, rows: int) -> pd.DataFrame:
 def public_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Samples of public tables, every cell as text."""
 
-    def read(path: str, **settings: object) -> pd.DataFrame:
-        return pd.read_csv(folder / path, dtype=str, keep_default_na=False, **settings)  # type: ignore[call-overload]
+    def read(path: str) -> pd.DataFrame:
+        return pd.read_csv(folder / path, dtype=str, keep_default_na=False)
 
     invoices = read("online_retail/online_retail_2010-12_to_2011-12.csv.gz").iloc[:40_000]
-    diabetes = read("diabetes130/dataset_diabetes.zip") if False else _zipped(folder)
+    with zipfile.ZipFile(folder / "diabetes130" / "dataset_diabetes.zip") as archive:
+        diabetes = pd.read_csv(archive.open("dataset_diabetes/diabetic_data.csv"), dtype=str, keep_default_na=False)
     return {
         "products": read("completejourney/products.csv.gz").sample(20_000, random_state=7),
         "demographics": read("completejourney/demographics.csv.gz"),
@@ -141,13 +145,6 @@ def public_tables(folder: Path) -> dict[str, pd.DataFrame]:
         "aus_retail": read("aus_retail/aus_retail.csv.gz").sample(15_000, random_state=7),
         "diabetes": diabetes.sample(8_000, random_state=7),
     }
-
-
-def _zipped(folder: Path) -> pd.DataFrame:
-    import zipfile
-
-    with zipfile.ZipFile(folder / "diabetes130" / "dataset_diabetes.zip") as archive:
-        return pd.read_csv(archive.open("dataset_diabetes/diabetic_data.csv"), dtype=str, keep_default_na=False)
 
 
 # Errors
@@ -209,7 +206,9 @@ def dirty(clean: pd.DataFrame, rate: float, seed: int) -> tuple[pd.DataFrame, di
 # Figures
 
 
-def measure(spark: SparkSession, name: str, clean: pd.DataFrame, rate: float, seed: int) -> dict[str, object]:
+def measure(
+    spark: SparkSession, name: str, clean: pd.DataFrame, rate: float, seed: int, *, examples: bool
+) -> dict[str, object]:
     """Detection and repair of one table, as a row of the result."""
     clean = clean.reset_index(drop=True)
     clean.columns = [column.replace(" ", "_") for column in clean.columns]
@@ -239,7 +238,7 @@ def measure(spark: SparkSession, name: str, clean: pd.DataFrame, rate: float, se
     repair = Score(right / max(1, len(repaired)), right / max(1, len(kinds)))
     by_kind = Counter(kinds.values())
     caught = Counter(kinds[cell] for cell in hits)
-    if os.environ.get("SHOW"):
+    if examples:
         show(clean, table, kinds, flagged, quality.dependencies)
     return {
         "table": name,
@@ -255,7 +254,13 @@ def measure(spark: SparkSession, name: str, clean: pd.DataFrame, rate: float, se
     }
 
 
-def show(clean, table, kinds, flagged, dependencies) -> None:  # type: ignore[no-untyped-def]
+def show(
+    clean: pd.DataFrame,
+    table: pd.DataFrame,
+    kinds: dict[tuple[int, str], str],
+    flagged: dict[tuple[int, str], tuple[str | None, str]],
+    dependencies: Sequence[Dependency],
+) -> None:
     """Examples of misses and false alarms."""
     print("\n".join(f"  {one} e={one.error:.3f} k={one.agreement:.2f} g={one.groups}" for one in dependencies))
     false = [cell for cell in flagged if cell not in kinds]
@@ -274,6 +279,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.02, help="share of cells that are made wrong")
     parser.add_argument("--only", nargs="*", default=[], help="tables to measure; default: all")
     parser.add_argument("--largest", action="store_true", help="add a table of 100,000 rows")
+    parser.add_argument("--examples", action="store_true", help="show dependencies, false alarms and misses")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
@@ -291,7 +297,10 @@ def main() -> None:
         tables |= public_tables(Path(os.environ["DLMINE_DATA"]))
     chosen = {name: table for name, table in tables.items() if not arguments.only or name in arguments.only}
     with open_session(SparkConfig(master="local[2]", shuffle_partitions=4, jvm="quick")) as spark:
-        found = [measure(spark, name, table, arguments.rate, arguments.seed) for name, table in chosen.items()]
+        found = [
+            measure(spark, name, table, arguments.rate, arguments.seed, examples=arguments.examples)
+            for name, table in chosen.items()
+        ]
     print(pd.DataFrame(found).to_string(index=False, float_format=lambda figure: f"{figure:.2f}"))
 
 
