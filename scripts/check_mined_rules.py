@@ -297,11 +297,12 @@ def main() -> None:
         tables |= public_tables(Path(os.environ["DLMINE_DATA"]))
     chosen = {name: table for name, table in tables.items() if not arguments.only or name in arguments.only}
     with open_session(SparkConfig(master="local[2]", shuffle_partitions=4, jvm="quick")) as spark:
-        found = [
-            measure(spark, name, table, arguments.rate, arguments.seed, examples=arguments.examples)
-            for name, table in chosen.items()
-        ]
-    print(pd.DataFrame(found).to_string(index=False, float_format=lambda figure: f"{figure:.2f}"))
+        for place, (name, table) in enumerate(chosen.items()):
+            row = measure(spark, name, table, arguments.rate, arguments.seed, examples=arguments.examples)
+            if place == 0:
+                print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
+            shown = (f"{figure:.2f}" if isinstance(figure, float) else str(figure) for figure in row.values())
+            print("| " + " | ".join(shown) + " |", flush=True)
 
 
 if __name__ == "__main__":
