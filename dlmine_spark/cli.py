@@ -19,7 +19,7 @@ from rich.console import Console
 
 from dlmine_spark import __version__
 from dlmine_spark.config import Config, load_config
-from dlmine_spark.errors import DlmineError
+from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.progress import StageProgress, configure_logging
 
 log = logging.getLogger("dlmine")
@@ -153,8 +153,55 @@ def _add_stage_command(stage: str) -> None:
     app.command(stage)(command)
 
 
+@app.command("clean", help=STAGE_HELP["clean"])
+def clean(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write no table: look at every source and write a cleaning plan to edit.")
+    ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where --profile writes the plan; default: profile.yaml beside the tables."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if up to date; with --profile, replace an earlier plan.")
+    ] = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    if plan is not None and not profile:
+        raise ConfigError("--plan names what --profile writes: give both or neither")
+    resolved = _load(config, overrides)
+    if profile:
+        _profile(resolved, plan, force=force)
+    else:
+        _run_stages(["clean"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
+
+
+def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:
+    """Profile every source, write the plan, and print what was found."""
+    from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines import profile as profiling
+    from dlmine_spark.pipelines.graph import check_sources
+    from dlmine_spark.session import open_session
+
+    plan = profiling.plan_path(config, chosen)
+    profiling.refuse_overwriting(plan, force=force)
+    check_sources(config)
+    with open_session(config.spark) as spark:
+        tables = profiling.run(config, Lakehouse(spark, config.lakehouse), plan)
+    for table in tables.values():
+        typer.echo(f"{table}\n")
+    output.print(f"{plan}: a cleaning plan to edit; run it: dlmine clean --config {plan}", markup=False)
+
+
 for _stage in STAGE_HELP:
-    _add_stage_command(_stage)
+    if _stage != "clean":
+        _add_stage_command(_stage)
 
 
 @app.command("run")

@@ -315,6 +315,68 @@ class Cancellations(Section):
     )
 
 
+class DeclaredDependency(Section):
+    """A functional dependency that is known to hold: equal values of ``from`` have one value of ``to``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, coerce_numbers_to_str=True)
+
+    determinant: tuple[str, ...] = Field(alias="from", min_length=1, max_length=2, description="one or two columns")
+    dependent: str = Field(alias="to", description="the column that they determine")
+
+    @model_validator(mode="after")
+    def _is_not_trivial(self) -> DeclaredDependency:
+        if self.dependent in self.determinant or len(set(self.determinant)) < len(self.determinant):
+            raise ValueError(f"{', '.join(self.determinant)} -> {self.dependent} names a column twice")
+        return self
+
+
+class MinedRules(Section):
+    """Quality rules found in the data itself: what breaks them is suspicious, and has a probable true value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    enabled: bool = Field(True, description="look for suspicious cells; false keeps the section without using it")
+    columns: tuple[str, ...] = Field((), description="columns looked at; default: all")
+    max_columns: int = Field(60, ge=1, description="columns looked at, at most; those left out are logged")
+    dependencies: tuple[DeclaredDependency, ...] = Field((), description="dependencies used beside the mined ones")
+    min_confidence: float = Field(
+        0.9, gt=0.5, le=1, description="least share of rows that agree with a mined dependency (1 - g3)"
+    )
+    min_groups: int = Field(3, ge=1, description="groups of two rows or more that a mined dependency is seen in")
+    sample_rows: int = Field(100_000, ge=1_000, description="rows a dependency is looked for in, in whole groups")
+    min_suspicion: float = Field(0.4, ge=0, le=1, description="suspicion from which a cell is on record")
+    apply_above: float | None = Field(
+        None, ge=0, le=1, description="confidence from which a proposed repair is applied; default: none is"
+    )
+    repair_columns: tuple[str, ...] = Field(
+        (), description="columns that repairs are applied to; default: all but the key"
+    )
+    quarantine_above: float | None = Field(
+        None, ge=0, le=1, description="suspicion from which a row whose cell was not repaired is refused; default: none"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MinedRules:
+        if self.quarantine_above is not None and self.quarantine_above < self.min_suspicion:
+            raise ValueError(
+                f"quarantine_above {self.quarantine_above} is below min_suspicion {self.min_suspicion}: rows would be "
+                "refused for cells that are not even on record"
+            )
+        if self.repair_columns and self.apply_above is None:
+            raise ValueError(
+                "repair_columns without apply_above: no repair is applied anywhere, so set both or neither"
+            )
+        pairs = [(rule.determinant, rule.dependent) for rule in self.dependencies]
+        for determinant, dependent in dict.fromkeys(pairs):
+            if pairs.count((determinant, dependent)) > 1:
+                raise ValueError(f"dependencies: {', '.join(determinant)} -> {dependent} is there twice")
+        named = {name for determinant, dependent in pairs for name in (*determinant, dependent)}
+        outside = sorted((named | set(self.repair_columns)) - set(self.columns))
+        if self.columns and outside:
+            raise ValueError(f"columns: {', '.join(outside)} is used here, but not among the columns looked at")
+        return self
+
+
 class SourceConfig(Section):
     """One source: files of one shape, and how they become rows of a silver table."""
 
@@ -360,6 +422,7 @@ class SourceConfig(Section):
     cancellations: Cancellations | None = Field(
         None, description="kind lines: lines that cancel an earlier sale, and are taken out with it"
     )
+    mined: MinedRules | None = Field(None, description="quality rules mined from the data; default: none are")
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -420,6 +483,11 @@ class SourceConfig(Section):
         if self.kind in ("panel", "calendar"):
             return s.DS
         return s.TS if self.kind == "lines" and s.TS in self.columns else None
+
+    @property
+    def mining(self) -> MinedRules | None:
+        """The mined rules, where they are in use."""
+        return self.mined if self.mined is not None and self.mined.enabled else None
 
     def role(self, name: str) -> Role:
         """Role of a covariate; names are compared without regard to case, as Spark does."""
@@ -555,6 +623,8 @@ def _bad_baskets(source: SourceConfig) -> Iterator[str]:
         yield "rules: kind baskets has no cells to repair"
     if source.keep == "sum":
         yield "keep: kind baskets has no numbers to sum"
+    if source.mined is not None and source.mined.enabled:
+        yield "mined: kind baskets has no columns to mine rules from; use kind lines"
 
 
 class CleaningConfig(Section):

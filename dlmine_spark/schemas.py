@@ -136,6 +136,35 @@ QUALITY = Table(
 """What cleaning did, run after run: of each source its ``rows_in`` = ``accepted`` + ``quarantined`` + ``duplicates`` +
 ``superseded``, and the ``warned`` ones among the accepted; and how often each rule spoke, by ``outcome``
 (``quarantine``, ``repair``, ``warning``; a row can have several reasons)."""
+SUSPICIONS = Table(
+    "silver.suspicions",
+    {
+        "source": "string",
+        "key": "string",
+        "column": "string",
+        "value": "string",
+        "proposed": "string",
+        "rule": "string",
+        "confidence": "double",
+        "suspicion": "double",
+        "applied": "boolean",
+        RUN_ID: "string",
+    },
+)
+"""Cells that break rules mined from the data; ``confidence`` is that of ``proposed``, null where nothing is."""
+DEPENDENCIES = Table(
+    "silver.dependencies",
+    {
+        "source": "string",
+        "determinant": "array<string>",
+        "dependent": "string",
+        "error": "double",
+        "support_groups": "bigint",
+        "rows": "bigint",
+        RUN_ID: "string",
+    },
+)
+"""Dependencies in use; ``error`` is the share of ``rows`` to remove for it to hold (g3), in groups of two or more."""
 SEGMENTS = Table(
     "gold.segments",
     {
@@ -301,6 +330,8 @@ TABLES: dict[str, Table] = {
         QUARANTINE,
         REPAIRS,
         QUALITY,
+        SUSPICIONS,
+        DEPENDENCIES,
         SEGMENTS,
         SEGMENT_PROFILES,
         ITEMSETS,

@@ -62,6 +62,12 @@ def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> It
         asked.append((f"{at}.columns.{name}.outliers.by", spec.outliers.by if spec.outliers else ()))
     if source.cancellations is not None:
         asked.append((f"{at}.cancellations.match", source.cancellations.match))
+    if source.mining is not None:
+        asked.append((f"{at}.mined.columns", source.mining.columns))
+        asked.append((f"{at}.mined.repair_columns", source.mining.repair_columns))
+        declared = source.mining.dependencies
+        named = dict.fromkeys(name for rule in declared for name in (*rule.determinant, rule.dependent))
+        asked.append((f"{at}.mined.dependencies", tuple(named)))
     for key, names in asked:
         for name in names:
             if name not in known:

@@ -35,9 +35,10 @@ _MOST_ALLOWED = 100
 
 
 def can_be_plain(source: SourceConfig) -> bool:
-    """Whether a source asks of a row nothing that only its verdict, or its neighbours in time, could tell."""
+    """Whether a source asks of a row nothing that only its verdict, or the rows beside it, could tell."""
     moves = any(spec.outliers is not None and spec.outliers.method == "hampel" for spec in source.columns.values())
-    return source.kind != "baskets" and not source.equations and source.cancellations is None and not moves
+    asks_others = moves or source.cancellations is not None or source.mining is not None
+    return source.kind != "baskets" and not source.equations and not asks_others
 
 
 def plain_pattern(names: Sequence[str], source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> str | None:

@@ -17,18 +17,19 @@ from dlmine_spark.cleaning import equations, parse
 from dlmine_spark.cleaning.names import bronze_name
 from dlmine_spark.config import ColumnConfig, ColumnType, RowRule, SourceConfig
 
-REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK = (
+REASONS, REPAIRS, WARNINGS, SUSPICIONS, ORIGINAL, COPY, RANK = (
     "__reasons",
     "__repairs",
     "__warnings",
+    "__suspicions",
     "__original",
     "__copy",
     "__rank",
 )
 ORDER = (s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
 """Columns that give the order of rows as they came."""
-INTERNAL = (REASONS, REPAIRS, WARNINGS, ORIGINAL, COPY, RANK, *ORDER)
-"""What a staged row has beside its values."""
+INTERNAL = (REASONS, REPAIRS, WARNINGS, SUSPICIONS, ORIGINAL, COPY, RANK, *ORDER)
+"""What a staged row has beside its values; ``SUSPICIONS`` only where rules are mined."""
 
 _MALFORMED = {
     "csv": "the line does not have as many cells as the header, or leaves a quote open (cells with line breaks need "
@@ -117,7 +118,7 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
         columns: canonical name -> declaration with its type, kept other columns included.
 
     Returns:
-        One row per row of ``bronze``: the canonical columns, then ``INTERNAL`` without ``RANK``.
+        One row per row of ``bronze``: the canonical columns, then ``INTERNAL`` without ``RANK`` and ``SUSPICIONS``.
     """
     names = [name for name in bronze.columns if name not in s.BRONZE_METADATA]
     cells = [_Cell(place, name, spec, source) for place, (name, spec) in enumerate(columns.items())]
@@ -138,9 +139,11 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
         COPY,
         *ORDER,
     )
-    # Only what is refused needs to be kept as it came; outliers and cancelled lines are refused later than the rest.
-    may_be_refused = source.cancellations is not None or any(
-        spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values()
+    # Only what is refused needs to be kept as it came; these are refused later than the rest.
+    may_be_refused = (
+        source.cancellations is not None
+        or (source.mining is not None and source.mining.quarantine_above is not None)
+        or any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
     )
     is_kept = F.lit(True) if may_be_refused else F.size(REASONS) > 0
     original = F.when(F.col(s.RAW_LINE).isNull(), F.to_json(_ROW, {"ignoreNullFields": "false"})).otherwise(

@@ -36,12 +36,14 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
 from dlmine_spark.pipelines.judging import Judged, SourceCounts, good_rows, judge, read_rows
+from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
 
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""
+_KEY = "__key"
 _TABLES: dict[Kind, str] = {
     "lines": s.LINES.name,
     "panel": s.PANEL.name,
@@ -94,6 +96,10 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
     )
     _write_panel(config, lakehouse, good, plan)
     repairs = _write_repairs(config, lakehouse)
+    write_findings(
+        lakehouse,
+        {name: _named_rows(lakehouse, name, source) for name, source in config.sources.items() if source.mining},
+    )
     counts = [source.counts for source in judged.values()]
     _write_quality(config, lakehouse, counts)
     return _report(counts, repairs)
@@ -271,18 +277,27 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
     """Write every changed cell: those changed while reading, and those filled; returns how many."""
     parts = []
     for name, source in config.sources.items():
-        staged = lakehouse.read(f"staging.{name}")
-        key = key_of(source, staged.columns) or _SHOWN_KEYS.get(source.kind, ())
-        rows = (staged if key else number_lines(staged)).where(is_good() & (F.size(REPAIRS) > 0))
+        rows = _named_rows(lakehouse, name, source).where(is_good() & (F.size(REPAIRS) > 0))
         parts.append(
-            rows.select(
-                F.lit(name).alias("source"), _shown_key(key).alias("key"), F.explode(REPAIRS).alias("repair")
-            ).select("source", "key", "repair.*")
+            rows.select(F.lit(name).alias("source"), _KEY, F.explode(REPAIRS).alias("repair")).select(
+                "source", F.col(_KEY).alias("key"), "repair.*"
+            )
         )
-        parts += _fills(lakehouse, name, source, key)
+        parts += _fills(lakehouse, name, source, _keys_shown(source, rows.columns))
     repairs = reduce(DataFrame.unionByName, parts).withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
     lakehouse.overwrite(s.REPAIRS.name, repairs)
     return lakehouse.read(s.REPAIRS.name).count()
+
+
+def _keys_shown(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
+    return key_of(source, columns) or _SHOWN_KEYS.get(source.kind, ())
+
+
+def _named_rows(lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFrame:
+    """The judged rows of a source with ``_KEY``, the text that names a row in the records."""
+    staged = lakehouse.read(f"staging.{name}")
+    key = _keys_shown(source, staged.columns)
+    return (staged if key else number_lines(staged)).withColumn(_KEY, _shown_key(key))
 
 
 def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[str]) -> list[DataFrame]:

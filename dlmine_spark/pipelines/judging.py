@@ -44,6 +44,7 @@ from dlmine_spark.cleaning.plan import (
 from dlmine_spark.config import ColumnConfig, Config, SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.quality import treat_source
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,8 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> J
     accounted = lakehouse.read(f"staging.{name}").count() + alone
     _treat_cancellations(lakehouse, name, source)
     fences = _treat_outliers(config, lakehouse, name, columns, has_two_lanes)
+    if source.mining is not None:
+        treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
     # A plain row that an outlier rule touched is a judged one now.
     alone -= lakehouse.read(f"staging.{name}").count() + alone - accounted
     counts = _count(lakehouse, name, columns, alone)
