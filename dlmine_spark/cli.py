@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from dlmine_spark import __version__
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.progress import StageProgress, configure_logging
+
+if TYPE_CHECKING:
+    from dlmine_spark.lakehouse import Lakehouse
 
 log = logging.getLogger("dlmine")
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
@@ -116,8 +119,12 @@ def _run_stages(
     force: bool,
     upstream: bool,
     json_logs: bool,
+    prepare: Callable[[Config, Lakehouse], bool] | None = None,
 ) -> None:
-    """Bring the targets up to date in one session and say where the results are."""
+    """Bring the targets up to date in one session and say where the results are.
+
+    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date.
+    """
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines.graph import bring_up_to_date, check_sources
     from dlmine_spark.places import lock
@@ -130,6 +137,8 @@ def _run_stages(
         open_session(config.spark) as spark,
     ):
         lakehouse = Lakehouse(spark, config.lakehouse)
+        if prepare is not None and prepare(config, lakehouse):
+            force = True
         runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
     for target in targets:
         output.print(f"{target}: {runs[target].message}", markup=False)
@@ -164,6 +173,13 @@ def clean(
         Path | None,
         typer.Option(metavar="FILE", help="Where --profile writes the plan; default: profile.yaml beside the tables."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be repaired, refused and changed; change nothing.")
+    ] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Take up what was written into silver.quarantine.corrected, then clean again."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run even if up to date; with --profile, replace an earlier plan.")
     ] = False,
@@ -175,11 +191,25 @@ def clean(
     _start_logging(json_logs, verbose)
     if plan is not None and not profile:
         raise ConfigError("--plan names what --profile writes: give both or neither")
+    if profile + dry_run + replay > 1:
+        raise ConfigError("--profile, --dry-run and --replay are different things: give one of them")
     resolved = _load(config, overrides)
     if profile:
         _profile(resolved, plan, force=force)
+    elif dry_run:
+        _dry_run(resolved)
     else:
-        _run_stages(["clean"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
+        prepare = _replay if replay else None
+        _run_stages(["clean"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, prepare=prepare)
+
+
+def _replay(config: Config, lakehouse: Lakehouse) -> bool:
+    """Take up corrections by hand; whether there are any, so that what is up to date has to run all the same."""
+    from dlmine_spark.pipelines.replay import take_up_corrections
+
+    count = take_up_corrections(config, lakehouse)
+    output.print(f"{count:,} corrected rows to be judged again", markup=False)
+    return count > 0
 
 
 def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:
@@ -197,6 +227,21 @@ def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:
     for table in tables.values():
         typer.echo(f"{table}\n")
     output.print(f"{plan}: a cleaning plan to edit; run it: dlmine clean --config {plan}", markup=False)
+
+
+def _dry_run(config: Config) -> None:
+    """Clean beside the tables, and print what would change."""
+    from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines import dry_run
+    from dlmine_spark.pipelines.graph import check_sources
+    from dlmine_spark.session import open_session
+
+    check_sources(config)
+    with open_session(config.spark) as spark:
+        tables = dry_run.run(config, Lakehouse(spark, config.lakehouse))
+    for heading, table in tables.items():
+        typer.echo(f"{heading}:\n{table}\n")
+    output.print("dry run: no table was changed")
 
 
 for _stage in STAGE_HELP:

@@ -107,8 +107,15 @@ QUARANTINE = Table(
         "row": "string",
         "reasons": "array<struct<rule: string, column: string, message: string>>",
         RUN_ID: "string",
+        "corrected": "string",
     },
 )
+"""``row`` is the whole row as it came, as JSON; into ``corrected`` goes, by hand, what it should have been."""
+CORRECTIONS = Table(
+    "ops.corrections",
+    {"source": "string", "row": "string", "corrected": "string", "corrected_at": "timestamp", RUN_ID: "string"},
+)
+"""One row per row of a source that was corrected by hand; ``row`` is that row as it came."""
 REPAIRS = Table(
     "silver.repairs",
     {
@@ -121,6 +128,8 @@ REPAIRS = Table(
         RUN_ID: "string",
     },
 )
+FATES = ("rows_in", "accepted", "quarantined", "duplicates", "superseded")
+"""What the rows of a source become; the first is the sum of the others."""
 QUALITY = Table(
     "ops.quality",
     {
@@ -328,6 +337,7 @@ TABLES: dict[str, Table] = {
         CALENDAR,
         STATICS,
         QUARANTINE,
+        CORRECTIONS,
         REPAIRS,
         QUALITY,
         SUSPICIONS,

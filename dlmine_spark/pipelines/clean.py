@@ -267,6 +267,7 @@ def _write_quarantine(config: Config, lakehouse: Lakehouse) -> None:
             F.col(ORIGINAL).alias("row"),
             F.col(REASONS).alias("reasons"),
             F.lit(lakehouse.run_id).alias(s.RUN_ID),
+            F.lit(None).cast("string").alias("corrected"),
         )
         for name in config.sources
     ]
@@ -284,9 +285,24 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
             )
         )
         parts += _fills(lakehouse, name, source, _keys_shown(source, rows.columns))
+    if lakehouse.version(s.CORRECTIONS.name) is not None:
+        parts.append(_by_hand(lakehouse, list(config.sources)))
     repairs = reduce(DataFrame.unionByName, parts).withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
     lakehouse.overwrite(s.REPAIRS.name, repairs)
     return lakehouse.read(s.REPAIRS.name).count()
+
+
+def _by_hand(lakehouse: Lakehouse, names: Sequence[str]) -> DataFrame:
+    """Whole rows that somebody corrected."""
+    corrections = lakehouse.read(s.CORRECTIONS.name).where(F.col("source").isin(*names))
+    return corrections.select(
+        "source",
+        F.col("row").alias("key"),
+        F.lit("").alias("column"),
+        F.col("row").alias("old_value"),
+        F.col("corrected").alias("new_value"),
+        F.lit("correction").alias("rule"),
+    )
 
 
 def _keys_shown(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
@@ -353,9 +369,7 @@ def _write_quality(config: Config, lakehouse: Lakehouse, counts: Sequence[Source
         .agg(F.count(F.lit(1)).alias("count"))
     )
     fates = [
-        (count.source, outcome, "", "", getattr(count, outcome))
-        for count in counts
-        for outcome in ("rows_in", "accepted", "quarantined", "duplicates", "superseded", "warned")
+        (count.source, outcome, "", "", getattr(count, outcome)) for count in counts for outcome in (*s.FATES, "warned")
     ]
     rows = lakehouse.spark.createDataFrame(
         fates, "source string, outcome string, rule string, column string, count bigint"

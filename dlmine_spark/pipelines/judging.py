@@ -23,6 +23,7 @@ from dlmine_spark import sources
 from dlmine_spark.cleaning.baskets import split_baskets
 from dlmine_spark.cleaning.cancellations import match_cancellations
 from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
+from dlmine_spark.cleaning.corrections import with_corrections
 from dlmine_spark.cleaning.outliers import measure_fences, treat_outliers
 from dlmine_spark.cleaning.panel import ONLY_SERIES
 from dlmine_spark.cleaning.plain import can_be_plain, plain_pattern, plain_values, within_rules
@@ -130,10 +131,16 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> J
         rows = _with_rules_met(rows, source, declared)
     bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
     columns = declared | _kept_columns(bronze, name, source)
-    odd = bronze
+    corrections = _corrections(lakehouse, name)
+    if corrections is not None and _refuses_outliers(columns):
+        # Rows that were refused and corrected may be plain ones.
+        has_two_lanes = False
+    odd = bronze.where(~F.col(s.PLAIN)) if has_two_lanes else bronze
+    if corrections is not None:
+        odd = with_corrections(odd, corrections)
     if has_two_lanes:
-        _note_repeated(lakehouse, name, source, columns)
-        odd = bronze.where(~F.col(s.PLAIN)).unionByName(_repeated_rows(lakehouse, name, source, columns))
+        _note_repeated(lakehouse, name, odd, source, columns)
+        odd = odd.unionByName(_repeated_rows(lakehouse, name, source, columns))
     with _naming_rules(name, source):
         lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
     alone = _count_alone(lakehouse, name) if has_two_lanes else 0
@@ -214,6 +221,14 @@ def _kept_columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[st
     return kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
 
 
+def _corrections(lakehouse: Lakehouse, name: str) -> DataFrame | None:
+    """What was corrected by hand in the source, None where nothing was."""
+    if lakehouse.version(s.CORRECTIONS.name) is None:
+        return None
+    of_source = lakehouse.read(s.CORRECTIONS.name).where(F.col("source") == name)
+    return None if of_source.isEmpty() else of_source
+
+
 def _judged(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
     """Rows of bronze with their values and verdict."""
     if source.kind == "baskets":
@@ -233,7 +248,9 @@ def _with_series(rows: DataFrame, source: SourceConfig, columns: Mapping[str, Co
 # The lane of plain rows
 
 
-def _note_repeated(lakehouse: Lakehouse, name: str, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> None:
+def _note_repeated(
+    lakehouse: Lakehouse, name: str, odd: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]
+) -> None:
     """Write the identities that more than one row has, with the number of plain rows of each (one aggregation).
 
     Rows that are copies or versions of each other have the same identity. Others may share one by chance, which only
@@ -244,9 +261,9 @@ def _note_repeated(lakehouse: Lakehouse, name: str, source: SourceConfig, column
     identities = bronze.where(s.PLAIN).select(_identity(bronze, source, columns).alias(_IDENTITY), s.PLAIN)
     if key:
         # Copies of a row that is not plain are not plain either, but a plain row may be a version of it.
-        marked = mark_rows(bronze.where(~F.col(s.PLAIN)), source, columns)
-        odd = marked.select(_hash_of_key(marked, key).alias(_IDENTITY), F.lit(False).alias(s.PLAIN))
-        identities = identities.unionByName(odd.where(F.col(_IDENTITY).isNotNull()))
+        marked = mark_rows(odd, source, columns)
+        of_odd = marked.select(_hash_of_key(marked, key).alias(_IDENTITY), F.lit(False).alias(s.PLAIN))
+        identities = identities.unionByName(of_odd.where(F.col(_IDENTITY).isNotNull()))
     repeated = (
         identities.groupBy(_IDENTITY)
         .agg(F.count(F.lit(1)).alias(_ROWS), F.count_if(F.col(s.PLAIN)).alias(_PLAIN_ROWS))
@@ -294,8 +311,8 @@ def _plain_rows(
     plain = bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(bronze, source, columns))
     alone = plain.join(lakehouse.read(_repeated_table(name)), on=_IDENTITY, how="left_anti")
     cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
-    may_be_refused = any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
-    original = F.to_json(F.struct(*cells), {"ignoreNullFields": "false"}) if may_be_refused else F.lit(None)
+    # Of plain rows, nothing but an outlier rule refuses any.
+    original = F.to_json(F.struct(*cells), {"ignoreNullFields": "false"}) if _refuses_outliers(columns) else F.lit(None)
     rows = alone.select(
         *(value.alias(column) for column, value in plain_values(columns).items()),
         no_reasons().alias(REASONS),
@@ -350,6 +367,10 @@ def _treat_outliers(
         all_judged = all_judged.unionByName(treated(plain).where(_is_touched()))
     lakehouse.overwrite(f"staging.{name}", all_judged)
     return tables
+
+
+def _refuses_outliers(columns: Mapping[str, ColumnConfig]) -> bool:
+    return any(spec.outliers is not None and spec.outliers.action == "quarantine" for spec in columns.values())
 
 
 def _is_touched() -> Column:

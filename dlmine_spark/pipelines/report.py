@@ -55,7 +55,6 @@ SECTION_STAGES = {
 STEP_NAMES = {"D": "day", "W": "week", "MS": "month"}
 Fields = dict[str, Any]
 """Some fields of ``ReportData``: a part of the page."""
-_FATES = ("rows_in", "accepted", "quarantined", "duplicates", "superseded")
 _SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
 
 
@@ -220,7 +219,7 @@ def _row_fates(tables: Tables) -> Fields:
         quality.where(F.col("rule") == "")
         .join(F.broadcast(newest), on="cleaned_at", how="left_semi")
         .groupBy("source")
-        .pivot("outcome", list(_FATES))
+        .pivot("outcome", list(s.FATES))
         .agg(F.first("count"))
         .orderBy("source")
         .toPandas()

@@ -1,0 +1,126 @@
+"""Dry run: clean into a scratch folder, tell what would change, and leave every table as it is."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.config import Config
+from dlmine_spark.errors import ConfigError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines import clean
+from dlmine_spark.places import local_path, root_of
+
+log = logging.getLogger(__name__)
+
+_MOST_RULES = 200
+_SHOWN_LETTERS = 60
+
+
+def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
+    """Clean as ``clean`` would, beside the tables, and compare.
+
+    Returns:
+        Heading -> a table to read: rows of each source, what each rule would do with an example, and how many rows of
+        each silver table would go and come.
+
+    Raises:
+        ConfigError: the tables lie where no scratch folder can be made and removed.
+        SourceError: as ``clean`` raises it.
+    """
+    with _scratch(config) as root:
+        scratch = config.lakehouse.model_copy(update={"root": str(root), "catalog": None, "schema_name": None})
+        trial = Lakehouse(lakehouse.spark, scratch, run_id="dry-run", pinned={})
+        report = clean.run(config, trial)
+        fates = pd.DataFrame(
+            [(one.source, *(getattr(one, fate) for fate in s.FATES)) for one in report.sources],
+            columns=["source", *s.FATES],
+        )
+        return {
+            "rows": _shown(fates),
+            "cells that would be repaired": _shown(_repairs(trial.read(s.REPAIRS.name))),
+            "rows that would be refused": _shown(_refusals(trial.read(s.QUARANTINE.name))),
+            "silver tables": _shown(_changes(lakehouse, trial)),
+        }
+
+
+@contextmanager
+def _scratch(config: Config) -> Iterator[Path]:
+    """A folder beside the tables, on the disk that has room for them; removed at the end."""
+    root = local_path(root_of(config.lakehouse)) if config.lakehouse.catalog is None else None
+    if root is None:
+        raise ConfigError(
+            "--dry-run needs a local or mounted folder to clean into: add --set lakehouse.root=FOLDER "
+            "--set lakehouse.catalog=null; the tables there are then what it compares with"
+        )
+    folder = root.parent / f".{root.name}-dry-run-{uuid.uuid4().hex[:8]}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _repairs(repairs: DataFrame) -> pd.DataFrame:
+    example = F.min_by(F.struct("key", "old_value", "new_value"), F.struct("key", "old_value"))
+    return (
+        repairs.groupBy("source", "rule", "column")
+        .agg(F.count(F.lit(1)).alias("cells"), example.alias("example"))
+        .select("source", "rule", "column", "cells", "example.key", "example.old_value", "example.new_value")
+        .orderBy(F.desc("cells"), "source", "rule", "column")
+        .limit(_MOST_RULES)
+        .toPandas()
+    )
+
+
+def _refusals(quarantine: DataFrame) -> pd.DataFrame:
+    return (
+        quarantine.select("source", "row", F.explode("reasons").alias("reason"))
+        .groupBy("source", "reason.rule", "reason.column")
+        .agg(F.count(F.lit(1)).alias("rows"), F.min("reason.message").alias("example"), F.min("row").alias("row"))
+        .orderBy(F.desc("rows"), "source", "rule", "column")
+        .limit(_MOST_RULES)
+        .toPandas()
+    )
+
+
+def _changes(lakehouse: Lakehouse, trial: Lakehouse) -> pd.DataFrame:
+    """One row per silver table of rows: how many it has, would have, and which of them are different ones."""
+    records = {s.REPAIRS.name, s.QUARANTINE.name, s.SUSPICIONS.name, s.DEPENDENCIES.name}
+    tables = sorted(name for name in trial.written if name.startswith("silver.") and name not in records)
+    return pd.DataFrame(
+        [(table, *_change(lakehouse, trial, table)) for table in tables],
+        columns=["table", "rows now", "rows then", "would go", "would come", "columns"],
+    )
+
+
+def _change(lakehouse: Lakehouse, trial: Lakehouse, table: str) -> tuple[int, int, int, int, str]:
+    then = trial.read(table)
+    if lakehouse.version(table) is None:
+        return 0, then.count(), 0, then.count(), "new table"
+    now = lakehouse.read(table)
+    shared = [name for name in then.columns if name in now.columns and now.schema[name] == then.schema[name]]
+    columns = [f"+{name}" for name in then.columns if name not in shared]
+    columns += [f"-{name}" for name in now.columns if name not in shared]
+    going = _only_in(now, then, shared)
+    return now.count(), then.count(), going, _only_in(then, now, shared), " ".join(columns)
+
+
+def _only_in(rows: DataFrame, others: DataFrame, columns: Sequence[str]) -> int:
+    quoted = [f"`{name}`" for name in columns]
+    return rows.select(*quoted).exceptAll(others.select(*quoted)).count()
+
+
+def _shown(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "none"
+    texts = table.apply(lambda cells: cells.map(lambda cell: "" if pd.isna(cell) else str(cell)[:_SHOWN_LETTERS]))
+    return str(texts.to_string(index=False))
