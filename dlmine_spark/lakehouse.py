@@ -7,6 +7,7 @@ transaction: a killed job leaves the old table or the new one, never half of eit
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -35,8 +36,8 @@ SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections"})
 WHOLE_LAYERS = ("bronze.", "staging.")
 
 
-CHECK_NAME = "dlmine_clean"
-"""Of the one constraint that a silver table has."""
+CHECK_PREFIX = "dlmine_clean_"
+"""Of the name of the one constraint that a silver table has; a digest of it follows, since Delta writes it anew."""
 
 FILE_PREFIX = "file "
 """What a file among a run's outputs starts with; no name of a table does."""
@@ -217,7 +218,8 @@ class Lakehouse:
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
-        is_held = self._drop_other_check(table, check)
+        check_name = None if check is None else f"{CHECK_PREFIX}{hashlib.sha256(check.encode()).hexdigest()[:8]}"
+        is_held = self._drop_other_checks(table, check_name)
         with self._writing(table):
             if self.config.catalog is not None:
                 self._create_schema(table)
@@ -225,20 +227,20 @@ class Lakehouse:
             else:
                 writer.save(self.address(table))
             if check is not None and not is_held:
-                self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {CHECK_NAME} CHECK ({check})")
+                self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {check_name} CHECK ({check})")
         return self._remember(table)
 
-    def _drop_other_check(self, table: str, check: str | None) -> bool:
-        """Whether a table is held to the predicate already; one that it was held to before is dropped."""
+    def _drop_other_checks(self, table: str, name: str | None) -> bool:
+        """Whether a table is held to the check of this name already; others of ours are dropped."""
         # Nothing else is ever held to one, and looking costs a query.
         if not table.startswith("silver.") or self.version(table) is None:
             return False
-        key = f"delta.constraints.{CHECK_NAME.lower()}"
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {self._sql_name(table)}").collect()
-        held = {row["key"]: row["value"] for row in properties}.get(key)
-        if held is not None and held != check:
-            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} DROP CONSTRAINT {CHECK_NAME}")
-        return held is not None and held == check
+        held = {row["key"].removeprefix("delta.constraints.") for row in properties}
+        ours = {key for key in held if key.startswith(CHECK_PREFIX)}
+        for other in ours - {name}:
+            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} DROP CONSTRAINT {other}")
+        return name in ours
 
     def append(self, table: str, frame: DataFrame) -> int:
         """Add rows to a table, creating it at the first call; returns the version written."""

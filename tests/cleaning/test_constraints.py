@@ -12,7 +12,7 @@ from dlmine_spark.cleaning.columns import declared_columns
 from dlmine_spark.cleaning.constraints import constraint_of
 from dlmine_spark.config import Config, SourceConfig
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.lakehouse import CHECK_NAME, Lakehouse
+from dlmine_spark.lakehouse import CHECK_PREFIX, Lakehouse
 from dlmine_spark.pipelines import clean
 
 CUSTOMERS = {
@@ -47,11 +47,13 @@ def test_a_wrong_row_cannot_enter_by_another_door(lakehouse: Lakehouse, spark: S
     clean.run(first, lakehouse)
     wrong = spark.sql("select 'c' as id, -1.0D as age, 'f' as sex, 1.0D as height")
 
-    with pytest.raises(TableContractError, match=rf"silver.customers .*CHECK constraint {CHECK_NAME}.*violated"):
+    with pytest.raises(TableContractError, match=rf"silver.customers .*CHECK constraint {CHECK_PREFIX}.*violated"):
         lakehouse.append("silver.customers", wrong)
 
-    # The same plan keeps the constraint, another one has its own.
+    # The same plan leaves the constraint as it is, another one has its own.
+    version = lakehouse.version("silver.customers") or 0
     clean.run(first, lakehouse)
+    assert lakehouse.version("silver.customers") == version + 1
     wider = {**CUSTOMERS, "age": {"type": "double", "min": -1}}
     clean.run(Config.model_validate({"sources": {"customers": table(str(path), wider)}}), lakehouse)
     lakehouse.append("silver.customers", wrong)
