@@ -55,7 +55,7 @@ QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=
 """Compiles fast instead of well. Without its second compiler Java would reserve 48 MB for compiled code, which Spark
 fills within minutes; Java then spends its time throwing code away."""
 THROUGHPUT_GC = "-XX:+UseParallelGC"
-"""Java's own choice keeps pauses short, which nobody waits for here, and costs a fifth of the work (docs/benchmarks)."""
+"""Java's own choice keeps pauses short, which nobody waits for here, at a fifth of the work (docs/benchmarks.md)."""
 DEEP_STACK = "-Xss16m"
 """MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
 basket of some hundred frequent items ends the JVM."""
