@@ -47,7 +47,7 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
         id_from = bronze_name(source.columns[s.BASKET_ID].source or s.BASKET_ID)
         rows = bronze.withColumn(s.BASKET_ID, present(trimmed(F.col(f"`{id_from}`")), source.null_tokens))
     else:
-        rows = number_lines(bronze).withColumn(s.BASKET_ID, F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW))
+        rows = number_lines(bronze, bronze).withColumn(s.BASKET_ID, F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW))
     is_list = source.format in ("json", "parquet", "delta")
     cell = F.col(f"`{items_from}`")
     parts = _listed(cell, source.separator) if is_list else _separated(cell, source.separator)
@@ -71,11 +71,15 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
     return judge_rows(marked, source)
 
 
-def number_lines(bronze: DataFrame) -> DataFrame:
-    """Number the rows of each file from 1 in ``SOURCE_ROW``; a file is called by its name, where that is its own.
+def number_lines(rows: DataFrame, bronze: DataFrame) -> DataFrame:
+    """Number rows by their place in their file, from 1, in ``SOURCE_ROW``; a file is called by its name, if it can be.
 
     Bronze numbers rows inside the part of a file that a task read, which depends on how many tasks there were; a small
     aggregation over those parts makes the numbers independent of it.
+
+    Args:
+        rows: some rows of a source, or all.
+        bronze: all of them.
     """
     file = F.col(s.SOURCE_FILE)
     parts = bronze.groupBy(s.SOURCE_FILE, s.SOURCE_BLOCK).agg(
@@ -95,7 +99,7 @@ def number_lines(bronze: DataFrame) -> DataFrame:
         F.when(F.min(file).over(of_this_name) == F.max(file).over(of_this_name), name).otherwise(file).alias(_NAME),
     )
     return (
-        bronze.join(F.broadcast(offsets), on=[s.SOURCE_FILE, s.SOURCE_BLOCK], how="inner")
+        rows.join(F.broadcast(offsets), on=[s.SOURCE_FILE, s.SOURCE_BLOCK], how="inner")
         .withColumns({s.SOURCE_ROW: F.col(s.SOURCE_ROW) + F.col(_SHIFT), s.SOURCE_FILE: F.col(_NAME)})
         .drop(_SHIFT, _NAME)
     )

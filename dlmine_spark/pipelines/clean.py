@@ -313,7 +313,8 @@ def _named_rows(lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFr
     """The judged rows of a source with ``_KEY``, the text that names a row in the records."""
     staged = lakehouse.read(f"staging.{name}")
     key = _keys_shown(source, staged.columns)
-    return (staged if key else number_lines(staged)).withColumn(_KEY, _shown_key(key))
+    named = staged if key else number_lines(staged, lakehouse.read(f"bronze.{name}"))
+    return named.withColumn(_KEY, _shown_key(key))
 
 
 def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[str]) -> list[DataFrame]:
