@@ -53,7 +53,10 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
             ("sales", "b|2024-01-01", "y", "1,0", "1.0", "format", "r"),
         ],
     )
-    put(s.QUARANTINE, [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r")])
+    put(
+        s.QUARANTINE,
+        [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r", None)],
+    )
     put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0]), ("store", "b", 1, 0.2, [0.0, 1.0])])
     put(s.SEGMENT_PROFILES, [("store", 0, 1, "mean level", 10.0, -1.0), ("store", 1, 1, "mean level", 90.0, 1.0)])
     put(s.ITEMSETS, [(["x"], 1, 3, 0.6), (["y"], 1, 2, 0.4), (["x", "y"], 2, 2, 0.4)])
@@ -128,7 +131,7 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert report.wape_by_step.groupby("model")["h"].agg(list).tolist() == [[1, 2], [1, 2]]
     assert report.importance["feature"].tolist() == ["history", "promo"]
     assert report.runs["stage"].tolist() == ["clean", "mine"]
-    assert report.tables["table"].tolist() == ["silver.panel", "gold.rules"]
+    assert report.tables["table"].tolist() == ["ops.quality", "silver.panel", "gold.rules"]
     assert "hush" not in report.config_yaml
 
 
