@@ -19,6 +19,7 @@ from dlmine_spark.cleaning.plan import (
     no_reasons,
     no_repairs,
     reason,
+    shown_row,
     unusable_line,
 )
 from dlmine_spark.config import SourceConfig
@@ -64,7 +65,7 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
         .alias(REASONS),
         no_repairs().alias(REPAIRS),
         F.array().cast("array<string>").alias(WARNINGS),
-        F.to_json(F.struct(*(F.col(f"`{name}`") for name in cells)), {"ignoreNullFields": "false"}).alias(ORIGINAL),
+        shown_row(F.struct(*(F.col(f"`{name}`") for name in cells))).alias(ORIGINAL),
         F.lit(1).alias(COPY),
         *ORDER,
     )

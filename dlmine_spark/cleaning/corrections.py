@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.plan import shown_row
 
 _CORRECTED, _ROW = "__corrected", "__row"
 
@@ -32,11 +33,8 @@ def with_corrections(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
 
 
 def row_of(bronze: DataFrame) -> Column:
-    """A row of bronze as ``silver.quarantine`` shows it: its cells as JSON, or the line that could not be split."""
-    cells = F.struct(*(F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA))
-    return F.when(F.col(s.RAW_LINE).isNull(), F.to_json(cells, {"ignoreNullFields": "false"})).otherwise(
-        F.to_json(F.struct(s.RAW_LINE))
-    )
+    """A row of bronze as ``silver.quarantine`` shows it."""
+    return shown_row(F.struct(*(F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA)))
 
 
 def corrected_row(text: Column, bronze: DataFrame) -> Column:

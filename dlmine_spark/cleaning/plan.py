@@ -100,6 +100,17 @@ def no_repairs() -> Column:
     return F.array().cast(f"array<{_REPAIR}>")
 
 
+def shown_row(cells: Column) -> Column:
+    """A row of bronze as JSON, in the one form by which quarantine and corrections know it.
+
+    Args:
+        cells: its cells as a struct; of a line that could not be split, the line is shown instead.
+    """
+    return F.when(F.col(s.RAW_LINE).isNull(), F.to_json(cells, {"ignoreNullFields": "false"})).otherwise(
+        F.to_json(F.struct(s.RAW_LINE))
+    )
+
+
 def unusable_line(source: SourceConfig) -> Column:
     """Why a line could not be split into cells, where ``RAW_LINE`` says that it could not."""
     is_undecodable = F.contains(F.col(s.RAW_LINE), F.lit("\ufffd"))
@@ -146,12 +157,9 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
         or any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
     )
     is_kept = F.lit(True) if may_be_refused else F.size(REASONS) > 0
-    original = F.when(F.col(s.RAW_LINE).isNull(), F.to_json(_ROW, {"ignoreNullFields": "false"})).otherwise(
-        F.to_json(F.struct(s.RAW_LINE))
-    )
     return (
         judge_rows(repair_rows(marked, source, columns), source)
-        .withColumn(ORIGINAL, F.when(is_kept, original))
+        .withColumn(ORIGINAL, F.when(is_kept, shown_row(F.col(_ROW))))
         .drop(_ROW, s.RAW_LINE)
     )
 

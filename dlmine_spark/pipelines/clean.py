@@ -16,6 +16,7 @@ from dlmine_spark.cleaning.baskets import number_lines
 from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
+from dlmine_spark.cleaning.corrections import row_of
 from dlmine_spark.cleaning.impute import fill_blanks
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
@@ -35,7 +36,7 @@ from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
-from dlmine_spark.pipelines.judging import Judged, SourceCounts, good_rows, judge, read_rows
+from dlmine_spark.pipelines.judging import Judged, SourceCounts, corrections_of, good_rows, judge, read_rows
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.runs import StageReport
 
@@ -285,17 +286,18 @@ def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
             )
         )
         parts += _fills(lakehouse, name, source, _keys_shown(source, rows.columns))
-    if lakehouse.version(s.CORRECTIONS.name) is not None:
-        parts.append(_by_hand(lakehouse, list(config.sources)))
+        corrections = corrections_of(lakehouse, name)
+        if corrections is not None:
+            parts.append(_by_hand(lakehouse.read(f"bronze.{name}"), corrections))
     repairs = reduce(DataFrame.unionByName, parts).withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
     lakehouse.overwrite(s.REPAIRS.name, repairs)
     return lakehouse.read(s.REPAIRS.name).count()
 
 
-def _by_hand(lakehouse: Lakehouse, names: Sequence[str]) -> DataFrame:
-    """Whole rows that somebody corrected."""
-    corrections = lakehouse.read(s.CORRECTIONS.name).where(F.col("source").isin(*names))
-    return corrections.select(
+def _by_hand(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
+    """Whole rows that somebody corrected, and that did come."""
+    came = bronze.select(row_of(bronze).alias("row"))
+    return corrections.join(came, on="row", how="left_semi").select(
         "source",
         F.col("row").alias("key"),
         F.lit("").alias("column"),

@@ -1,4 +1,4 @@
-"""What several pipelines ask of the panel: its step, its end, the cutoffs that follow."""
+"""What several pipelines ask of the panel (its step, its end, the cutoffs that follow) and of cleaning's record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import reduce
 
+import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -262,3 +263,28 @@ def _repeat_last_season(
 def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
     """``silver.calendar``, where there is a source of that kind."""
     return lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
+
+
+def repairs_by_rule(repairs: DataFrame, most: int) -> pd.DataFrame:
+    """Of ``silver.repairs``: count and one example of each source, rule and column; the ``most`` frequent ones."""
+    example = F.min_by(F.struct("key", "old_value", "new_value"), F.struct("key", "old_value"))
+    return (
+        repairs.groupBy("source", "rule", "column")
+        .agg(F.count(F.lit(1)).alias("count"), example.alias("example"))
+        .select("source", "rule", "column", "count", "example.key", "example.old_value", "example.new_value")
+        .orderBy(F.desc("count"), "source", "rule", "column")
+        .limit(most)
+        .toPandas()
+    )
+
+
+def reasons_by_rule(quarantine: DataFrame, most: int) -> pd.DataFrame:
+    """Of ``silver.quarantine``: count and one message of each source, rule and column; the ``most`` frequent ones."""
+    return (
+        quarantine.select("source", F.explode("reasons").alias("reason"))
+        .groupBy("source", "reason.rule", "reason.column")
+        .agg(F.count(F.lit(1)).alias("count"), F.min("reason.message").alias("message"))
+        .orderBy(F.desc("count"), "source", "rule", "column")
+        .limit(most)
+        .toPandas()
+    )

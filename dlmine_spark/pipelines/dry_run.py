@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import clean
+from dlmine_spark.pipelines.common import reasons_by_rule, repairs_by_rule
 from dlmine_spark.places import local_path, root_of
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
         )
         return {
             "rows": _shown(fates),
-            "cells that would be repaired": _shown(_repairs(trial.read(s.REPAIRS.name))),
-            "rows that would be refused": _shown(_refusals(trial.read(s.QUARANTINE.name))),
+            "cells that would be repaired": _shown(repairs_by_rule(trial.read(s.REPAIRS.name), _MOST_RULES)),
+            "rows that would be refused": _shown(reasons_by_rule(trial.read(s.QUARANTINE.name), _MOST_RULES)),
             "silver tables": _shown(_changes(lakehouse, trial)),
         }
 
@@ -67,29 +67,6 @@ def _scratch(config: Config) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _repairs(repairs: DataFrame) -> pd.DataFrame:
-    example = F.min_by(F.struct("key", "old_value", "new_value"), F.struct("key", "old_value"))
-    return (
-        repairs.groupBy("source", "rule", "column")
-        .agg(F.count(F.lit(1)).alias("cells"), example.alias("example"))
-        .select("source", "rule", "column", "cells", "example.key", "example.old_value", "example.new_value")
-        .orderBy(F.desc("cells"), "source", "rule", "column")
-        .limit(_MOST_RULES)
-        .toPandas()
-    )
-
-
-def _refusals(quarantine: DataFrame) -> pd.DataFrame:
-    return (
-        quarantine.select("source", "row", F.explode("reasons").alias("reason"))
-        .groupBy("source", "reason.rule", "reason.column")
-        .agg(F.count(F.lit(1)).alias("rows"), F.min("reason.message").alias("example"), F.min("row").alias("row"))
-        .orderBy(F.desc("rows"), "source", "rule", "column")
-        .limit(_MOST_RULES)
-        .toPandas()
-    )
 
 
 def _changes(lakehouse: Lakehouse, trial: Lakehouse) -> pd.DataFrame:

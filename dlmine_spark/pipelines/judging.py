@@ -23,7 +23,7 @@ from dlmine_spark import sources
 from dlmine_spark.cleaning.baskets import split_baskets
 from dlmine_spark.cleaning.cancellations import match_cancellations
 from dlmine_spark.cleaning.columns import declared_columns, kept_columns, odd_cells, other_columns, shadowed_columns
-from dlmine_spark.cleaning.corrections import with_corrections
+from dlmine_spark.cleaning.corrections import row_of, with_corrections
 from dlmine_spark.cleaning.outliers import measure_fences, treat_outliers
 from dlmine_spark.cleaning.panel import ONLY_SERIES
 from dlmine_spark.cleaning.plain import can_be_plain, plain_pattern, plain_values, within_rules
@@ -131,7 +131,7 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> J
         rows = _with_rules_met(rows, source, declared)
     bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
     columns = declared | _kept_columns(bronze, name, source)
-    corrections = _corrections(lakehouse, name)
+    corrections = corrections_of(lakehouse, name)
     if corrections is not None and _refuses_outliers(columns):
         # Rows that were refused and corrected may be plain ones.
         has_two_lanes = False
@@ -143,15 +143,11 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> J
         odd = odd.unionByName(_repeated_rows(lakehouse, name, source, columns))
     with _naming_rules(name, source):
         lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
-    alone = _count_alone(lakehouse, name) if has_two_lanes else 0
-    accounted = lakehouse.read(f"staging.{name}").count() + alone
     _treat_cancellations(lakehouse, name, source)
     fences = _treat_outliers(config, lakehouse, name, columns, has_two_lanes)
     if source.mining is not None:
         treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
-    # A plain row that an outlier rule touched is a judged one now.
-    alone -= lakehouse.read(f"staging.{name}").count() + alone - accounted
-    counts = _count(lakehouse, name, columns, alone)
+    counts = _count(lakehouse, name, _count_alone(lakehouse, name, touched=bool(fences)) if has_two_lanes else 0)
     judged = Judged(name, columns, has_two_lanes, fences, counts)
     _check_counts(config, lakehouse, judged, bronze.count())
     return judged
@@ -221,7 +217,7 @@ def _kept_columns(bronze: DataFrame, name: str, source: SourceConfig) -> dict[st
     return kept_columns(odd_cells(bronze, others, source).collect()[0].asDict()) if others else {}
 
 
-def _corrections(lakehouse: Lakehouse, name: str) -> DataFrame | None:
+def corrections_of(lakehouse: Lakehouse, name: str) -> DataFrame | None:
     """What was corrected by hand in the source, None where nothing was."""
     if lakehouse.version(s.CORRECTIONS.name) is None:
         return None
@@ -258,9 +254,14 @@ def _note_repeated(
     """
     bronze = lakehouse.read(f"bronze.{name}")
     key = key_of(source, columns)
-    identities = bronze.where(s.PLAIN).select(_identity(bronze, source, columns).alias(_IDENTITY), s.PLAIN)
+    # The same cells may come plain in one line, and between quotes in another.
+    identities = (
+        bronze.where(s.PLAIN)
+        .select(_identity(bronze, source, columns).alias(_IDENTITY), s.PLAIN)
+        .unionByName(odd.select(_hash_of_cells(odd).alias(_IDENTITY), F.lit(False).alias(s.PLAIN)))
+    )
     if key:
-        # Copies of a row that is not plain are not plain either, but a plain row may be a version of it.
+        # A plain row may be a version of one that is not.
         marked = mark_rows(odd, source, columns)
         of_odd = marked.select(_hash_of_key(marked, key).alias(_IDENTITY), F.lit(False).alias(s.PLAIN))
         identities = identities.unionByName(of_odd.where(F.col(_IDENTITY).isNotNull()))
@@ -278,14 +279,18 @@ def _repeated_table(name: str) -> str:
 
 def _identity(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> Column:
     """Of a plain row: a hash of its key, or of all its cells where it has no key or a blank in it."""
-    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
-    of_cells = F.xxhash64(F.lit("cells"), *cells)
+    of_cells = _hash_of_cells(bronze)
     key = key_of(source, columns)
     if not key:
         return of_cells
     values = plain_values(columns)
     is_whole = reduce(Column.__and__, (values[name].isNotNull() for name in key if name in values))
     return F.when(is_whole, F.xxhash64(*(values[name] for name in key if name in values))).otherwise(of_cells)
+
+
+def _hash_of_cells(bronze: DataFrame) -> Column:
+    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
+    return F.xxhash64(F.lit("cells"), *cells)
 
 
 def _hash_of_key(marked: DataFrame, key: tuple[str, ...]) -> Column:
@@ -310,9 +315,8 @@ def _plain_rows(
     bronze = lakehouse.read(f"bronze.{name}")
     plain = bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(bronze, source, columns))
     alone = plain.join(lakehouse.read(_repeated_table(name)), on=_IDENTITY, how="left_anti")
-    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
     # Of plain rows, nothing but an outlier rule refuses any.
-    original = F.to_json(F.struct(*cells), {"ignoreNullFields": "false"}) if _refuses_outliers(columns) else F.lit(None)
+    original = row_of(bronze) if _refuses_outliers(columns) else F.lit(None)
     rows = alone.select(
         *(value.alias(column) for column, value in plain_values(columns).items()),
         no_reasons().alias(REASONS),
@@ -344,7 +348,8 @@ def _treat_outliers(
 ) -> dict[tuple[str, ...], str]:
     """Write the fences that good rows set, and treat judged rows by them; returns the tables of the fences.
 
-    A plain row that an outlier rule touches joins the judged ones.
+    A plain row that an outlier rule touches joins the judged ones, by way of a table of its own: the counts law needs
+    to know how many there are from somewhere else than the table it is asserted on.
     """
     if not any(spec.outliers for spec in columns.values()):
         return {}
@@ -364,9 +369,14 @@ def _treat_outliers(
 
     all_judged = treated(judged.where(is_good())).unionByName(judged.where(~is_good()))
     if plain is not None:
-        all_judged = all_judged.unionByName(treated(plain).where(_is_touched()))
+        lakehouse.overwrite(_touched_table(name), treated(plain).where(_is_touched()))
+        all_judged = all_judged.unionByName(lakehouse.read(_touched_table(name)))
     lakehouse.overwrite(f"staging.{name}", all_judged)
     return tables
+
+
+def _touched_table(name: str) -> str:
+    return f"staging.{name}_touched"
 
 
 def _refuses_outliers(columns: Mapping[str, ColumnConfig]) -> bool:
@@ -381,13 +391,14 @@ def _is_touched() -> Column:
 # The counts
 
 
-def _count_alone(lakehouse: Lakehouse, name: str) -> int:
-    """How many plain rows have an identity of their own."""
+def _count_alone(lakehouse: Lakehouse, name: str, *, touched: bool) -> int:
+    """How many plain rows need no verdict: those with an identity of their own that no outlier rule ``touched``."""
+    plain = lakehouse.read(f"bronze.{name}").where(s.PLAIN).count()
     repeated = lakehouse.read(_repeated_table(name)).agg(F.sum(_PLAIN_ROWS).alias(_PLAIN_ROWS)).collect()[0]
-    return lakehouse.read(f"bronze.{name}").where(s.PLAIN).count() - int(repeated[_PLAIN_ROWS] or 0)
+    return plain - int(repeated[_PLAIN_ROWS] or 0) - (lakehouse.read(_touched_table(name)).count() if touched else 0)
 
 
-def _count(lakehouse: Lakehouse, name: str, columns: Mapping[str, ColumnConfig], alone: int) -> SourceCounts:
+def _count(lakehouse: Lakehouse, name: str, alone: int) -> SourceCounts:
     """Count what became of the rows (one aggregation over those that were judged); ``alone``: those that were not."""
     staged = lakehouse.read(f"staging.{name}")
     is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0

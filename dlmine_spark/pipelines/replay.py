@@ -34,7 +34,11 @@ def take_up_corrections(config: Config, lakehouse: Lakehouse) -> int:
         raise TableContractError(f"{s.QUARANTINE.name}: there is no such table; run 'dlmine clean' first")
     quarantine = lakehouse.read(s.QUARANTINE.name).where(F.col("corrected").isNotNull())
     found = quarantine.groupBy(*_KEYS).agg(F.max("corrected").alias("corrected"))
-    parts = [_of_source(lakehouse, name, found.where(F.col("source") == name)) for name in config.sources]
+    # A source that is new in the configuration has no bronze yet, and nothing to correct.
+    ingested = [name for name in config.sources if lakehouse.version(f"bronze.{name}") is not None]
+    if not ingested:
+        return 0
+    parts = [_of_source(lakehouse, name, found.where(F.col("source") == name)) for name in ingested]
     new = reduce(DataFrame.unionByName, parts).localCheckpoint()
     if new.isEmpty():
         return 0

@@ -26,7 +26,7 @@ from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
 from dlmine_spark.frequency import Frequency
 from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
 from dlmine_spark.parallel import in_parallel
-from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.common import panel_end, panel_frequency, reasons_by_rule, repairs_by_rule
 from dlmine_spark.pipelines.graph import STAGES
 from dlmine_spark.pipelines.truth import compare, summary
 from dlmine_spark.report.choice import choose_series
@@ -231,21 +231,8 @@ def _repairs(tables: Tables) -> Fields:
     repairs = tables.read(s.REPAIRS.name, "clean")
     if repairs is None:
         return {}
-    of_rule = _repairs_by_rule(repairs)
+    of_rule = repairs_by_rule(repairs, MOST_GROUPS)
     return {"repairs": of_rule[["source", "rule", "column", "count"]], "repair_examples": _examples(of_rule)}
-
-
-def _repairs_by_rule(repairs: DataFrame) -> pd.DataFrame:
-    """Count and one example of each combination of source, rule and column."""
-    example = F.min_by(F.struct("key", "old_value", "new_value"), F.struct("key", "old_value"))
-    return (
-        repairs.groupBy("source", "rule", "column")
-        .agg(F.count(F.lit(1)).alias("count"), example.alias("example"))
-        .select("source", "rule", "column", "count", "example.key", "example.old_value", "example.new_value")
-        .orderBy(F.desc("count"), "source", "rule", "column")
-        .limit(MOST_GROUPS)
-        .toPandas()
-    )
 
 
 def _examples(repairs: pd.DataFrame) -> pd.DataFrame:
@@ -258,14 +245,7 @@ def _rejections(tables: Tables) -> Fields:
     quarantine = tables.read(s.QUARANTINE.name, "clean")
     if quarantine is None:
         return {}
-    by_reason = (
-        quarantine.select("source", F.explode("reasons").alias("reason"))
-        .groupBy("source", "reason.rule", "reason.column")
-        .agg(F.count(F.lit(1)).alias("count"), F.min("reason.message").alias("message"))
-        .orderBy(F.desc("count"), "source", "rule", "column")
-        .limit(MOST_GROUPS)
-    )
-    return {"rejections": by_reason.toPandas()}
+    return {"rejections": reasons_by_rule(quarantine, MOST_GROUPS)}
 
 
 def _basket_count(tables: Tables) -> int | None:

@@ -116,6 +116,7 @@ def test_both_lanes_give_the_same_tables(
     odd = [line for line, _ in LINES.values()]
     versions = [
         plain[0],  # a copy of a plain row
+        "7;2024-03-01;tea;dairy;2;1;0;",  # a plain row whose copies have quotes, here and in the other file
         '7;2024-03-01;"tea";dairy;2;1;0;',  # and of another one
         "11;2024-03-01 10:00;Tea;dry goods;9;1,6;1;the same key, once it is cleaned",
         ";2024-03-01;tea;dairy;2;1;0;",

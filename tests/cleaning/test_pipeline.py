@@ -502,12 +502,20 @@ def test_a_file_that_vanishes_is_named(lakehouse: Lakehouse, tmp_path: Path, mon
         clean.run(config(sales=panel(path)), lakehouse)
 
 
-def test_a_row_that_gets_lost_is_noticed(lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = judging._judged
-    monkeypatch.setattr(judging, "_judged", lambda *arguments: judge(*arguments).where("y <> 3"))
+@pytest.mark.parametrize("step", ["_judged", "treat_outliers"])
+@pytest.mark.parametrize("two_lanes_from", [0, 1 << 40])
+def test_a_row_that_gets_lost_is_noticed(
+    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, two_lanes_from: int
+) -> None:
+    whole = getattr(judging, step)
+    monkeypatch.setattr(judging, step, lambda *arguments: whole(*arguments).where("y <> 3"))
+    monkeypatch.setattr(judging, "TWO_LANES_FROM_BYTES", two_lanes_from)
+    columns = {**PANEL, "y": {"from": "sales", "outliers": {"action": "flag"}}}
+    # A space before the number, so that with two lanes this row is a judged one, too.
+    lines = [*GOOD[:2], "A,2024-03-03, 3", *GOOD[3:]]
 
     with pytest.raises(TableContractError, match=r"bronze.sales: 5 rows in, but 4 accounted for"):
-        clean.run(config(sales=panel(sales(tmp_path, *GOOD))), lakehouse)
+        clean.run(config(sales=panel(sales(tmp_path, *lines), columns=columns)), lakehouse)
 
 
 def test_too_many_columns_to_keep_are_too_many(
