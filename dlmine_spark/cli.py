@@ -180,6 +180,16 @@ def clean(
         bool,
         typer.Option("--replay", help="Take up what was written into silver.quarantine.corrected, then clean again."),
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Judge all rows of sources with load: merge anew, from bronze.")
+    ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="As a Structured Streaming query: take new files in, then end (see --every)."),
+    ] = False,
+    every: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="With --stream: go on, and look again so often.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Run even if up to date; with --profile, replace an earlier plan.")
     ] = False,
@@ -191,15 +201,21 @@ def clean(
     _start_logging(json_logs, verbose)
     if plan is not None and not profile:
         raise ConfigError("--plan names what --profile writes: give both or neither")
-    if profile + dry_run + replay > 1:
-        raise ConfigError("--profile, --dry-run and --replay are different things: give one of them")
+    if profile + dry_run + replay + rebuild + stream > 1:
+        raise ConfigError(
+            "--profile, --dry-run, --replay, --rebuild and --stream are different things: give one of them"
+        )
+    if every is not None and not stream:
+        raise ConfigError("--every says how often --stream looks for new files: give both or neither")
     resolved = _load(config, overrides)
     if profile:
         _profile(resolved, plan, force=force)
     elif dry_run:
         _dry_run(resolved)
+    elif stream:
+        _stream(resolved, every, json_logs=json_logs)
     else:
-        prepare = _replay if replay else None
+        prepare = _replay if replay else _rebuild if rebuild else None
         _run_stages(["clean"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, prepare=prepare)
 
 
@@ -210,6 +226,39 @@ def _replay(config: Config, lakehouse: Lakehouse) -> bool:
     count = take_up_corrections(config, lakehouse)
     output.print(f"{count:,} corrected rows to be judged again", markup=False)
     return count > 0
+
+
+def _rebuild(config: Config, lakehouse: Lakehouse) -> bool:
+    """Have all rows of merged sources judged anew; whether there are any such sources."""
+    from dlmine_spark.pipelines.batches import judge_anew
+
+    merged = [name for name, source in config.sources.items() if source.load == "merge"]
+    if not merged:
+        raise ConfigError("--rebuild: no source has load: merge; all others are judged anew in every run")
+    judge_anew(lakehouse, merged)
+    return True
+
+
+def _stream(config: Config, every: int | None, *, json_logs: bool) -> None:
+    """Clean whenever new files come in; other jobs may work in the lakehouse in between."""
+    from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines import stream
+    from dlmine_spark.pipelines.graph import bring_up_to_date
+    from dlmine_spark.places import lock
+    from dlmine_spark.session import open_session
+
+    with (
+        StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
+        open_session(config.spark) as spark,
+    ):
+        lakehouse = Lakehouse(spark, config.lakehouse)
+
+        def take_in() -> None:
+            with lock(config.lakehouse, waits=True):
+                run = bring_up_to_date(config, lakehouse, ["clean"], progress)["clean"]
+            output.print(f"clean: {run.message}", markup=False)
+
+        stream.run(config, spark, take_in, every)
 
 
 def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:

@@ -409,6 +409,14 @@ class SourceConfig(Section):
     roles: dict[str, Role] = Field(default_factory=dict, description="covariate: its role in forecasting")
     default_role: Role = Field("past_only", description="role of covariates without one; past_only cannot leak")
     key: tuple[str, ...] = Field((), description="columns that identify a row; default by kind")
+    load: Literal["replace", "merge"] = Field(
+        "replace",
+        description="replace: the tables hold what the files there now hold; merge: files that are new are added, by "
+        "key, to what earlier ones brought",
+    )
+    new_columns: Literal["add", "refuse"] = Field(
+        "add", description="load merge: a file with other columns than earlier ones is taken, or refused"
+    )
     keep: Literal["first", "last", "most_complete", "sum"] = Field(
         "last",
         description="which row of a key stays, in the order of file name and line; most_complete: the last of those "
@@ -459,6 +467,7 @@ class SourceConfig(Section):
         for listed, names in listings.items():
             problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         problems += [*_bad_repairs(self), *_bad_equations(self), *_bad_versions(self), *_bad_cancellations(self)]
+        problems += _bad_merge(self)
         if any(sign in self.delimiter for sign in '"\r\n'):
             problems.append("delimiter: a quote or line break cannot separate cells")
         if problems:
@@ -581,6 +590,36 @@ def _bad_cancellations(source: SourceConfig) -> Iterator[str]:
     if rule.quantity in rule.match:
         yield f"cancellations.match: {rule.quantity} is opposite in the two lines, it cannot be equal"
     yield from _not_numeric(source, "cancellations.quantity", rule.quantity)
+
+
+def _bad_merge(source: SourceConfig) -> Iterator[str]:
+    """What cannot be told of a delivery without the rows of all others."""
+    if source.load == "replace":
+        if source.new_columns == "refuse":
+            yield "new_columns: refuse needs load: merge"
+        return
+    if source.kind == "calendar":
+        yield "load: a calendar is replaced; merge is for rows that come day by day"
+    if source.format == "delta":
+        yield "load: merge takes files, format delta has none of its own; use load: replace"
+    if source.kind == "baskets" and s.BASKET_ID not in source.columns:
+        yield "load: merge needs basket_id to be mapped: without it a basket has no name that lasts"
+    if source.kind in ("lines", "table") and not source.key:
+        yield f"load: merge needs a key: [columns], kind {source.kind} has none of its own"
+    for name in source.key:
+        if name not in source.columns:
+            yield f"load: merge goes by key, of which {name} is not mapped{_near(source, name)}"
+        elif source.columns[name].required is False:
+            yield f"load: merge goes by key, of which {name} may be missing: drop required: false"
+    if source.keep in ("most_complete", "sum"):
+        yield f"keep: {source.keep} needs all rows of a key, load: merge has those of new files: use last or first"
+    if source.cancellations is not None:
+        yield "cancellations: a sale and its cancellation may come with different deliveries: use load: replace"
+    if source.mining is not None:
+        yield "mined: rules are mined from all rows: use load: replace"
+    for name, spec in source.columns.items():
+        if spec.outliers is not None and spec.outliers.method == "hampel":
+            yield f"columns.{name}: outliers: hampel looks at neighbours, which may come later: use load: replace"
 
 
 def _not_numeric(source: SourceConfig, key: str, name: str) -> Iterator[str]:
@@ -807,6 +846,8 @@ class Config(Section):
                 raise ValueError(f"source name {name!r} must be lower-case letters, digits and _ (it names a table)")
             if sources[name].kind == "table" and f"silver.{name}" in s.TABLES:
                 raise ValueError(f"source name {name!r}: kind table would overwrite silver.{name}; name it otherwise")
+            if name.endswith("_rows") and sources[name].kind == "table" and name.removesuffix("_rows") in sources:
+                raise ValueError(f"source name {name!r}: silver.{name} may be kept for {name.removesuffix('_rows')}")
         return sources
 
     def source_of_kind(self, kind: Kind) -> tuple[str, SourceConfig] | None:

@@ -22,6 +22,10 @@ class SourceError(DlmineError):
     """A source file cannot be used: missing, empty, unreadable or without a mapped column."""
 
 
+class NoRowsError(SourceError):
+    """The files of a source hold headers and nothing else."""
+
+
 class TableContractError(DlmineError):
     """A table lacks what its readers rely on: a column, a type, a unique key, enough history."""
 

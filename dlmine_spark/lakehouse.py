@@ -30,7 +30,7 @@ from dlmine_spark.session import DELTA_CATALOG
 log = logging.getLogger(__name__)
 
 # Written by several stages, each its own rows: their version says nothing about one stage's inputs.
-SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections"})
+SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections", "ops.files", "ops.batches"})
 
 # Read as a whole only: the smallest and largest value of every column would cost a tenth of the writing for nothing.
 WHOLE_LAYERS = ("bronze.", "staging.")
@@ -145,6 +145,18 @@ class Lakehouse:
             return True
         return (not self._is_bound or table in SHARED_TABLES) and self.version(table) is not None
 
+    def adopt(self, table: str) -> bool:
+        """Count a table that an earlier run of the same stage wrote among this run's outputs, if there is one.
+
+        From then on this run reads it, as it is now, and the ledger knows that it was kept.
+        """
+        if table not in self.written:
+            version = self.version(table)
+            if version is None:
+                return False
+            self.written[table] = version
+        return True
+
     def pinned_version(self, table: str) -> int:
         """The version of a table that reads of this run get."""
         pinned = self.written.get(table, self._pinned.get(table))
@@ -155,8 +167,8 @@ class Lakehouse:
 
     # Reading and writing
 
-    def read(self, table: str) -> DataFrame:
-        """The rows of a table, at the version pinned for this run.
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """The rows of a table, at the version given, else at the one pinned for this run.
 
         Raises:
             TableContractError: there is no such table, the version was vacuumed, or a column is missing.
@@ -164,7 +176,7 @@ class Lakehouse:
         if self._is_bound and not self.exists(table):
             raise self._missing(table)
         reader = self.spark.read
-        pinned = self.written.get(table, self._pinned.get(table))
+        pinned = self.written.get(table, self._pinned.get(table)) if version is None else version
         if pinned is not None:
             reader = reader.option("versionAsOf", pinned)
         try:
@@ -253,28 +265,44 @@ class Lakehouse:
                 writer.save(self.address(table))
         return self._remember(table)
 
-    def merge(self, table: str, frame: DataFrame, keys: Sequence[str], *, keep: Sequence[str] = ()) -> int:
-        """Update the rows with the same keys and insert the others; returns the version written.
+    def merge(
+        self, table: str, frame: DataFrame, keys: Sequence[str], *, keep: Sequence[str] = (), update: bool = True
+    ) -> int:
+        """Update the rows with the same keys that differ, and insert the others; returns the version written.
 
         Args:
             table: a table that exists.
             frame: at most one row per key, with the table's columns.
             keys: columns that identify a row.
             keep: columns that an update leaves as they are.
+            update: whether rows that are there are updated at all.
         """
         source = _conform(frame, TABLES.get(table))
+        names = [name for name in source.columns if name not in (*keys, *keep)]
+        actions = "WHEN NOT MATCHED THEN INSERT *"
+        if update and names:
+            differs = " OR ".join(f"NOT (target.`{name}` <=> source.`{name}`)" for name in names)
+            sets = ", ".join(f"target.`{name}` = source.`{name}`" for name in names)
+            actions = f"WHEN MATCHED AND ({differs}) THEN UPDATE SET {sets} {actions}"
+        return self._merge(table, source, keys, actions)
+
+    def delete(self, table: str, keys: DataFrame) -> int:
+        """Remove the rows whose values are among ``keys``, by all of its columns; returns the version written."""
+        return self._merge(table, keys.distinct(), keys.columns, "WHEN MATCHED THEN DELETE")
+
+    def delete_where(self, table: str, predicate: str) -> int:
+        """Remove the rows that meet a predicate; returns the version written."""
+        with self._writing(table):
+            self.spark.sql(f"DELETE FROM {self._sql_name(table)} WHERE {predicate}")
+        return self._remember(table)
+
+    def _merge(self, table: str, source: DataFrame, keys: Sequence[str], actions: str) -> int:
         view = f"dlmine_merge_{uuid.uuid4().hex}"
         source.createOrReplaceTempView(view)
         on = " AND ".join(f"target.`{key}` <=> source.`{key}`" for key in keys)
-        updates = ", ".join(
-            f"target.`{name}` = source.`{name}`" for name in source.columns if name not in (*keys, *keep)
-        )
         try:
             with self._writing(table):
-                self.spark.sql(
-                    f"MERGE INTO {self._sql_name(table)} target USING {view} source ON {on} "
-                    f"WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT *"
-                )
+                self.spark.sql(f"MERGE INTO {self._sql_name(table)} target USING {view} source ON {on} {actions}")
         finally:
             self.spark.catalog.dropTempView(view)
         return self._remember(table)

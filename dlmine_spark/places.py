@@ -35,11 +35,15 @@ def local_path(address: str) -> Path | None:
 
 
 @contextmanager
-def lock(config: LakehouseConfig) -> Iterator[None]:
+def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
     """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
 
     Object stores and catalogs have no such lock: run one job at a time there. Delta refuses a write that overlaps with
     another one, and nothing else.
+
+    Args:
+        config: where the lakehouse lies.
+        waits: whether to wait for a job that works there, instead of giving up.
 
     Raises:
         EnvironmentProblem: the root cannot be written.
@@ -67,10 +71,13 @@ def lock(config: LakehouseConfig) -> Iterator[None]:
                 raise
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise DlmineError(
-                f"lakehouse.root {root}: another dlmine job (process {holder}) is writing here; "
-                "wait for it, or give this one its own lakehouse.root"
-            ) from None
+            if not waits:
+                raise DlmineError(
+                    f"lakehouse.root {root}: another dlmine job (process {holder}) is writing here; "
+                    "wait for it, or give this one its own lakehouse.root"
+                ) from None
+            log.info("lakehouse.root %s: waiting for another dlmine job (process %s)", root, holder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         try:
             handle.truncate(0)
             handle.write(str(os.getpid()))

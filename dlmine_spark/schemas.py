@@ -43,13 +43,15 @@ SOURCE_FILE = "_source_file"
 SOURCE_BLOCK = "_source_block"
 SOURCE_ROW = "_source_row"
 """With the file and the block of the file that a task read, the order of lines as they came."""
+BATCH = "_batch"
+"""Number of the delivery that a row came with, where new files are added to earlier ones (``load: merge``); else 0."""
 INGESTED_AT = "_ingested_at"
 BRONZE_RUN_ID = "_run_id"
 RAW_LINE = "_raw"
 """The whole text of a line that cannot be split into the header's cells or decoded, else null."""
 PLAIN = "_plain"
 """Whether every cell is written as its column declares; only where a source is large enough to be read in two lanes."""
-BRONZE_METADATA = (SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE, PLAIN)
+BRONZE_METADATA = (BATCH, SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE, PLAIN)
 
 STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
 """What became of one series in the ARIMA stage."""
@@ -145,6 +147,39 @@ QUALITY = Table(
 """What cleaning did, run after run: of each source its ``rows_in`` = ``accepted`` + ``quarantined`` + ``duplicates`` +
 ``superseded``, and the ``warned`` ones among the accepted; and how often each rule spoke, by ``outcome``
 (``quarantine``, ``repair``, ``warning``; a row can have several reasons)."""
+FILES = Table(
+    "ops.files",
+    {
+        "source": "string",
+        "path": "string",
+        "size": "bigint",
+        "modified": "bigint",
+        "batch": "bigint",
+        "rows": "bigint",
+        "digest": "string",
+        "copy_of": "string",
+        RUN_ID: "string",
+    },
+)
+"""One row per file of a source with ``load: merge`` and batch it came with: bytes, milliseconds since 1970, and, once
+it was read, its rows, a digest of them, and the earlier file that had the same ones."""
+BATCHES = Table(
+    "ops.batches",
+    {
+        "source": "string",
+        "batch": "bigint",
+        "status": "string",
+        "base_version": "bigint",
+        "plan": "string",
+        "rows_in": "bigint",
+        "accepted": "bigint",
+        "inserted": "bigint",
+        RUN_ID: "string",
+        "noted_at": "timestamp",
+    },
+)
+"""What became of each batch of such a source. Rows are added and never changed; ``status``: ``begun`` (``base_version``
+is the version of the silver table before it), ``done``, or ``void`` (the source was loaded as a whole meanwhile)."""
 SUSPICIONS = Table(
     "silver.suspicions",
     {
@@ -340,6 +375,8 @@ TABLES: dict[str, Table] = {
         CORRECTIONS,
         REPAIRS,
         QUALITY,
+        FILES,
+        BATCHES,
         SUSPICIONS,
         DEPENDENCIES,
         SEGMENTS,

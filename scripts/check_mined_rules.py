@@ -25,7 +25,6 @@ from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.dependencies import Dependency
-from dlmine_spark.cleaning.plan import ORDER
 from dlmine_spark.cleaning.quality import mine_quality
 from dlmine_spark.cleaning.texts import COLUMN, ROW_ID, row_id
 from dlmine_spark.config import ColumnConfig, MinedRules, SourceConfig, SparkConfig
@@ -214,22 +213,23 @@ def measure(
     clean.columns = [column.replace(" ", "_") for column in clean.columns]
     table, kinds = dirty(clean, rate, seed)
     known = table.where(~table.isin(NULL_TOKENS), None)
-    placed = known.assign(**{s.SOURCE_FILE: name, s.SOURCE_BLOCK: 0, s.SOURCE_ROW: range(len(known))})
+    placed = known.assign(**{s.BATCH: 0, s.SOURCE_FILE: name, s.SOURCE_BLOCK: 0, s.SOURCE_ROW: range(len(known))})
     types = ", ".join(f"`{column}` string" for column in clean.columns)
     start = time.monotonic()
     rows = spark.createDataFrame(
         placed.astype(object).where(placed.notna(), None).values.tolist(),
-        f"{types}, {ORDER[0]} string, {ORDER[1]} bigint, {ORDER[2]} bigint",
+        f"{types}, {s.BATCH} bigint, {s.SOURCE_FILE} string, {s.SOURCE_BLOCK} bigint, {s.SOURCE_ROW} bigint",
     ).localCheckpoint()
     quality, suspicious = mine_quality(
         rows, {column: ColumnConfig(source=column, type="string") for column in clean.columns}, MinedRules()
     )
-    names = rows.select(row_id(), ORDER[2])
+    names = rows.select(row_id(), s.SOURCE_ROW)
     found = suspicious.join(names, on=ROW_ID).toPandas()
     seconds = time.monotonic() - start
     columns = [facts.name for facts in quality.columns]
     flagged = {
-        (int(row[ORDER[2]]), columns[int(row[COLUMN])]): (row["proposed"], row["rule"]) for _, row in found.iterrows()
+        (int(row[s.SOURCE_ROW]), columns[int(row[COLUMN])]): (row["proposed"], row["rule"])
+        for _, row in found.iterrows()
     }
     hits = flagged.keys() & kinds.keys()
     repaired = {cell: proposed for cell, (proposed, _) in flagged.items() if proposed is not None}

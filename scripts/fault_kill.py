@@ -1,6 +1,7 @@
-"""Kill -9 the pipeline once in every stage, let it finish, and compare its tables with those of an undisturbed run.
+"""Kill -9 the pipeline in every stage, let it finish, and compare its tables with those of an undisturbed run.
 
     .venv/bin/python scripts/fault_kill.py [--config conf/examples/demo.yaml] [--set KEY=VALUE ...] [--seed 1]
+    .venv/bin/python scripts/fault_kill.py --stages clean --kills 10 --config conf/examples/online_retail.yaml
 
 Prints one line per kill and one per table; exits with 1 if any table differs.
 """
@@ -48,16 +49,22 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="conf/examples/demo.yaml")
     parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES), help="where to kill it")
+    parser.add_argument("--kills", type=int, default=1, help="how often in each stage")
+    parser.add_argument("--longest", type=float, default=6.0, help="seconds after a stage's start: the latest kill")
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
     parser.add_argument("--keep", type=Path, help="folder to keep both lakehouses in")
     return parser.parse_args()
 
 
-def _command(arguments: argparse.Namespace, lakehouse: Path) -> list[str]:
+def _command(arguments: argparse.Namespace, lakehouse: Path, *, force: bool = False) -> list[str]:
     settings = [*arguments.settings, f"lakehouse.root={lakehouse}"]
     program = [sys.executable, "-c", "from dlmine_spark.cli import main; main()"]
     options = [part for setting in settings for part in ("--set", setting)]
-    return [*program, "run", "--json-logs", "--config", arguments.config, *options]
+    # What comes after the last stage of interest would only take time.
+    last = max(arguments.stages, key=list(STAGES).index)
+    command = "run" if last == list(STAGES)[-1] else last
+    return [*program, command, "--json-logs", "--config", arguments.config, *options, *(["--force"] if force else [])]
 
 
 def _finish(arguments: argparse.Namespace, lakehouse: Path) -> None:
@@ -72,13 +79,17 @@ def _last_line(text: str) -> str:
 
 def _kill_in_every_stage(arguments: argparse.Namespace, lakehouse: Path) -> None:
     moments = random.Random(arguments.seed)
-    for stage in STAGES:
+    for stage in [stage for stage in STAGES if stage in arguments.stages for _ in range(arguments.kills)]:
         process = subprocess.Popen(
-            _command(arguments, lakehouse), stderr=subprocess.PIPE, text=True, start_new_session=True
+            # A stage that was over before it could be killed would not start again.
+            _command(arguments, lakehouse, force=arguments.kills > 1),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         if not _wait_for_start(process, stage):
             raise SystemExit(f"{stage} never started: the pipeline failed before it (exit code {process.wait()})")
-        delay = moments.uniform(0.2, 6.0)
+        delay = moments.uniform(0.2, arguments.longest)
         time.sleep(delay)
         code = process.poll()
         if code is None:

@@ -26,7 +26,7 @@ REASONS, REPAIRS, WARNINGS, SUSPICIONS, ORIGINAL, COPY, RANK = (
     "__copy",
     "__rank",
 )
-ORDER = (s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
+ORDER = (s.BATCH, s.SOURCE_FILE, s.SOURCE_BLOCK, s.SOURCE_ROW)
 """Columns that give the order of rows as they came."""
 INTERNAL = (REASONS, REPAIRS, WARNINGS, SUSPICIONS, ORIGINAL, COPY, RANK, *ORDER)
 """What a staged row has beside its values; ``SUSPICIONS`` only where rules are mined."""
@@ -510,8 +510,11 @@ def _compose(rows: DataFrame, cells: Sequence[_Cell]) -> tuple[DataFrame, list[s
 
 
 def _number_copies(rows: DataFrame) -> DataFrame:
-    """Add ``COPY``: 1 for the first of equal rows, in the order they came."""
-    cells = [F.col(_ROW), F.col(s.RAW_LINE)]
+    """Add ``COPY``: 1 for the first of equal rows of a delivery, in the order they came.
+
+    What comes again in a later one is a version: a value may change and change back.
+    """
+    cells = [F.col(s.BATCH), F.col(_ROW), F.col(s.RAW_LINE)]
     # Sorting by a hash first compares one number where it would compare every cell.
     copies = Window.partitionBy(F.xxhash64(*cells), *cells).orderBy(*ORDER)
     return rows.withColumn(COPY, F.row_number().over(copies))

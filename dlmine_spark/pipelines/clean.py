@@ -6,17 +6,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial, reduce
+from functools import partial
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.cleaning.baskets import number_lines
 from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
-from dlmine_spark.cleaning.corrections import row_of
 from dlmine_spark.cleaning.impute import fill_blanks
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
@@ -29,30 +27,34 @@ from dlmine_spark.cleaning.panel import (
     longest_gap,
     with_closures,
 )
-from dlmine_spark.cleaning.plan import COPY, INTERNAL, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
-from dlmine_spark.config import Config, Kind, SourceConfig
+from dlmine_spark.cleaning.plan import INTERNAL
+from dlmine_spark.config import Config, SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
 from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines import batches
+from dlmine_spark.pipelines.batches import EndedStep
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
-from dlmine_spark.pipelines.judging import Judged, SourceCounts, corrections_of, good_rows, judge, read_rows
+from dlmine_spark.pipelines.judging import (
+    Incoming,
+    Judged,
+    SourceCounts,
+    all_rows,
+    good_rows,
+    judge,
+    known_rows,
+    merge_key,
+    rows_table,
+    take_in,
+)
 from dlmine_spark.pipelines.quality import write_findings
+from dlmine_spark.pipelines.record import named_rows, write_quality, write_quarantine, write_repairs
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
 
-_SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
-"""What names a row in silver.repairs where its source has no key."""
-_KEY = "__key"
-_TABLES: dict[Kind, str] = {
-    "lines": s.LINES.name,
-    "panel": s.PANEL.name,
-    "statics": s.STATICS.name,
-    "calendar": s.CALENDAR.name,
-    "baskets": s.BASKETS.name,
-}
-"""Of the other kind, each source has a table of its own."""
+_IS_NEW = "__is_new"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,36 +82,41 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
         SourceError: a file cannot be used, or more of it would be quarantined than ``cleaning.max_rejected`` allows.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
-    files = {name: read_rows(lakehouse, name, source) for name, source in config.sources.items()}
-    _refuse_wrong_rules(config, files)
+    incoming = {name: take_in(lakehouse, name, source) for name, source in config.sources.items()}
+    _refuse_wrong_rules(config, incoming)
     judged = in_parallel(
-        lakehouse.spark, {name: partial(judge, config, lakehouse, name, rows) for name, rows in files.items()}
+        lakehouse.spark, {name: partial(judge, config, lakehouse, name, came) for name, came in incoming.items()}
     )
-    good = {name: good_rows(config, lakehouse, source) for name, source in judged.items()}
+    good = {name: all_rows(config, lakehouse, source) for name, source in judged.items()}
     plan = _plan_panel(config, good)
 
+    steps = [source.subject.step for source in judged.values() if source.subject.step is not None]
+    batches.void(lakehouse, [name for name, source in config.sources.items() if source.load == "replace"])
+    batches.begin(lakehouse, steps)
     in_parallel(
         lakehouse.spark,
         {
             **{name: partial(_write_rows, config, lakehouse, judged[name], good) for name in good},
-            s.QUARANTINE.name: partial(_write_quarantine, config, lakehouse),
+            s.QUARANTINE.name: partial(write_quarantine, lakehouse, judged),
         },
     )
     _write_panel(config, lakehouse, good, plan)
-    repairs = _write_repairs(config, lakehouse)
+    repairs = write_repairs(config, lakehouse, judged)
     write_findings(
         lakehouse,
-        {name: _named_rows(lakehouse, name, source) for name, source in config.sources.items() if source.mining},
+        {name: named_rows(lakehouse, judged[name]) for name, source in config.sources.items() if source.mining},
     )
     counts = [source.counts for source in judged.values()]
-    _write_quality(config, lakehouse, counts)
+    write_quality(lakehouse, judged)
+    batches.end(lakehouse, [_ended(lakehouse, source) for source in judged.values() if source.subject.step is not None])
     return _report(counts, repairs)
 
 
-def _refuse_wrong_rules(config: Config, files: Mapping[str, DataFrame]) -> None:
+def _refuse_wrong_rules(config: Config, incoming: Mapping[str, Incoming]) -> None:
     problems: list[str] = []
     for name, source in config.sources.items():
-        problems += wrong_rules(files[name].sparkSession, name, source, other_columns(files[name], source))
+        rows = incoming[name].rows
+        problems += wrong_rules(rows.sparkSession, name, source, other_columns(rows, source))
     if problems:
         raise ConfigError("; ".join(problems))
 
@@ -137,37 +144,72 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
 
 def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> None:
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
-    source, rows = config.sources[judged.name], good[judged.name]
+    source, rows = judged.subject.source, good[judged.name]
+    table = rows_table(judged.name, source)
+    if judged.scope == "none" or (source.kind == "panel" and source.load == "replace"):
+        return
     if source.kind == "calendar":
         days = calendar_of_series(_filled(config, rows, source, s.DS), _series(config, lakehouse, good))
-        lakehouse.overwrite(s.CALENDAR.name, days, check=constraint_of(source, judged.columns, days.columns))
-    elif source.kind != "panel":
-        table = _silver_table(judged.name, source)
+        lakehouse.overwrite(table, days, check=constraint_of(source, judged.columns, days.columns))
+        return
+    if judged.scope == "some":
+        silver = _new_silver_rows(config, lakehouse, judged)
+        key = merge_key(judged.subject, silver)
+        lakehouse.merge(table, silver, key, update=source.keep == "last")
+    else:
         silver = _silver_rows(config, rows, source)
-        lakehouse.overwrite(table, silver, check=constraint_of(source, judged.columns, silver.columns))
-        _check_rows_written(lakehouse, table, judged.counts)
-
-
-def _silver_table(name: str, source: SourceConfig) -> str:
-    return _TABLES.get(source.kind, f"silver.{name}")
+        check = None if source.kind == "panel" else constraint_of(source, judged.columns, silver.columns)
+        lakehouse.overwrite(table, silver, check=check)
+    _check_rows_written(lakehouse, table, judged)
 
 
 def _silver_rows(config: Config, rows: DataFrame, source: SourceConfig) -> DataFrame:
-    """A row of silver for each good row."""
-    if source.kind == "baskets":
+    """A row of silver for each good row; those of a panel are filled when its gaps are."""
+    if source.kind in ("baskets", "panel"):
         return rows.drop(*INTERNAL)
     if source.kind == "lines":
         return _filled(config, _with_line_columns(rows), source, source.time)
     return _filled(config, rows, source)
 
 
-def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) -> None:
+def _new_silver_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+    """A row of silver for each good row of new files; what they are filled with is learned from earlier rows too."""
+    source, new = judged.subject.source, good_rows(config, lakehouse, judged)
+    if all(spec.fill == "none" for spec in source.columns.values()):
+        return _silver_rows(config, new, source)
+    known = known_rows(lakehouse, judged.subject, new).withColumn(_IS_NEW, F.lit(False))
+    both = new.withColumn(_IS_NEW, F.lit(True)).unionByName(known, allowMissingColumns=True)
+    return _silver_rows(config, both, source).where(_IS_NEW).drop(_IS_NEW)
+
+
+def _check_rows_written(lakehouse: Lakehouse, table: str, judged: Judged) -> None:
     """The last word of the counts law: what was accepted is there (Delta keeps the number, no row is read)."""
-    written = lakehouse.read(table).count()
-    if written != counts.accepted:
+    counts = judged.counts
+    written = _rows_added(lakehouse, table, judged)
+    # Of new rows, those whose key was there replace a row.
+    is_right = 0 <= written <= counts.accepted if judged.scope == "some" else written == counts.accepted
+    if not is_right:
         raise TableContractError(
             f"{table}: {counts.accepted:,} rows of source {counts.source} were accepted, but {written:,} written"
         )
+
+
+def _rows_added(lakehouse: Lakehouse, table: str, judged: Judged) -> int:
+    step = judged.subject.step
+    before = 0
+    if step is not None and step.base_version is not None:
+        before = lakehouse.read(table, step.base_version).count()
+    return lakehouse.read(table).count() - before
+
+
+def _ended(lakehouse: Lakehouse, judged: Judged) -> EndedStep:
+    step, counts = judged.subject.step, judged.counts
+    if step is None:
+        raise ValueError(f"source {judged.name} is loaded as a whole: it has no batches")
+    added = 0
+    if step.scope != "none":
+        added = _rows_added(lakehouse, rows_table(judged.name, judged.subject.source), judged)
+    return EndedStep(step, counts.rows_in, counts.accepted, added)
 
 
 def _filled(
@@ -208,7 +250,8 @@ def _write_panel(
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
     check = None
     if panel is not None and plan is not None:
-        rows = _panel_rows(config, lakehouse, good[panel[0]], panel[1], plan)
+        good_ones = lakehouse.read(rows_table(*panel)) if panel[1].load == "merge" else good[panel[0]]
+        rows = _panel_rows(config, lakehouse, good_ones, panel[1], plan)
         check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
@@ -256,131 +299,7 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
     return aggregate_lines(lines, value, frequency)
 
 
-# The record
-
-
-def _write_quarantine(config: Config, lakehouse: Lakehouse) -> None:
-    refused = [
-        lakehouse.read(f"staging.{name}")
-        .where((F.col(COPY) == 1) & (F.size(REASONS) > 0))
-        .select(
-            F.lit(name).alias("source"),
-            F.col(ORIGINAL).alias("row"),
-            F.col(REASONS).alias("reasons"),
-            F.lit(lakehouse.run_id).alias(s.RUN_ID),
-            F.lit(None).cast("string").alias("corrected"),
-        )
-        for name in config.sources
-    ]
-    lakehouse.overwrite(s.QUARANTINE.name, reduce(DataFrame.unionByName, refused))
-
-
-def _write_repairs(config: Config, lakehouse: Lakehouse) -> int:
-    """Write every changed cell: those changed while reading, and those filled; returns how many."""
-    parts = []
-    for name, source in config.sources.items():
-        rows = _named_rows(lakehouse, name, source).where(is_good() & (F.size(REPAIRS) > 0))
-        parts.append(
-            rows.select(F.lit(name).alias("source"), _KEY, F.explode(REPAIRS).alias("repair")).select(
-                "source", F.col(_KEY).alias("key"), "repair.*"
-            )
-        )
-        parts += _fills(lakehouse, name, source, _keys_shown(source, rows.columns))
-        corrections = corrections_of(lakehouse, name)
-        if corrections is not None:
-            parts.append(_by_hand(lakehouse.read(f"bronze.{name}"), corrections))
-    repairs = reduce(DataFrame.unionByName, parts).withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
-    lakehouse.overwrite(s.REPAIRS.name, repairs)
-    return lakehouse.read(s.REPAIRS.name).count()
-
-
-def _by_hand(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
-    """Whole rows that somebody corrected, and that did come."""
-    came = bronze.select(row_of(bronze).alias("row"))
-    return corrections.join(came, on="row", how="left_semi").select(
-        "source",
-        F.col("row").alias("key"),
-        F.lit("").alias("column"),
-        F.col("row").alias("old_value"),
-        F.col("corrected").alias("new_value"),
-        F.lit("correction").alias("rule"),
-    )
-
-
-def _keys_shown(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
-    return key_of(source, columns) or _SHOWN_KEYS.get(source.kind, ())
-
-
-def _named_rows(lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFrame:
-    """The judged rows of a source with ``_KEY``, the text that names a row in the records."""
-    staged = lakehouse.read(f"staging.{name}")
-    key = _keys_shown(source, staged.columns)
-    named = staged if key else number_lines(staged, lakehouse.read(f"bronze.{name}"))
-    return named.withColumn(_KEY, _shown_key(key))
-
-
-def _fills(lakehouse: Lakehouse, name: str, source: SourceConfig, key: Sequence[str]) -> list[DataFrame]:
-    """Filled cells, as the silver table's ``_imputed`` flags tell them."""
-    filled = [column for column, spec in source.columns.items() if spec.fill != "none"]
-    if not filled:
-        return []
-    rows = lakehouse.read(_silver_table(name, source))
-    return [
-        rows.where(F.col(f"{column}{s.IMPUTED_SUFFIX}")).select(
-            F.lit(name).alias("source"),
-            (_shown_key(key) if key else F.lit(None).cast("string")).alias("key"),
-            F.lit(column).alias("column"),
-            F.lit(None).cast("string").alias("old_value"),
-            F.col(f"`{column}`").cast("string").alias("new_value"),
-            F.lit(f"fill_{source.columns[column].fill}").alias("rule"),
-        )
-        for column in filled
-    ]
-
-
-def _shown_key(key: Sequence[str]) -> Column:
-    """What names a row: its key, else the file and the number of the line."""
-    if not key:
-        return F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW)
-    return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
-
-
-def _write_quality(config: Config, lakehouse: Lakehouse, counts: Sequence[SourceCounts]) -> None:
-    """Add to the metrics what became of the rows, and how often each rule spoke, in this run."""
-    reasons = lakehouse.read(s.QUARANTINE.name).select("source", F.explode("reasons").alias("of"))
-    repairs = lakehouse.read(s.REPAIRS.name)
-    warnings = [
-        lakehouse.read(f"staging.{name}")
-        .where(is_good())
-        .select(F.lit(name).alias("source"), F.explode(WARNINGS).alias("rule"))
-        for name in config.sources
-    ]
-    by_rule = [
-        reasons.select("source", F.lit("quarantine").alias("outcome"), "of.rule", "of.column"),
-        repairs.select("source", F.lit("repair").alias("outcome"), "rule", "column"),
-        reduce(DataFrame.unionByName, warnings).select(
-            "source",
-            F.lit("warning").alias("outcome"),
-            # A warning about a column is called rule:column.
-            F.substring_index("rule", ":", 1).alias("rule"),
-            F.when(F.contains("rule", F.lit(":")), F.substring_index("rule", ":", -1)).otherwise("").alias("column"),
-        ),
-    ]
-    grouped = (
-        reduce(DataFrame.unionByName, by_rule)
-        .groupBy("source", "outcome", "rule", "column")
-        .agg(F.count(F.lit(1)).alias("count"))
-    )
-    fates = [
-        (count.source, outcome, "", "", getattr(count, outcome)) for count in counts for outcome in (*s.FATES, "warned")
-    ]
-    rows = lakehouse.spark.createDataFrame(
-        fates, "source string, outcome string, rule string, column string, count bigint"
-    )
-    metrics = rows.unionByName(grouped).withColumns(
-        {s.RUN_ID: F.lit(lakehouse.run_id), "cleaned_at": F.current_timestamp()}
-    )
-    lakehouse.append(s.QUALITY.name, metrics)
+# What is said of it
 
 
 def _report(counts: Sequence[SourceCounts], repairs: int) -> CleanReport:

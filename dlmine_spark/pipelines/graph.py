@@ -19,6 +19,7 @@ from dlmine_spark import sources
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.lakehouse import FILE_PREFIX, SHARED_TABLES, Lakehouse
+from dlmine_spark.pipelines import batches
 from dlmine_spark.runs import DONE, NOT_APPLICABLE, Ledger, NotApplicable, Run, StageReport
 
 log = logging.getLogger(__name__)
@@ -192,7 +193,12 @@ def _stage_function(name: str) -> StageFunction:
 def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished: Mapping[str, Run]) -> dict[str, str]:
     """What identifies a stage's inputs: source files, runs of the stages before it, versions of their tables."""
     if not stage.upstream:
-        return {f"source {name}": sources.fingerprint(source) for name, source in sorted(config.sources.items())}
+        return {
+            f"source {name}": (
+                batches.fingerprint(lakehouse, name, source) if source.load == "merge" else sources.fingerprint(source)
+            )
+            for name, source in sorted(config.sources.items())
+        }
     versions: dict[str, str] = {}
     for name in upstream_of(stage.upstream):
         run = finished[name]

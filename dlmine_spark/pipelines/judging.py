@@ -42,9 +42,23 @@ from dlmine_spark.cleaning.plan import (
     no_repairs,
     number_versions,
 )
-from dlmine_spark.config import ColumnConfig, Config, SourceConfig
-from dlmine_spark.errors import ConfigError, SourceError, TableContractError
+from dlmine_spark.config import ColumnConfig, Config, Kind, SourceConfig
+from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.batches import (
+    Batch,
+    Scope,
+    Step,
+    copied_rows,
+    next_batch,
+    note_contents,
+    note_files,
+    plan_of,
+    refuse_changed_files,
+    rows_to_judge,
+    step_of,
+    withdraw,
+)
 from dlmine_spark.pipelines.quality import treat_source
 
 log = logging.getLogger(__name__)
@@ -55,7 +69,15 @@ _TOP_REASONS = 3
 _FEW_ROWS = 1_000
 _MOST_KEPT = 1_000
 """Columns kept without being mapped: each is an expression of its own, and Spark's planning grows with them."""
-_IDENTITY, _PLAIN_ROWS, _ROWS, _ROW = "__identity", "plain_rows", "rows", "__row"
+_IDENTITY, _PLAIN_ROWS, _ROWS, _ROW, _IS_KNOWN = "__identity", "plain_rows", "rows", "__row", "__is_known"
+SILVER_TABLES: dict[Kind, str] = {
+    "lines": s.LINES.name,
+    "panel": s.PANEL.name,
+    "statics": s.STATICS.name,
+    "calendar": s.CALENDAR.name,
+    "baskets": s.BASKETS.name,
+}
+"""Of the other kind, each source has a table of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,105 +95,258 @@ class SourceCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Incoming:
+    """What there is to read of a source: all of its rows, or those of its new files and the batch that they are."""
+
+    rows: DataFrame
+    batch: Batch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged.
+
+    Attributes:
+        name: of the source.
+        source: its declaration.
+        columns: its columns, kept ones included, with their types.
+        bronze: the rows as they came.
+        has_two_lanes: whether plain rows stay in bronze.
+        step: what new files do to the silver table; None where the source is loaded as a whole.
+    """
+
+    name: str
+    source: SourceConfig
+    columns: Mapping[str, ColumnConfig]
+    bronze: DataFrame
+    has_two_lanes: bool
+    step: Step | None
+
+    @property
+    def scope(self) -> Scope:
+        """Whether all rows of the source are judged, some that are new, or none."""
+        return "all" if self.step is None else self.step.scope
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """A source whose rows have their verdict.
 
     Attributes:
-        name: of the source.
-        columns: its columns, kept ones included, with their types.
-        has_two_lanes: whether plain rows were left in bronze.
+        subject: the source.
         fences: table of the fences of each grouping that an outlier rule has.
         counts: what became of its rows.
     """
 
-    name: str
-    columns: Mapping[str, ColumnConfig]
-    has_two_lanes: bool
+    subject: Subject
     fences: Mapping[tuple[str, ...], str]
     counts: SourceCounts
+
+    @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.subject.name
+
+    @property
+    def columns(self) -> Mapping[str, ColumnConfig]:
+        """Its columns, kept ones included, with their types."""
+        return self.subject.columns
+
+    @property
+    def scope(self) -> Scope:
+        """Whether all rows of the source were judged, some that are new, or none."""
+        return self.subject.scope
 
 
 # The verdicts
 
 
-def read_rows(lakehouse: Lakehouse, name: str, source: SourceConfig) -> DataFrame:
-    """The rows of a source as they came; of a large one, ``PLAIN`` tells those that need no verdict.
+def take_in(lakehouse: Lakehouse, name: str, source: SourceConfig) -> Incoming:
+    """Look at what there is to read of a source; of a large one, ``PLAIN`` tells the rows that need no verdict.
 
     Raises:
         SourceError: naming the file, and what to try.
         ConfigError: a setting that this source cannot have.
+        TableContractError: bronze is gone, of a source to which new files are added.
     """
-    if not _has_two_lanes(source):
-        return sources.read_source(lakehouse.spark, name, source, lakehouse.run_id)
-    columns = declared_columns(source)
+    if source.load == "replace":
+        return Incoming(_read(lakehouse, name, source), None)
+    batch = next_batch(lakehouse, name, source)
+    if not batch.is_ingested and batch.files:
+        try:
+            rows = _read(lakehouse, name, source, batch)
+        except NoRowsError:
+            if batch.is_first:
+                raise
+            # Nothing was sold on that day: the file is taken in all the same, and brings nothing.
+            rows = lakehouse.read(f"bronze.{name}").limit(0)
+        _refuse_other_columns(lakehouse, name, source, batch, rows)
+        return Incoming(rows, batch)
+    return Incoming(lakehouse.read(f"bronze.{name}"), batch)
 
-    def plain(names: Sequence[str]) -> str | None:
-        return plain_pattern(names, source, columns)
 
-    return sources.read_source(lakehouse.spark, name, source, lakehouse.run_id, plain)
+def _read(lakehouse: Lakehouse, name: str, source: SourceConfig, batch: Batch | None = None) -> DataFrame:
+    number, only = (0, None) if batch is None else (batch.number, batch.files)
+    plain = None
+    if _has_two_lanes(source, batch):
+        columns = declared_columns(source)
+
+        def plain(names: Sequence[str]) -> str | None:
+            return plain_pattern(names, source, columns)
+
+    return sources.read_source(lakehouse.spark, name, source, lakehouse.run_id, plain, only=only, batch=number)
 
 
-def judge(config: Config, lakehouse: Lakehouse, name: str, rows: DataFrame) -> Judged:
+def _refuse_other_columns(lakehouse: Lakehouse, name: str, source: SourceConfig, batch: Batch, rows: DataFrame) -> None:
+    """Refuse new files with columns that earlier ones did not have, or without some, where the source wants that."""
+    if source.new_columns == "add" or batch.is_first:
+        return
+    there = set(lakehouse.read(f"bronze.{name}").columns)
+    changes = [f"+{column}" for column in rows.columns if column not in there]
+    changes += [f"-{column}" for column in sorted(there.difference(rows.columns))]
+    if changes:
+        shown = ", ".join(file.path for file in batch.files[:3])
+        raise SourceError(
+            f"{shown} (source {name}): has other columns than earlier files ({', '.join(changes)}), which "
+            f"sources.{name}.new_columns=refuse forbids; nothing was taken in"
+        )
+
+
+def judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -> Judged:
     """Write a source to bronze and the verdicts on its rows to ``staging.<source>``; count, and check the counts.
 
     Args:
         config: the whole configuration.
         lakehouse: the tables.
         name: of the source.
-        rows: from ``read_rows``.
+        incoming: from ``take_in``.
 
     Raises:
         SourceError: a file cannot be used, or too much of it would be quarantined.
         TableContractError: rows in and rows accounted for differ.
     """
-    source = config.sources[name]
+    batch = incoming.batch
+    if batch is None:
+        return _judge(config, lakehouse, name, incoming)
+    try:
+        return _judge(config, lakehouse, name, incoming)
+    except DlmineError:
+        # The files, or the declaration, have to change first; then they are taken in as if for the first time.
+        withdraw(lakehouse, batch)
+        raise
+
+
+def _judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -> Judged:
+    subject, copied = _subject(config, lakehouse, name, incoming)
+    if subject.scope == "none":
+        log.info("source %s: no new rows", name)
+        return Judged(subject, {}, SourceCounts(name, copied, 0, 0, copied, 0, 0))
+    source, columns = subject.source, subject.columns
+    corrections = corrections_of(lakehouse, name)
+    odd = subject.bronze.where(~F.col(s.PLAIN)) if subject.has_two_lanes else subject.bronze
+    if corrections is not None:
+        odd = with_corrections(odd, corrections)
+    if subject.has_two_lanes:
+        _note_repeated(lakehouse, subject, odd)
+        odd = odd.unionByName(_repeated_rows(lakehouse, subject))
+    with _naming_rules(name, source):
+        lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
+    _treat_cancellations(lakehouse, name, source)
+    _supersede_known(lakehouse, subject)
+    fences = _treat_outliers(config, lakehouse, subject)
+    if source.mining is not None:
+        treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
+    alone = _count_alone(lakehouse, subject, touched=bool(fences)) if subject.has_two_lanes else 0
+    judged = Judged(subject, fences, _count(lakehouse, name, alone, copied))
+    _check_counts(config, lakehouse, judged, subject.bronze.count() + copied)
+    return judged
+
+
+def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -> tuple[Subject, int]:
+    """Write what is new to bronze; what is to be judged of it, and how many rows are not since they came before."""
+    source, batch = config.sources[name], incoming.batch
     declared = declared_columns(source)
-    has_two_lanes = _has_two_lanes(source)
-    if has_two_lanes:
-        rows = _with_rules_met(rows, source, declared)
-    bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
+    has_two_lanes = _has_two_lanes(source, batch)
+    rows = _with_rules_met(incoming.rows, source, declared) if has_two_lanes else incoming.rows
+    if batch is None:
+        bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
+    else:
+        bronze = _ingest_batch(lakehouse, source, batch, rows)
     columns = declared | _kept_columns(bronze, name, source)
     corrections = corrections_of(lakehouse, name)
     if corrections is not None and _refuses_outliers(columns):
         # Rows that were refused and corrected may be plain ones.
         has_two_lanes = False
-    odd = bronze.where(~F.col(s.PLAIN)) if has_two_lanes else bronze
-    if corrections is not None:
-        odd = with_corrections(odd, corrections)
-    if has_two_lanes:
-        _note_repeated(lakehouse, name, odd, source, columns)
-        odd = odd.unionByName(_repeated_rows(lakehouse, name, source, columns))
-    with _naming_rules(name, source):
-        lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
-    _treat_cancellations(lakehouse, name, source)
-    fences = _treat_outliers(config, lakehouse, name, columns, has_two_lanes)
-    if source.mining is not None:
-        treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
-    counts = _count(lakehouse, name, _count_alone(lakehouse, name, touched=bool(fences)) if has_two_lanes else 0)
-    judged = Judged(name, columns, has_two_lanes, fences, counts)
-    _check_counts(config, lakehouse, judged, bronze.count())
-    return judged
+    if batch is None:
+        return Subject(name, source, columns, bronze, has_two_lanes, None), 0
+    step = step_of(lakehouse, batch, plan_of(config, name, columns, corrections), rows_table(name, source))
+    # Which earlier rows are plain was told by the declaration of then, and which ones count by their keys.
+    has_two_lanes = has_two_lanes and step.scope == "some" and source.keep == "last"
+    judged = rows_to_judge(lakehouse, step)
+    return Subject(name, source, columns, judged, has_two_lanes, step), copied_rows(lakehouse, step)
 
 
 def good_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
-    """The rows of a source that become silver ones: its columns with their values, and ``INTERNAL``."""
+    """The judged rows of a source that become silver ones: its columns with their values, and ``INTERNAL``."""
+    subject = judged.subject
     staged = lakehouse.read(f"staging.{judged.name}").where(is_good())
-    if not judged.has_two_lanes:
+    if not subject.has_two_lanes:
         return staged
-    source = config.sources[judged.name]
-    plain = _plain_rows(lakehouse, judged.name, source, judged.columns)
+    plain = _plain_rows(lakehouse, subject)
     if judged.fences:
         fences = {by: lakehouse.read(table) for by, table in judged.fences.items()}
-        treated = treat_outliers(plain, judged.columns, source.time, config.cleaning.cutoff, fences)
+        treated = treat_outliers(plain, judged.columns, subject.source.time, config.cleaning.cutoff, fences)
         plain = treated.where(~_is_touched())
     return staged.unionByName(plain)
 
 
-def _has_two_lanes(source: SourceConfig) -> bool:
-    """Whether a source is large, and of a kind whose plain rows can be told."""
+def all_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+    """The good rows of a source as they will be when silver is written: new ones, and earlier ones that stay."""
+    if judged.scope == "none":
+        return lakehouse.read(rows_table(judged.name, judged.subject.source))
+    new = good_rows(config, lakehouse, judged)
+    if judged.scope == "all":
+        return new
+    return new.unionByName(known_rows(lakehouse, judged.subject, new), allowMissingColumns=True)
+
+
+def rows_table(name: str, source: SourceConfig) -> str:
+    """The table that has the good rows of a source: its silver table, of a panel one without gaps and fills."""
+    return f"silver.{name}_rows" if source.kind == "panel" else SILVER_TABLES.get(source.kind, f"silver.{name}")
+
+
+def known_rows(lakehouse: Lakehouse, subject: Subject, new: DataFrame) -> DataFrame:
+    """The rows that silver had before a batch, without those that it replaces; what was filled in them is blank.
+
+    Args:
+        lakehouse: the tables.
+        subject: the source and what its new files do.
+        new: the good rows of the batch.
+    """
+    step = subject.step
+    if step is None or step.base_version is None:
+        raise ValueError(f"source {subject.name} is not merged into earlier rows")
+    base = lakehouse.read(rows_table(subject.name, subject.source), step.base_version)
+    filled = [name for name in base.columns if f"{name}{s.IMPUTED_SUFFIX}" in base.columns]
+    blank = {name: F.when(~F.col(f"{name}{s.IMPUTED_SUFFIX}"), F.col(f"`{name}`")) for name in filled}
+    shown = base.withColumns(blank).select(*(f"`{name}`" for name in new.columns if name in base.columns))
+    key = merge_key(subject, new)
+    return shown.join(new.select(*(f"`{name}`" for name in key)).distinct(), on=list(key), how="left_anti")
+
+
+def merge_key(subject: Subject, rows: DataFrame) -> tuple[str, ...]:
+    """The columns by which a new row replaces an earlier one."""
+    return key_of(subject.source, rows.columns)
+
+
+def _has_two_lanes(source: SourceConfig, batch: Batch | None) -> bool:
+    """Whether a source, or what is new of it, is large, and of a kind whose plain rows can be told."""
     is_told = source.format == "csv" and not source.multiline and can_be_plain(source)
     # What a kept column holds is known only once all of it was read.
-    return is_told and source.other_columns == "drop" and sources.size_of(source) >= TWO_LANES_FROM_BYTES
+    if not is_told or source.other_columns == "keep":
+        return False
+    size = sources.size_of(source) if batch is None else sum(file.size for file in batch.files)
+    return size >= TWO_LANES_FROM_BYTES
 
 
 def _ingest(
@@ -186,6 +361,20 @@ def _ingest(
             f"{source.path} (source {name}): changed while it was read; run again when nobody writes there"
         )
     return lakehouse.read(f"bronze.{name}")
+
+
+def _ingest_batch(lakehouse: Lakehouse, source: SourceConfig, batch: Batch, rows: DataFrame) -> DataFrame:
+    """Add new files to bronze as a partition of their own, unless a killed run did; the rows of all batches."""
+    table = f"bronze.{batch.source}"
+    if batch.files and not batch.is_ingested:
+        note_files(lakehouse, batch)
+        with sources.reading(batch.source, source), _naming_rules(batch.source, source):
+            replaced = None if batch.is_first else batch.predicate
+            lakehouse.overwrite(table, rows, replace_where=replaced, partition_by=(s.BATCH, s.PLAIN))
+        refuse_changed_files(batch, source)
+    if batch.files:
+        note_contents(lakehouse, batch)
+    return lakehouse.read(table)
 
 
 def _with_rules_met(rows: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:
@@ -244,25 +433,22 @@ def _with_series(rows: DataFrame, source: SourceConfig, columns: Mapping[str, Co
 # The lane of plain rows
 
 
-def _note_repeated(
-    lakehouse: Lakehouse, name: str, odd: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]
-) -> None:
+def _note_repeated(lakehouse: Lakehouse, subject: Subject, odd: DataFrame) -> None:
     """Write the identities that more than one row has, with the number of plain rows of each (one aggregation).
 
     Rows that are copies or versions of each other have the same identity. Others may share one by chance, which only
     sends them the long way.
     """
-    bronze = lakehouse.read(f"bronze.{name}")
-    key = key_of(source, columns)
+    key = key_of(subject.source, subject.columns)
     # The same cells may come plain in one line, and between quotes in another.
     identities = (
-        bronze.where(s.PLAIN)
-        .select(_identity(bronze, source, columns).alias(_IDENTITY), s.PLAIN)
+        subject.bronze.where(s.PLAIN)
+        .select(_identity(subject).alias(_IDENTITY), s.PLAIN)
         .unionByName(odd.select(_hash_of_cells(odd).alias(_IDENTITY), F.lit(False).alias(s.PLAIN)))
     )
     if key:
         # A plain row may be a version of one that is not.
-        marked = mark_rows(odd, source, columns)
+        marked = mark_rows(odd, subject.source, subject.columns)
         of_odd = marked.select(_hash_of_key(marked, key).alias(_IDENTITY), F.lit(False).alias(s.PLAIN))
         identities = identities.unionByName(of_odd.where(F.col(_IDENTITY).isNotNull()))
     repeated = (
@@ -270,20 +456,20 @@ def _note_repeated(
         .agg(F.count(F.lit(1)).alias(_ROWS), F.count_if(F.col(s.PLAIN)).alias(_PLAIN_ROWS))
         .where((F.col(_ROWS) > 1) & (F.col(_PLAIN_ROWS) > 0))
     )
-    lakehouse.overwrite(_repeated_table(name), repeated.select(_IDENTITY, _PLAIN_ROWS))
+    lakehouse.overwrite(_repeated_table(subject.name), repeated.select(_IDENTITY, _PLAIN_ROWS))
 
 
 def _repeated_table(name: str) -> str:
     return f"staging.{name}_repeated"
 
 
-def _identity(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> Column:
+def _identity(subject: Subject) -> Column:
     """Of a plain row: a hash of its key, or of all its cells where it has no key or a blank in it."""
-    of_cells = _hash_of_cells(bronze)
-    key = key_of(source, columns)
+    of_cells = _hash_of_cells(subject.bronze)
+    key = key_of(subject.source, subject.columns)
     if not key:
         return of_cells
-    values = plain_values(columns)
+    values = plain_values(subject.columns)
     is_whole = reduce(Column.__and__, (values[name].isNotNull() for name in key if name in values))
     return F.when(is_whole, F.xxhash64(*(values[name] for name in key if name in values))).otherwise(of_cells)
 
@@ -299,26 +485,20 @@ def _hash_of_key(marked: DataFrame, key: tuple[str, ...]) -> Column:
     return F.when(reduce(Column.__and__, (part.isNotNull() for part in parts)), F.xxhash64(*parts))
 
 
-def _repeated_rows(
-    lakehouse: Lakehouse, name: str, source: SourceConfig, columns: Mapping[str, ColumnConfig]
-) -> DataFrame:
+def _repeated_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
     """The plain rows of bronze that share their identity."""
-    bronze = lakehouse.read(f"bronze.{name}")
-    plain = bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(bronze, source, columns))
-    return plain.join(lakehouse.read(_repeated_table(name)), on=_IDENTITY, how="left_semi").drop(_IDENTITY)
+    plain = subject.bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(subject))
+    return plain.join(lakehouse.read(_repeated_table(subject.name)), on=_IDENTITY, how="left_semi").drop(_IDENTITY)
 
 
-def _plain_rows(
-    lakehouse: Lakehouse, name: str, source: SourceConfig, columns: Mapping[str, ColumnConfig]
-) -> DataFrame:
+def _plain_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
     """The plain rows whose identity nobody shares, in the shape of judged ones."""
-    bronze = lakehouse.read(f"bronze.{name}")
-    plain = bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(bronze, source, columns))
-    alone = plain.join(lakehouse.read(_repeated_table(name)), on=_IDENTITY, how="left_anti")
+    plain = subject.bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(subject))
+    alone = plain.join(lakehouse.read(_repeated_table(subject.name)), on=_IDENTITY, how="left_anti")
     # Of plain rows, nothing but an outlier rule refuses any.
-    original = row_of(bronze) if _refuses_outliers(columns) else F.lit(None)
+    original = row_of(subject.bronze) if _refuses_outliers(subject.columns) else F.lit(None)
     rows = alone.select(
-        *(value.alias(column) for column, value in plain_values(columns).items()),
+        *(value.alias(column) for column, value in plain_values(subject.columns).items()),
         no_reasons().alias(REASONS),
         no_repairs().alias(REPAIRS),
         F.array().cast("array<string>").alias(WARNINGS),
@@ -327,7 +507,7 @@ def _plain_rows(
         F.lit(1).alias(RANK),
         *ORDER,
     )
-    return _with_series(rows, source, columns)
+    return _with_series(rows, subject.source, subject.columns)
 
 
 # What judges good rows by each other
@@ -343,20 +523,35 @@ def _treat_cancellations(lakehouse: Lakehouse, name: str, source: SourceConfig) 
         lakehouse.overwrite(f"staging.{name}", matched.unionByName(judged.where(~is_good())))
 
 
-def _treat_outliers(
-    config: Config, lakehouse: Lakehouse, name: str, columns: Mapping[str, ColumnConfig], has_two_lanes: bool
-) -> dict[tuple[str, ...], str]:
+def _supersede_known(lakehouse: Lakehouse, subject: Subject) -> None:
+    """Where the first row of a key stays, new rows give way to the earlier ones that silver has."""
+    if subject.step is None or subject.scope != "some" or subject.source.keep != "first":
+        return
+    judged = lakehouse.read(f"staging.{subject.name}")
+    base = lakehouse.read(rows_table(subject.name, subject.source), subject.step.base_version)
+    key = list(merge_key(subject, judged))
+    known = base.select(*key).distinct().withColumn(_IS_KNOWN, F.lit(True))
+    ranked = judged.join(known, on=key, how="left").withColumn(
+        RANK, F.when(is_good() & F.coalesce(F.col(_IS_KNOWN), F.lit(False)), 2).otherwise(F.col(RANK))
+    )
+    lakehouse.overwrite(f"staging.{subject.name}", ranked.select(*judged.columns))
+
+
+def _treat_outliers(config: Config, lakehouse: Lakehouse, subject: Subject) -> dict[tuple[str, ...], str]:
     """Write the fences that good rows set, and treat judged rows by them; returns the tables of the fences.
 
     A plain row that an outlier rule touches joins the judged ones, by way of a table of its own: the counts law needs
     to know how many there are from somewhere else than the table it is asserted on.
     """
+    name, source, columns = subject.name, subject.source, subject.columns
     if not any(spec.outliers for spec in columns.values()):
         return {}
-    source, cutoff = config.sources[name], config.cleaning.cutoff
+    cutoff = config.cleaning.cutoff
     judged = lakehouse.read(f"staging.{name}")
-    plain = _plain_rows(lakehouse, name, source, columns) if has_two_lanes else None
+    plain = _plain_rows(lakehouse, subject) if subject.has_two_lanes else None
     good = judged.where(is_good()) if plain is None else judged.where(is_good()).unionByName(plain)
+    if subject.scope == "some":
+        good = good.unionByName(known_rows(lakehouse, subject, good), allowMissingColumns=True)
     tables: dict[tuple[str, ...], str] = {}
     fences: dict[tuple[str, ...], DataFrame] = {}
     for place, (by, measured) in enumerate(measure_fences(good, columns, source.time, cutoff).items()):
@@ -391,15 +586,23 @@ def _is_touched() -> Column:
 # The counts
 
 
-def _count_alone(lakehouse: Lakehouse, name: str, *, touched: bool) -> int:
+def _count_alone(lakehouse: Lakehouse, subject: Subject, *, touched: bool) -> int:
     """How many plain rows need no verdict: those with an identity of their own that no outlier rule ``touched``."""
-    plain = lakehouse.read(f"bronze.{name}").where(s.PLAIN).count()
-    repeated = lakehouse.read(_repeated_table(name)).agg(F.sum(_PLAIN_ROWS).alias(_PLAIN_ROWS)).collect()[0]
-    return plain - int(repeated[_PLAIN_ROWS] or 0) - (lakehouse.read(_touched_table(name)).count() if touched else 0)
+    plain = subject.bronze.where(s.PLAIN).count()
+    repeated = lakehouse.read(_repeated_table(subject.name)).agg(F.sum(_PLAIN_ROWS).alias(_PLAIN_ROWS)).collect()[0]
+    dropped = lakehouse.read(_touched_table(subject.name)).count() if touched else 0
+    return plain - int(repeated[_PLAIN_ROWS] or 0) - dropped
 
 
-def _count(lakehouse: Lakehouse, name: str, alone: int) -> SourceCounts:
-    """Count what became of the rows (one aggregation over those that were judged); ``alone``: those that were not."""
+def _count(lakehouse: Lakehouse, name: str, alone: int, copied: int) -> SourceCounts:
+    """Count what became of the rows (one aggregation over those that were judged).
+
+    Args:
+        lakehouse: the tables.
+        name: of the source.
+        alone: rows that needed no verdict.
+        copied: rows of files that had come before.
+    """
     staged = lakehouse.read(f"staging.{name}")
     is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0
     is_accepted = is_good()
@@ -413,10 +616,10 @@ def _count(lakehouse: Lakehouse, name: str, alone: int) -> SourceCounts:
     ).collect()[0]
     return SourceCounts(
         source=name,
-        rows_in=row["rows"] + alone,
+        rows_in=row["rows"] + alone + copied,
         accepted=row["accepted"] + alone,
         quarantined=row["quarantined"],
-        duplicates=row["duplicates"],
+        duplicates=row["duplicates"] + copied,
         superseded=row["superseded"],
         warned=row["warned"],
     )
@@ -436,15 +639,18 @@ def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in:
         raise SourceError(f"{where}: holds no rows; no silver table was changed")
     staged = lakehouse.read(f"staging.{name}")
     usable = counts.accepted + counts.quarantined
-    share = counts.quarantined / usable
-    if share > config.cleaning.max_rejected or counts.accepted == 0:
+    share = counts.quarantined / max(1, usable)
+    # New rows that are all versions of earlier ones, of which the first stays, are none of the file's faults.
+    if share > config.cleaning.max_rejected or (counts.accepted == 0 and judged.scope == "all"):
         raise SourceError(
             f"{where}: {counts.quarantined:,} of {usable:,} rows would be quarantined ({share:.0%}, "
             f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}: "
             f"say what its cells look like (sources.{name}.columns.<column>: formats, decimal, type) or what is "
             "allowed (min, max, rules); no silver table was changed"
         )
-    _refuse_empty_columns(config, lakehouse, judged, where)
+    if judged.scope == "all":
+        # A column may well be empty on one day.
+        _refuse_empty_columns(config, lakehouse, judged, where)
     log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
     if counts.warned:
         log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))
@@ -461,8 +667,8 @@ def _refuse_empty_columns(config: Config, lakehouse: Lakehouse, judged: Judged, 
     """A typed column without a single value, though there is text in it, was declared wrongly; so was an empty y."""
     staged = lakehouse.read(f"staging.{judged.name}").where(is_good())
     empty = _without_value(staged, judged)
-    if empty and judged.has_two_lanes:
-        rows = _plain_rows(lakehouse, judged.name, config.sources[judged.name], judged.columns)
+    if empty and judged.subject.has_two_lanes:
+        rows = _plain_rows(lakehouse, judged.subject)
         # Nearly always, the first rows have what is looked for.
         few = _without_value(rows.limit(_FEW_ROWS), judged, empty)
         empty = _without_value(rows, judged, few) if few else []

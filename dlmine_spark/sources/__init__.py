@@ -3,7 +3,19 @@
 Files are looked at before Spark is: a missing, empty or wrongly delimited file is one clear error, not a failed job.
 """
 
-from dlmine_spark.sources.files import fingerprint, size_of
-from dlmine_spark.sources.reader import TEXT_COLUMN, look_at, read_source, reading
+from dlmine_spark.sources.files import SourceFile, fingerprint, first_changed, is_local, size_of
+from dlmine_spark.sources.reader import TEXT_COLUMN, list_files, look_at, path_of, read_source, reading
 
-__all__ = ["TEXT_COLUMN", "fingerprint", "look_at", "read_source", "reading", "size_of"]
+__all__ = [
+    "TEXT_COLUMN",
+    "SourceFile",
+    "fingerprint",
+    "first_changed",
+    "is_local",
+    "list_files",
+    "look_at",
+    "path_of",
+    "read_source",
+    "reading",
+    "size_of",
+]

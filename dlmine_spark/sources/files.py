@@ -8,6 +8,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlmine_spark.config import SourceConfig
@@ -23,6 +24,15 @@ _MAGIC = {
 _COMPRESSED = (".gz", ".bz2")
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it lay there when it was looked at: its path or address, bytes, and milliseconds since 1970."""
+
+    path: str
+    size: int
+    modified: int
+
+
 def is_local(path: str) -> bool:
     """Whether a path names files that Python can look at, rather than an address (s3a://..., dbfs:/...)."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", path)
@@ -33,7 +43,7 @@ def files_of(name: str, source: SourceConfig) -> list[Path]:
     """The files that a local path stands for, by name; hidden ones (``.x``, ``_x``) are none of the data.
 
     Raises:
-        SourceError: there are none, or one cannot be what the source says.
+        SourceError: there are none, where the source needs some, or one cannot be what the source says.
     """
     place = _place(source)
     if source.format == "delta":
@@ -42,7 +52,8 @@ def files_of(name: str, source: SourceConfig) -> list[Path]:
         return sorted((place / "_delta_log").glob("*.json"))
     try:
         files = sorted(_matches(place))
-        if not files:
+        # Of a source that grows, all files may have gone after they were taken in.
+        if not files and not (source.load == "merge" and _folder_of(place).is_dir()):
             raise SourceError(f"{source.path}: {_nothing_there(place)}")
         for file in files:
             _check_start(file, name, source)
@@ -68,6 +79,34 @@ def fingerprint(source: SourceConfig) -> str:
     return digest.hexdigest()[:16]
 
 
+def list_local(name: str, source: SourceConfig) -> list[SourceFile]:
+    """The files that a local path stands for, as they lie there.
+
+    Raises:
+        SourceError: as ``files_of`` raises it.
+    """
+    found = []
+    for file in files_of(name, source):
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
+        found.append(SourceFile(str(file.absolute()), status.st_size, status.st_mtime_ns // 1_000_000))
+    return found
+
+
+def first_changed(files: Iterable[SourceFile]) -> str | None:
+    """The first of some local files that is not as it was when they were listed."""
+    for file in files:
+        try:
+            status = Path(file.path).stat()
+        except OSError:
+            return file.path
+        if (status.st_size, status.st_mtime_ns // 1_000_000) != (file.size, file.modified):
+            return file.path
+    return None
+
+
 def size_of(source: SourceConfig) -> int:
     """Bytes of a source's files as they lie there; what Python cannot look at counts as large."""
     if not is_local(source.path):
@@ -80,16 +119,17 @@ def size_of(source: SourceConfig) -> int:
 
 def folder_columns(source: SourceConfig, files: Iterable[Path]) -> list[str]:
     """Columns whose values are in the names of folders (``store=7/``), as Hive and Spark write partitioned data."""
-    place = _place(source)
+    place = _place(source).absolute()
     if source.format == "delta" or not place.is_dir():
         return []
-    parts = {part for file in files for part in file.relative_to(place).parts[:-1]}
+    parts = {part for file in files for part in file.absolute().relative_to(place).parts[:-1]}
     return sorted({part.partition("=")[0] for part in parts if re.fullmatch(r"\w+=.+", part)})
 
 
-def spark_path(file: Path) -> str:
-    """A path that Spark takes literally: its own globs would read [ ] { } ? * in a file's name."""
-    return re.sub(r"([\[\]{}?*\\])", r"\\\1", str(file.absolute()))
+def spark_path(file: Path | str) -> str:
+    """A path or address that Spark takes literally: its own globs would read [ ] { } ? * in a file's name."""
+    path = str(file.absolute()) if isinstance(file, Path) else file
+    return re.sub(r"([\[\]{}?*\\])", r"\\\1", path)
 
 
 def _place(source: SourceConfig) -> Path:
@@ -103,13 +143,20 @@ def _matches(place: Path) -> Iterable[Path]:
     if place.is_dir():
         folder, found = place, list(place.rglob("*"))
     else:
-        folder = next(parent for parent in place.parents if not glob.has_magic(str(parent)))
+        folder = _folder_of(place)
         found = [Path(match) for match in glob.glob(str(place), recursive=True)]
     return [
         file
         for file in found
         if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
     ]
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder that a path's files are looked for in: itself, or the one above a glob."""
+    if not glob.has_magic(str(place)):
+        return place
+    return next(parent for parent in place.parents if not glob.has_magic(str(parent)))
 
 
 def _nothing_there(place: Path) -> str:

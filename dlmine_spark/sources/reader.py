@@ -23,9 +23,9 @@ from pyspark.sql import types as T
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.names import bronze_name, bronze_names
 from dlmine_spark.config import SourceConfig
-from dlmine_spark.errors import ConfigError, DlmineError, SourceError
+from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError
 from dlmine_spark.sources.encoding import Encoding, encoding_of
-from dlmine_spark.sources.files import files_of, folder_columns, is_local, spark_path
+from dlmine_spark.sources.files import SourceFile, files_of, folder_columns, is_local, list_local, spark_path
 from dlmine_spark.sources.headers import (
     Header,
     check_quotes,
@@ -58,12 +58,34 @@ def look_at(name: str, source: SourceConfig) -> None:
     if not is_local(source.path):
         return
     files = files_of(name, source)
-    if source.format == "csv" and not _is_read_by_line(source):
+    if files and source.format == "csv" and not _is_read_by_line(source):
         read_header(files[0], name, source, encoding_of(source.encoding, name), folder_columns(source, files))
 
 
+def list_files(spark: SparkSession, name: str, source: SourceConfig) -> list[SourceFile]:
+    """The files that a source's path stands for now; Spark lists those at an address, without reading them.
+
+    Raises:
+        SourceError: a local file is not there, or not what the source says.
+    """
+    if is_local(source.path):
+        return list_local(name, source)
+    with reading(name, source):
+        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(source.path)
+        rows = found.select("path", "length", F.unix_millis("modificationTime").alias("modified")).collect()
+    # Spark escapes an address that it shows, and takes one that is not.
+    return [SourceFile(unquote(row["path"]), row["length"], row["modified"]) for row in rows]
+
+
 def read_source(
-    spark: SparkSession, name: str, source: SourceConfig, run_id: str, plain: PlainPattern | None = None
+    spark: SparkSession,
+    name: str,
+    source: SourceConfig,
+    run_id: str,
+    plain: PlainPattern | None = None,
+    *,
+    only: Sequence[SourceFile] | None = None,
+    batch: int = 0,
 ) -> DataFrame:
     """The rows of a source as they came.
 
@@ -74,6 +96,8 @@ def read_source(
         run_id: noted in every row.
         plain: gives the pattern of a plain row of a file with these columns (``cleaning.plain``), or None for "do not
             ask". Without it no row counts as plain.
+        only: the files to read, from ``list_files``; default: all that there are.
+        batch: number of the delivery, noted in every row.
 
     Returns:
         One row per line (or record): every cell as a string under its ``bronze_name``, then ``BRONZE_METADATA``.
@@ -85,15 +109,20 @@ def read_source(
     encoding = encoding_of(source.encoding, name)
     if encoding.spark != "UTF-8" and source.format not in ("csv", "text"):
         raise ConfigError(f"sources.{name}.encoding: format {source.format} is always UTF-8, got {source.encoding}")
-    files = files_of(name, source) if is_local(source.path) else None
+    files = None
+    if is_local(source.path):
+        files = files_of(name, source) if only is None else [Path(file.path) for file in only]
+    addresses = [source.path] if only is None else [spark_path(file.path) for file in only]
     from_folders = folder_columns(source, files or [])
     with reading(name, source):
-        rows = _with_folder_columns(_rows(spark, name, source, encoding, files, from_folders, plain), from_folders)
+        rows = _rows(spark, name, source, encoding, files or addresses, from_folders, plain)
+        rows = _with_folder_columns(rows, from_folders)
     cells = [column for column in rows.columns if column not in s.BRONZE_METADATA]
     raw = F.col(s.RAW_LINE) if s.RAW_LINE in rows.columns else F.lit(None).cast("string")
     is_plain = F.coalesce(F.col(s.PLAIN), F.lit(False)) if s.PLAIN in rows.columns else F.lit(False)
     return rows.select(
         *(F.col(f"`{cell}`") for cell in cells),
+        F.lit(batch).cast("bigint").alias(s.BATCH),
         s.SOURCE_FILE,
         F.col(s.SOURCE_BLOCK).cast("bigint").alias(s.SOURCE_BLOCK),
         F.monotonically_increasing_id().alias(s.SOURCE_ROW),
@@ -136,18 +165,23 @@ def _problem_of(error: Exception) -> str | None:
     return None
 
 
+def path_of(source_file: Column) -> Column:
+    """The path or address of ``SourceFile.path`` for the ``SOURCE_FILE`` of a row, which Spark has escaped."""
+    return F.regexp_replace(_unescaped(source_file), "^file:/+", "/")
+
+
+def _unescaped(text: Column) -> Column:
+    # A plus sign is no space here.
+    return F.url_decode(F.replace(text, F.lit("+"), F.lit("%2B")))
+
+
 def _with_folder_columns(rows: DataFrame, columns: Sequence[str]) -> DataFrame:
     """Add the columns that folders named ``column=value`` stand for."""
-
-    def unescaped(text: Column) -> Column:
-        # A plus sign is no space here.
-        return F.url_decode(F.replace(text, F.lit("+"), F.lit("%2B")))
-
     present = {column.lower() for column in rows.columns}
     for column in columns:
         if bronze_name(column).lower() not in present:
             # The address of a file escapes what the folder's name has escaped before.
-            value = unescaped(unescaped(F.regexp_extract(s.SOURCE_FILE, f"/{re.escape(column)}=([^/]+)/", 1)))
+            value = _unescaped(_unescaped(F.regexp_extract(s.SOURCE_FILE, f"/{re.escape(column)}=([^/]+)/", 1)))
             rows = rows.withColumn(bronze_name(column), F.when(~value.isin("", _HIVE_NULL), value))
     return rows
 
@@ -157,12 +191,15 @@ def _rows(
     name: str,
     source: SourceConfig,
     encoding: Encoding,
-    files: list[Path] | None,
+    files: Sequence[Path] | Sequence[str],
     from_folders: Sequence[str],
     plain: PlainPattern | None,
 ) -> DataFrame:
-    """Cells, file, block and, where lines can be wrong, ``RAW_LINE``; by the way the source has to be read."""
-    paths = [source.path] if files is None else [spark_path(file) for file in files]
+    """Cells, file, block and, where lines can be wrong, ``RAW_LINE``; by the way the source has to be read.
+
+    ``files``: paths of files, or addresses that Spark knows how to list.
+    """
+    paths = [spark_path(file) if isinstance(file, Path) else file for file in files]
     if source.format == "delta":
         return _structured(spark.read.format("delta").load(source.path), name, source, from_folders)
     if source.format == "parquet":
@@ -210,27 +247,28 @@ def _csv(
     name: str,
     source: SourceConfig,
     encoding: Encoding,
-    files: list[Path] | None,
+    files: Sequence[Path] | Sequence[str],
     from_folders: Sequence[str],
     plain: PlainPattern | None,
 ) -> DataFrame:
     """CSV by header: files whose columns come in another order must not be read by position."""
-    if files is None:
-        headers = _headers_at_address(spark, name, source, encoding)
+    local = [file for file in files if isinstance(file, Path)]
+    if not local:
+        headers = _headers_at_address(spark, name, source, encoding, [str(file) for file in files])
     else:
         headers = {}
-        for file in files:
+        for file in local:
             header = read_header(file, name, source, encoding, from_folders)
             if header is None:
                 log.info("%s: holds a header and no rows", file)
             else:
                 headers.setdefault(header, []).append(spark_path(file))
         if not headers:
-            raise SourceError(f"{source.path}: holds a header and no rows")
+            raise NoRowsError(f"{source.path}: holds a header and no rows")
     if source.multiline or encoding.is_wide:
         if not encoding.is_wide and encoding.upper_half is not None and encoding.codec != "iso8859-1":
             raise ConfigError(f"sources.{name}.multiline: is read as UTF-8, UTF-16 or latin-1, not {source.encoding}")
-        for file in files or []:
+        for file in local:
             check_quotes(file, name, encoding)
         parts = [_csv_records(spark, source, encoding, header, paths) for header, paths in headers.items()]
     else:
@@ -244,11 +282,11 @@ def _csv(
 
 
 def _headers_at_address(
-    spark: SparkSession, name: str, source: SourceConfig, encoding: Encoding
+    spark: SparkSession, name: str, source: SourceConfig, encoding: Encoding, addresses: Sequence[str]
 ) -> dict[Header, list[str]]:
     """The headers of files that only Spark can look at (one pass over their lines, one row collected per file)."""
     lines = (
-        _text_lines(spark, encoding, [source.path])
+        _text_lines(spark, encoding, addresses)
         .where((F.col(s.SOURCE_BLOCK) == 0) & ~_is_blank())
         .withColumn(s.SOURCE_ROW, F.monotonically_increasing_id())
     )
@@ -257,7 +295,7 @@ def _headers_at_address(
     for row in first.orderBy(s.SOURCE_FILE).collect():
         line = row[TEXT_COLUMN].lstrip("\ufeff")
         header = header_of(line, line, row[s.SOURCE_FILE], name, source)
-        headers.setdefault(header, []).append(re.sub(r"([\[\]{}?*\\])", r"\\\1", unquote(row[s.SOURCE_FILE])))
+        headers.setdefault(header, []).append(spark_path(unquote(row[s.SOURCE_FILE])))
     if not headers:
         raise SourceError(f"{source.path} (source {name}): holds no header line")
     return headers

@@ -30,7 +30,7 @@ def bronze(
     cells = ", ".join(f"`{name}` string" for name in names)
     types = f"{cells}, {s.SOURCE_FILE} string, {s.SOURCE_BLOCK} bigint, {s.SOURCE_ROW} bigint, {s.RAW_LINE} string"
     frame = spark.createDataFrame(data, types)
-    return frame.withColumns({s.INGESTED_AT: F.current_timestamp(), s.BRONZE_RUN_ID: F.lit("run-1")})
+    return frame.withColumns({s.BATCH: F.lit(0), s.INGESTED_AT: F.current_timestamp(), s.BRONZE_RUN_ID: F.lit("run-1")})
 
 
 def marked(rows: DataFrame, declaration: SourceConfig) -> DataFrame:
@@ -43,7 +43,12 @@ def good(spark: SparkSession, types: str, *rows: Sequence[Any]) -> DataFrame:
     """Rows that nothing was wrong with so far."""
     frame = spark.createDataFrame([tuple(row) for row in rows], types)
     return frame.withColumns(
-        {"__reasons": no_reasons(), REPAIRS: no_repairs(), WARNINGS: F.array().cast("array<string>")}
+        {
+            "__reasons": no_reasons(),
+            REPAIRS: no_repairs(),
+            WARNINGS: F.array().cast("array<string>"),
+            s.BATCH: F.lit(0),
+        }
     )
 
 

@@ -1,0 +1,412 @@
+"""Batches: the new files of a source with ``load: merge``, taken in exactly once.
+
+Every step of a batch can be repeated, so a job that was killed anywhere is run again and nothing is lost or doubled:
+
+1. The new files are noted in ``ops.files`` under the next number.
+2. Their rows become the partition of that number in bronze. From here on the batch is what bronze has, whatever becomes
+   of the files: a run that was killed later goes on from there.
+3. The rows are judged. If they are refused, the partition is removed again and no silver table is changed.
+4. ``ops.batches`` notes the batch as ``begun``, with the version of the silver table before it: whatever silver rows a
+   repeated attempt looks at are those of that version.
+5. Silver, quarantine and repairs are merged by key; merging twice changes nothing.
+6. ``ops.batches`` notes the batches of all sources as ``done``, in one commit.
+
+All rows of bronze are judged anew where the declaration, the columns or the corrections by hand are not those of the
+batches before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark import sources
+from dlmine_spark.config import ColumnConfig, Config, SourceConfig
+from dlmine_spark.errors import SourceError, TableContractError
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.sources import SourceFile
+
+log = logging.getLogger(__name__)
+
+BEGUN, DONE, VOID = "begun", "done", "void"
+_FILE = ("path", "size", "modified")
+_NOT_CLEANING = {
+    "path", "format", "delimiter", "encoding", "multiline", "roles", "default_role", "load", "new_columns",
+}  # fmt: skip
+"""Settings of a source that say nothing about what becomes of a row of bronze."""
+_ANOTHER_PLAN = "judge all rows anew"
+
+Scope = Literal["all", "some", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the ledger says of a source.
+
+    Attributes:
+        number: of the last batch that is done, or void; 0 where there was none.
+        since: number of the last void batch: what came up to it counts no more.
+        plan: by which the rows in silver were judged; None where there are none.
+        begun: plan and base version of each attempt at the next batch that may have changed silver, oldest first;
+            without a base version, all rows were judged.
+    """
+
+    number: int
+    since: int
+    plan: str | None
+    begun: tuple[tuple[str, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next batch of a source.
+
+    Attributes:
+        source: its name.
+        number: from 1.
+        files: that came with it; none where only the plan may have changed.
+        is_ingested: whether bronze has its rows, of a run that did not end.
+        state: of the source before it.
+    """
+
+    source: str
+    number: int
+    files: tuple[SourceFile, ...]
+    is_ingested: bool
+    state: State
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there is nothing to add to."""
+        return self.state.plan is None
+
+    @property
+    def predicate(self) -> str:
+        """What tells its rows from others, of any source's bronze."""
+        return f"{s.BATCH} = {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a batch does to the silver table of its source.
+
+    Attributes:
+        batch: the batch.
+        scope: whether ``all`` rows of bronze are judged and replace the table, ``some`` (those of the batch) are merged
+            into it, or ``none``: it stays as it is.
+        plan: digest of what the rows are judged by.
+        base_version: version of the table before the batch, where some rows are merged into it.
+        copied: rows of files that had come before, byte for byte; they are duplicates.
+    """
+
+    batch: Batch
+    scope: Scope
+    plan: str
+    base_version: int | None
+    copied: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedStep:
+    """A step that is done: rows of the batch, how many of them were accepted, and rows that the table gained."""
+
+    step: Step
+    rows_in: int
+    accepted: int
+    inserted: int
+
+
+# Before anything is read
+
+
+def next_batch(lakehouse: Lakehouse, name: str, source: SourceConfig) -> Batch:
+    """The files of a source that are new, or the batch of a run that did not end.
+
+    Raises:
+        SourceError: a file is not what the source says.
+        TableContractError: bronze is gone, so that a plan that changes could not be applied to earlier rows.
+    """
+    state = _state_of(lakehouse, name)
+    number = state.number + 1
+    if _has_rows(lakehouse, name, number):
+        noted = _files(lakehouse, name).where(F.col("batch") == number).select(*_FILE).collect()
+        return Batch(name, number, tuple(SourceFile(*row) for row in noted), True, state)
+    if state.plan is not None and not lakehouse.adopt(f"bronze.{name}"):
+        raise TableContractError(
+            f"bronze.{name}: is gone, and with it the rows of {state.number - state.since:,} batches: restore it, or "
+            f"start over with the files that are there now by running once with sources.{name}.load=replace"
+        )
+    listed = sources.list_files(lakehouse.spark, name, source)
+    if not listed and state.plan is None:
+        raise SourceError(f"{source.path} (source {name}): there is no file yet")
+    return Batch(name, number, tuple(_unknown(lakehouse, name, listed, state)), False, state)
+
+
+def fingerprint(lakehouse: Lakehouse, name: str, source: SourceConfig) -> str:
+    """Hash of every file that ever came and those that lie there now: it changes when one is new, and never else."""
+    state = _state_of(lakehouse, name)
+    files = _frame(lakehouse, sources.list_files(lakehouse.spark, name, source))
+    if lakehouse.version(s.FILES.name) is not None:
+        known = _files(lakehouse, name).where(F.col("batch") > state.since)
+        files = files.unionByName(known.select(*_FILE))
+    row = files.distinct().agg(F.count(F.lit(1)), F.bit_xor(F.xxhash64(*_FILE))).collect()[0]
+    return f"{row[0]} files since batch {state.since}: {row[1]}"
+
+
+def _state_of(lakehouse: Lakehouse, name: str) -> State:
+    if lakehouse.version(s.BATCHES.name) is None:
+        return State(0, 0, None, ())
+    noted = lakehouse.read(s.BATCHES.name).where(F.col("source") == name)
+    ended = noted.where(F.col("status") != BEGUN)
+    row = ended.agg(
+        F.max_by(F.struct("batch", "status", "plan"), F.struct("batch", "noted_at")).alias("last"),
+        F.max(F.when(F.col("status") == VOID, F.col("batch"))).alias("since"),
+    ).collect()[0]
+    number = row["last"]["batch"] if row["last"] is not None else 0
+    plan = row["last"]["plan"] if row["last"] is not None and row["last"]["status"] == DONE else None
+    begun = noted.where((F.col("status") == BEGUN) & (F.col("batch") > number)).orderBy("noted_at").collect()
+    return State(number, row["since"] or 0, plan, tuple((one["plan"], one["base_version"]) for one in begun))
+
+
+def _has_rows(lakehouse: Lakehouse, name: str, number: int) -> bool:
+    if not lakehouse.adopt(f"bronze.{name}"):
+        return False
+    bronze = lakehouse.read(f"bronze.{name}")
+    # Tables of versions before this one have no such column.
+    return s.BATCH in bronze.columns and not bronze.where(F.col(s.BATCH) == number).isEmpty()
+
+
+def _unknown(lakehouse: Lakehouse, name: str, listed: Sequence[SourceFile], state: State) -> list[SourceFile]:
+    """The files that did not come yet; one that changed is a new one under an old name."""
+    if state.plan is None or lakehouse.version(s.FILES.name) is None:
+        return list(listed)
+    known = _files(lakehouse, name).where(F.col("batch").between(state.since + 1, state.number))
+    new = _frame(lakehouse, listed).join(known, on=list(_FILE), how="left_anti").orderBy("path")
+    return [SourceFile(*row) for row in new.select(*_FILE).collect()]
+
+
+def _frame(lakehouse: Lakehouse, files: Sequence[SourceFile]) -> DataFrame:
+    rows = [(file.path, file.size, file.modified) for file in files]
+    return lakehouse.spark.createDataFrame(rows, "path string, size bigint, modified bigint")
+
+
+def _files(lakehouse: Lakehouse, name: str) -> DataFrame:
+    return lakehouse.read(s.FILES.name).where(F.col("source") == name)
+
+
+# Taking files in
+
+
+def note_files(lakehouse: Lakehouse, batch: Batch) -> None:
+    """Note the files of a batch before any of them is read."""
+    unread = {"rows": "bigint", "digest": "string", "copy_of": "string"}
+    noted = _frame(lakehouse, batch.files).withColumns(
+        {name: F.lit(None).cast(type_) for name, type_ in unread.items()}
+    )
+    _write_files(lakehouse, batch, noted)
+
+
+def note_contents(lakehouse: Lakehouse, batch: Batch) -> None:
+    """Note what each file of a batch holds, as bronze has it (one aggregation), and which of them came before."""
+    bronze = lakehouse.read(f"bronze.{batch.source}").where(batch.predicate)
+    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
+    # A sum does not depend on the order of lines; as a bigint it would overflow.
+    digest = F.sum(F.xxhash64(*cells, s.RAW_LINE).cast("decimal(20,0)")).cast("string")
+    read = bronze.groupBy(sources.path_of(F.col(s.SOURCE_FILE)).alias("path")).agg(
+        F.count(F.lit(1)).alias("rows"), digest.alias("digest")
+    )
+    earlier = (
+        _files(lakehouse, batch.source)
+        .where(F.col("batch").between(batch.state.since + 1, batch.number - 1) & (F.col("rows") > 0))
+        .groupBy("size", "rows", "digest")
+        .agg(F.min("path").alias("copy_of"))
+    )
+    noted = (
+        _frame(lakehouse, batch.files)
+        .join(read, on="path", how="left")
+        .withColumn("rows", F.coalesce("rows", F.lit(0)))
+        .join(earlier, on=["size", "rows", "digest"], how="left")
+        .localCheckpoint()
+    )
+    _write_files(lakehouse, batch, noted)
+    for row in noted.where(F.col("copy_of").isNotNull()).orderBy("path").limit(10).collect():
+        log.info("%s: holds what %s brought: its rows are duplicates", row["path"], row["copy_of"])
+
+
+def _write_files(lakehouse: Lakehouse, batch: Batch, noted: DataFrame) -> None:
+    rows = noted.withColumns(
+        {
+            "source": F.lit(batch.source),
+            "batch": F.lit(batch.number).cast("bigint"),
+            s.RUN_ID: F.lit(lakehouse.run_id),
+        }
+    )
+    lakehouse.overwrite(s.FILES.name, rows, replace_where=f"source = '{batch.source}' AND batch = {batch.number}")
+
+
+def refuse_changed_files(batch: Batch, source: SourceConfig) -> None:
+    """Refuse files that somebody wrote while they were read, of which bronze may hold half.
+
+    Raises:
+        SourceError: naming the first.
+    """
+    changed = sources.first_changed(batch.files) if sources.is_local(source.path) else None
+    if changed is not None:
+        raise SourceError(
+            f"{changed} (source {batch.source}): changed while it was read; run again when nobody writes there"
+        )
+
+
+def withdraw(lakehouse: Lakehouse, batch: Batch) -> None:
+    """Take a refused batch out of bronze again, unless an earlier attempt brought some of it to silver."""
+    if not batch.state.begun and _has_rows(lakehouse, batch.source, batch.number):
+        lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
+
+
+# What a batch does
+
+
+def plan_of(config: Config, name: str, columns: Mapping[str, ColumnConfig], corrections: DataFrame | None) -> str:
+    """Digest of all that decides what becomes of a row of bronze."""
+    source = config.sources[name]
+    settings: dict[str, object] = {
+        "source": source.model_dump(mode="json", exclude=_NOT_CLEANING),
+        "cleaning": config.cleaning.model_dump(mode="json"),
+        "columns": {column: spec.model_dump(mode="json") for column, spec in columns.items()},
+        "corrections": None,
+    }
+    if corrections is not None:
+        settings["corrections"] = str(corrections.agg(F.bit_xor(F.xxhash64("row", "corrected"))).collect()[0][0])
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def step_of(lakehouse: Lakehouse, batch: Batch, plan: str, table: str) -> Step:
+    """What a batch does to ``table``, the silver table of its source, once bronze has its rows.
+
+    Raises:
+        TableContractError: the version that a killed run started from was vacuumed.
+    """
+    read, copied = _rows_of(lakehouse, batch)
+    attempts = batch.state.begun
+    is_alike = batch.state.plan == plan and all(begun == plan and base is not None for begun, base in attempts)
+    if not is_alike or not lakehouse.adopt(table):
+        return Step(batch, "all", plan, None, copied)
+    if read == copied:
+        return Step(batch, "none", plan, None, copied)
+    base = attempts[0][1] if attempts else lakehouse.version(table)
+    return Step(batch, "some", plan, base, copied)
+
+
+def _rows_of(lakehouse: Lakehouse, batch: Batch) -> tuple[int, int]:
+    """Rows of a batch, and those among them that came before."""
+    if not batch.files:
+        return 0, 0
+    row = (
+        _files(lakehouse, batch.source)
+        .where(F.col("batch") == batch.number)
+        .agg(F.sum("rows"), F.sum(F.when(F.col("copy_of").isNotNull(), F.col("rows"))))
+        .collect()[0]
+    )
+    return row[0] or 0, row[1] or 0
+
+
+def rows_to_judge(lakehouse: Lakehouse, step: Step) -> DataFrame:
+    """The rows of bronze that a step judges, without those of files that had come before."""
+    batch = step.batch
+    bronze = lakehouse.read(f"bronze.{batch.source}")
+    if step.scope != "all":
+        bronze = bronze.where(batch.predicate)
+    copies = _files(lakehouse, batch.source).where(F.col("copy_of").isNotNull() & _is_judged(step))
+    if copies.isEmpty():
+        return bronze
+    named = bronze.withColumn("path", sources.path_of(F.col(s.SOURCE_FILE)))
+    of_copies = F.broadcast(copies.select("path", F.col("batch").alias(s.BATCH)))
+    return named.join(of_copies, on=["path", s.BATCH], how="left_anti").drop("path")
+
+
+def copied_rows(lakehouse: Lakehouse, step: Step) -> int:
+    """Rows that ``rows_to_judge`` leaves out."""
+    if step.scope != "all":
+        return step.copied
+    copies = _files(lakehouse, step.batch.source).where(F.col("copy_of").isNotNull() & _is_judged(step))
+    return int(copies.agg(F.sum("rows")).collect()[0][0] or 0)
+
+
+def _is_judged(step: Step) -> Column:
+    first = step.batch.state.since + 1 if step.scope == "all" else step.batch.number
+    return F.col("batch").between(first, step.batch.number)
+
+
+# The ledger
+
+
+def begin(lakehouse: Lakehouse, steps: Sequence[Step]) -> None:
+    """Note that silver is about to change."""
+    rows = [
+        (step.batch.source, step.batch.number, BEGUN, step.base_version, step.plan, None, None, None)
+        for step in steps
+        if step.scope != "none"
+    ]
+    _note(lakehouse, rows)
+
+
+def end(lakehouse: Lakehouse, steps: Sequence[EndedStep]) -> None:
+    """Note that batches are done."""
+    rows = [
+        (
+            ended.step.batch.source,
+            ended.step.batch.number,
+            DONE,
+            ended.step.base_version,
+            ended.step.plan,
+            ended.rows_in,
+            ended.accepted,
+            ended.inserted,
+        )
+        for ended in steps
+        if ended.step.scope != "none" or ended.step.batch.files
+    ]
+    _note(lakehouse, rows)
+
+
+def void(lakehouse: Lakehouse, names: Sequence[str]) -> None:
+    """Note of sources that are loaded as a whole that no earlier batch counts any more."""
+    if lakehouse.version(s.BATCHES.name) is None:
+        return
+    states = {name: _state_of(lakehouse, name) for name in names}
+    rows = [
+        (name, state.number + 1, VOID, None, None, None, None, None)
+        for name, state in states.items()
+        if state.plan is not None or state.begun
+    ]
+    _note(lakehouse, rows)
+
+
+def judge_anew(lakehouse: Lakehouse, names: Sequence[str]) -> None:
+    """Let the next run judge all rows of these sources, whatever plan they were judged by."""
+    states = {name: _state_of(lakehouse, name) for name in names}
+    rows = [
+        (name, state.number + 1, BEGUN, None, _ANOTHER_PLAN, None, None, None)
+        for name, state in states.items()
+        if state.plan is not None
+    ]
+    _note(lakehouse, rows)
+
+
+def _note(lakehouse: Lakehouse, rows: Sequence[tuple[object, ...]]) -> None:
+    if not rows:
+        return
+    names = [name for name in s.BATCHES.columns if name not in (s.RUN_ID, "noted_at")]
+    types = ", ".join(f"{name} {s.BATCHES.columns[name]}" for name in names)
+    noted = lakehouse.spark.createDataFrame(list(rows), types)
+    lakehouse.append(
+        s.BATCHES.name, noted.withColumns({s.RUN_ID: F.lit(lakehouse.run_id), "noted_at": F.current_timestamp()})
+    )

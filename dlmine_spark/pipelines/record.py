@@ -1,0 +1,195 @@
+"""The record of cleaning: rows that were refused, cells that were changed, and how often each rule spoke."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.cleaning.baskets import number_lines
+from dlmine_spark.cleaning.corrections import row_of
+from dlmine_spark.cleaning.plan import COPY, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
+from dlmine_spark.config import Config, Kind, SourceConfig
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.judging import SILVER_TABLES, Judged, corrections_of, good_rows
+
+_SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
+"""What names a row in silver.repairs where its source has no key."""
+_KEY = "__key"
+
+
+def write_quarantine(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None:
+    """Write the rows that were refused; of a source that new files are added to, beside those refused earlier."""
+    whole = [_refused(lakehouse, name) for name, source in judged.items() if source.scope == "all"]
+    _replace(lakehouse, s.QUARANTINE.name, whole, judged)
+    for name, source in judged.items():
+        if source.scope == "some":
+            new = _refused(lakehouse, name).dropDuplicates(["source", "row"])
+            lakehouse.merge(s.QUARANTINE.name, new, keys=("source", "row"), update=False)
+
+
+def _refused(lakehouse: Lakehouse, name: str) -> DataFrame:
+    return (
+        lakehouse.read(f"staging.{name}")
+        .where((F.col(COPY) == 1) & (F.size(REASONS) > 0))
+        .select(
+            F.lit(name).alias("source"),
+            F.col(ORIGINAL).alias("row"),
+            F.col(REASONS).alias("reasons"),
+            F.lit(lakehouse.run_id).alias(s.RUN_ID),
+            F.lit(None).cast("string").alias("corrected"),
+        )
+    )
+
+
+def write_repairs(config: Config, lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> int:
+    """Write every changed cell: those changed while reading, and those filled; returns how many this run wrote.
+
+    New rows of a source take the place of what was said of earlier ones with their keys. A panel is filled anew as a
+    whole whenever anything changes, and so is the record of its fills.
+    """
+    whole = [
+        part
+        for source in judged.values()
+        if source.scope == "all"
+        for part in (*_repairs(lakehouse, source), *_fills(lakehouse, source))
+    ]
+    _replace(lakehouse, s.REPAIRS.name, whole, judged)
+    for name, source in judged.items():
+        if source.scope == "all":
+            continue
+        if source.subject.source.kind == "panel":
+            lakehouse.delete_where(s.REPAIRS.name, f"source = '{name}' AND rule LIKE 'fill\\_%'")
+            _append(lakehouse, _fills(lakehouse, source))
+        if source.scope == "some":
+            new = good_rows(config, lakehouse, source)
+            key = key_of(source.subject.source, new.columns)
+            lakehouse.delete(s.REPAIRS.name, new.select(F.lit(name).alias("source"), _shown_key(key).alias("key")))
+            fills = [] if source.subject.source.kind == "panel" else _fills(lakehouse, source, only=new.select(*key))
+            _append(lakehouse, [*_repairs(lakehouse, source), *fills])
+    return lakehouse.read(s.REPAIRS.name).where(F.col(s.RUN_ID) == lakehouse.run_id).count()
+
+
+def _replace(lakehouse: Lakehouse, table: str, parts: Sequence[DataFrame], judged: Mapping[str, Judged]) -> None:
+    """Replace the rows of a record, but for those of sources of which not all rows were judged."""
+    empty = lakehouse.spark.createDataFrame([], s.TABLES[table].ddl)
+    rows = reduce(DataFrame.unionByName, parts, empty.drop(s.RUN_ID) if table == s.REPAIRS.name else empty)
+    kept = [name for name, source in judged.items() if source.scope != "all"]
+    others = f"source NOT IN ({', '.join(repr(name) for name in kept)})" if kept else None
+    lakehouse.overwrite(table, rows.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)), replace_where=others)
+
+
+def _append(lakehouse: Lakehouse, parts: Sequence[DataFrame]) -> None:
+    if parts:
+        rows = reduce(DataFrame.unionByName, parts)
+        lakehouse.append(s.REPAIRS.name, rows.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
+
+
+def _repairs(lakehouse: Lakehouse, judged: Judged) -> list[DataFrame]:
+    """Cells that were changed in the judged rows of a source, and whole rows that were corrected by hand."""
+    rows = named_rows(lakehouse, judged).where(is_good() & (F.size(REPAIRS) > 0))
+    changed = rows.select(F.lit(judged.name).alias("source"), _KEY, F.explode(REPAIRS).alias("repair")).select(
+        "source", F.col(_KEY).alias("key"), "repair.*"
+    )
+    corrections = corrections_of(lakehouse, judged.name)
+    return [changed] if corrections is None else [changed, _by_hand(judged.subject.bronze, corrections)]
+
+
+def _by_hand(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
+    """Whole rows that somebody corrected, and that did come."""
+    came = bronze.select(row_of(bronze).alias("row"))
+    return corrections.join(came, on="row", how="left_semi").select(
+        "source",
+        F.col("row").alias("key"),
+        F.lit("").alias("column"),
+        F.col("row").alias("old_value"),
+        F.col("corrected").alias("new_value"),
+        F.lit("correction").alias("rule"),
+    )
+
+
+def named_rows(lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+    """The judged rows of a source with ``__key``, the text that names a row in the records."""
+    staged = lakehouse.read(f"staging.{judged.name}")
+    key = _keys_shown(judged.subject.source, staged.columns)
+    named = staged if key else number_lines(staged, judged.subject.bronze)
+    return named.withColumn(_KEY, _shown_key(key))
+
+
+def _keys_shown(source: SourceConfig, columns: Sequence[str]) -> tuple[str, ...]:
+    return key_of(source, columns) or _SHOWN_KEYS.get(source.kind, ())
+
+
+def _fills(lakehouse: Lakehouse, judged: Judged, only: DataFrame | None = None) -> list[DataFrame]:
+    """Filled cells, as the silver table's ``_imputed`` flags tell them; ``only``: of the rows with these keys."""
+    name, source = judged.name, judged.subject.source
+    filled = [column for column, spec in source.columns.items() if spec.fill != "none"]
+    if not filled:
+        return []
+    rows = lakehouse.read(SILVER_TABLES.get(source.kind, f"silver.{name}"))
+    if only is not None:
+        rows = rows.join(only.distinct(), on=only.columns, how="left_semi")
+    key = _keys_shown(source, rows.columns)
+    return [
+        rows.where(F.col(f"{column}{s.IMPUTED_SUFFIX}")).select(
+            F.lit(name).alias("source"),
+            (_shown_key(key) if key else F.lit(None).cast("string")).alias("key"),
+            F.lit(column).alias("column"),
+            F.lit(None).cast("string").alias("old_value"),
+            F.col(f"`{column}`").cast("string").alias("new_value"),
+            F.lit(f"fill_{source.columns[column].fill}").alias("rule"),
+        )
+        for column in filled
+    ]
+
+
+def _shown_key(key: Sequence[str]) -> Column:
+    """What names a row: its key, else the file and the number of the line."""
+    if not key:
+        return F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW)
+    return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
+
+
+def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None:
+    """Add to the metrics what became of the rows, and how often each rule spoke, in this run."""
+    staged = {name: lakehouse.read(f"staging.{name}") for name, source in judged.items() if source.scope != "none"}
+    by_rule = [
+        lakehouse.read(s.REPAIRS.name)
+        .where(F.col(s.RUN_ID) == lakehouse.run_id)
+        .select("source", F.lit("repair").alias("outcome"), "rule", "column")
+    ]
+    for name, rows in staged.items():
+        refused = rows.where((F.col(COPY) == 1) & (F.size(REASONS) > 0)).select(F.explode(REASONS).alias("of"))
+        warnings = rows.where(is_good()).select(F.explode(WARNINGS).alias("rule"))
+        # A warning about a column is called rule:column.
+        column = F.when(F.contains("rule", F.lit(":")), F.substring_index("rule", ":", -1)).otherwise("")
+        source = F.lit(name).alias("source")
+        by_rule += [
+            refused.select(source, F.lit("quarantine").alias("outcome"), "of.rule", "of.column"),
+            warnings.select(
+                source,
+                F.lit("warning").alias("outcome"),
+                F.substring_index("rule", ":", 1).alias("rule"),
+                column.alias("column"),
+            ),
+        ]
+    grouped = (
+        reduce(DataFrame.unionByName, by_rule)
+        .groupBy("source", "outcome", "rule", "column")
+        .agg(F.count(F.lit(1)).alias("count"))
+    )
+    fates = [
+        (source.name, outcome, "", "", getattr(source.counts, outcome))
+        for source in judged.values()
+        for outcome in (*s.FATES, "warned")
+    ]
+    rows = lakehouse.spark.createDataFrame(
+        fates, "source string, outcome string, rule string, column string, count bigint"
+    )
+    metrics = rows.unionByName(grouped).withColumns(
+        {s.RUN_ID: F.lit(lakehouse.run_id), "cleaned_at": F.current_timestamp()}
+    )
+    lakehouse.append(s.QUALITY.name, metrics)
