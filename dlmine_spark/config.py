@@ -438,6 +438,11 @@ class SourceConfig(Section):
         """``quantity: Menge`` means ``quantity: {from: Menge}``."""
         if not isinstance(value, Mapping):
             return value
+        switches = [str(name) for name, spec in value.items() if isinstance(spec, bool)]
+        if switches:
+            raise ValueError(
+                f"{', '.join(switches)}: YAML takes a bare yes, no, on or off for a switch: quote the name"
+            )
         return {
             name: {"from": spec} if isinstance(spec, str) else ({} if spec is None else spec)
             for name, spec in value.items()

@@ -51,7 +51,9 @@ RAW_LINE = "_raw"
 """The whole text of a line that cannot be split into the header's cells or decoded, else null."""
 PLAIN = "_plain"
 """Whether every cell is written as its column declares; only where a source is large enough to be read in two lanes."""
-BRONZE_METADATA = (BATCH, SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE, PLAIN)
+IDENTITY = "_identity"
+"""Of a plain row: a hash of its key, or of its cells; else null."""
+BRONZE_METADATA = (BATCH, SOURCE_FILE, SOURCE_BLOCK, SOURCE_ROW, INGESTED_AT, BRONZE_RUN_ID, RAW_LINE, PLAIN, IDENTITY)
 
 STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
 """What became of one series in the ARIMA stage."""

@@ -69,7 +69,7 @@ _TOP_REASONS = 3
 _FEW_ROWS = 1_000
 _MOST_KEPT = 1_000
 """Columns kept without being mapped: each is an expression of its own, and Spark's planning grows with them."""
-_IDENTITY, _PLAIN_ROWS, _ROWS, _ROW, _IS_KNOWN = "__identity", "plain_rows", "rows", "__row", "__is_known"
+_PLAIN_ROWS, _ROWS, _ROW, _IS_KNOWN = "plain_rows", "rows", "__row", "__is_known"
 SILVER_TABLES: dict[Kind, str] = {
     "lines": s.LINES.name,
     "panel": s.PANEL.name,
@@ -201,9 +201,10 @@ def _refuse_other_columns(lakehouse: Lakehouse, name: str, source: SourceConfig,
     """Refuse new files with columns that earlier ones did not have, or without some, where the source wants that."""
     if source.new_columns == "add" or batch.is_first:
         return
-    there = set(lakehouse.read(f"bronze.{name}").columns)
-    changes = [f"+{column}" for column in rows.columns if column not in there]
-    changes += [f"-{column}" for column in sorted(there.difference(rows.columns))]
+    there = set(lakehouse.read(f"bronze.{name}").columns).difference(s.BRONZE_METADATA)
+    come = [column for column in rows.columns if column not in s.BRONZE_METADATA]
+    changes = [f"+{column}" for column in come if column not in there]
+    changes += [f"-{column}" for column in sorted(there.difference(come))]
     if changes:
         shown = ", ".join(file.path for file in batch.files[:3])
         raise SourceError(
@@ -267,7 +268,10 @@ def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming
     source, batch = config.sources[name], incoming.batch
     declared = declared_columns(source)
     has_two_lanes = _has_two_lanes(source, batch)
-    rows = _with_rules_met(incoming.rows, source, declared) if has_two_lanes else incoming.rows
+    rows = incoming.rows
+    if has_two_lanes:
+        # While the cells are at hand: later, telling who each row is would read them all again.
+        rows = _with_rules_met(rows, source, declared).withColumn(s.IDENTITY, _identity(rows, source, declared))
     if batch is None:
         bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
     else:
@@ -443,39 +447,41 @@ def _note_repeated(lakehouse: Lakehouse, subject: Subject, odd: DataFrame) -> No
     # The same cells may come plain in one line, and between quotes in another.
     identities = (
         subject.bronze.where(s.PLAIN)
-        .select(_identity(subject).alias(_IDENTITY), s.PLAIN)
-        .unionByName(odd.select(_hash_of_cells(odd).alias(_IDENTITY), F.lit(False).alias(s.PLAIN)))
+        .select(s.IDENTITY, s.PLAIN)
+        .unionByName(odd.select(_hash_of_cells(odd).alias(s.IDENTITY), F.lit(False).alias(s.PLAIN)))
     )
     if key:
         # A plain row may be a version of one that is not.
         marked = mark_rows(odd, subject.source, subject.columns)
-        of_odd = marked.select(_hash_of_key(marked, key).alias(_IDENTITY), F.lit(False).alias(s.PLAIN))
-        identities = identities.unionByName(of_odd.where(F.col(_IDENTITY).isNotNull()))
+        of_odd = marked.select(_hash_of_key(marked, key).alias(s.IDENTITY), F.lit(False).alias(s.PLAIN))
+        identities = identities.unionByName(of_odd.where(F.col(s.IDENTITY).isNotNull()))
     repeated = (
-        identities.groupBy(_IDENTITY)
+        identities.groupBy(s.IDENTITY)
         .agg(F.count(F.lit(1)).alias(_ROWS), F.count_if(F.col(s.PLAIN)).alias(_PLAIN_ROWS))
         .where((F.col(_ROWS) > 1) & (F.col(_PLAIN_ROWS) > 0))
     )
-    lakehouse.overwrite(_repeated_table(subject.name), repeated.select(_IDENTITY, _PLAIN_ROWS))
+    lakehouse.overwrite(_repeated_table(subject.name), repeated.select(s.IDENTITY, _PLAIN_ROWS))
 
 
 def _repeated_table(name: str) -> str:
     return f"staging.{name}_repeated"
 
 
-def _identity(subject: Subject) -> Column:
-    """Of a plain row: a hash of its key, or of all its cells where it has no key or a blank in it."""
-    of_cells = _hash_of_cells(subject.bronze)
-    key = key_of(subject.source, subject.columns)
-    if not key:
-        return of_cells
-    values = plain_values(subject.columns)
-    is_whole = reduce(Column.__and__, (values[name].isNotNull() for name in key if name in values))
-    return F.when(is_whole, F.xxhash64(*(values[name] for name in key if name in values))).otherwise(of_cells)
+def _identity(rows: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> Column:
+    """Of a plain row: a hash of its key, or of all its cells where it has no key or a blank in it; else null."""
+    identity = _hash_of_cells(rows)
+    key = key_of(source, columns)
+    if key:
+        values = plain_values(columns)
+        parts = [values[name] for name in key if name in values]
+        is_whole = reduce(Column.__and__, (part.isNotNull() for part in parts))
+        identity = F.when(is_whole, F.xxhash64(*parts)).otherwise(identity)
+    return F.when(F.col(s.PLAIN), identity)
 
 
 def _hash_of_cells(bronze: DataFrame) -> Column:
-    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
+    # By name: files with their columns in another order hold the same cells.
+    cells = [F.col(f"`{name}`") for name in sorted(bronze.columns) if name not in s.BRONZE_METADATA]
     return F.xxhash64(F.lit("cells"), *cells)
 
 
@@ -487,14 +493,15 @@ def _hash_of_key(marked: DataFrame, key: tuple[str, ...]) -> Column:
 
 def _repeated_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
     """The plain rows of bronze that share their identity."""
-    plain = subject.bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(subject))
-    return plain.join(lakehouse.read(_repeated_table(subject.name)), on=_IDENTITY, how="left_semi").drop(_IDENTITY)
+    repeated = lakehouse.read(_repeated_table(subject.name))
+    plain = subject.bronze.where(s.PLAIN)
+    return plain.join(repeated, on=s.IDENTITY, how="left_semi").select(*subject.bronze.columns)
 
 
 def _plain_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
     """The plain rows whose identity nobody shares, in the shape of judged ones."""
-    plain = subject.bronze.where(s.PLAIN).withColumn(_IDENTITY, _identity(subject))
-    alone = plain.join(lakehouse.read(_repeated_table(subject.name)), on=_IDENTITY, how="left_anti")
+    repeated = lakehouse.read(_repeated_table(subject.name))
+    alone = subject.bronze.where(s.PLAIN).join(repeated, on=s.IDENTITY, how="left_anti")
     # Of plain rows, nothing but an outlier rule refuses any.
     original = row_of(subject.bronze) if _refuses_outliers(subject.columns) else F.lit(None)
     rows = alone.select(

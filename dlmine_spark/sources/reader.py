@@ -130,6 +130,7 @@ def read_source(
         F.lit(run_id).alias(s.BRONZE_RUN_ID),
         raw.alias(s.RAW_LINE),
         is_plain.alias(s.PLAIN),
+        F.lit(None).cast("bigint").alias(s.IDENTITY),
     )
 
 
