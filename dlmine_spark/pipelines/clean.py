@@ -18,6 +18,7 @@ from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
 from dlmine_spark.cleaning.corrections import row_of
 from dlmine_spark.cleaning.impute import fill_blanks
+from dlmine_spark.cleaning.lookup import lookup_table, lookups_of
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
     ONLY_SERIES,
@@ -36,8 +37,9 @@ from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
-from dlmine_spark.pipelines.judging import Judged, SourceCounts, corrections_of, good_rows, judge, read_rows
+from dlmine_spark.pipelines.judging import Judged, SourceCounts, corrections_of, good_rows, judge, read_rows, tell
 from dlmine_spark.pipelines.quality import write_findings
+from dlmine_spark.pipelines.references import treat_all_references
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,9 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
     judged = in_parallel(
         lakehouse.spark, {name: partial(judge, config, lakehouse, name, rows) for name, rows in files.items()}
     )
+    judged = treat_all_references(config, lakehouse, judged)
+    for source in judged.values():
+        tell(lakehouse, source.counts)
     good = {name: good_rows(config, lakehouse, source) for name, source in judged.items()}
     plan = _plan_panel(config, good)
 
@@ -139,11 +144,11 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
     """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
     source, rows = config.sources[judged.name], good[judged.name]
     if source.kind == "calendar":
-        days = calendar_of_series(_filled(config, rows, source, s.DS), _series(config, lakehouse, good))
+        days = calendar_of_series(_filled(config, good, rows, source, s.DS), _series(config, lakehouse, good))
         lakehouse.overwrite(s.CALENDAR.name, days, check=constraint_of(source, judged.columns, days.columns))
     elif source.kind != "panel":
         table = _silver_table(judged.name, source)
-        silver = _silver_rows(config, rows, source)
+        silver = _silver_rows(config, good, rows, source)
         lakehouse.overwrite(table, silver, check=constraint_of(source, judged.columns, silver.columns))
         _check_rows_written(lakehouse, table, judged.counts)
 
@@ -152,13 +157,13 @@ def _silver_table(name: str, source: SourceConfig) -> str:
     return _TABLES.get(source.kind, f"silver.{name}")
 
 
-def _silver_rows(config: Config, rows: DataFrame, source: SourceConfig) -> DataFrame:
+def _silver_rows(config: Config, good: Mapping[str, DataFrame], rows: DataFrame, source: SourceConfig) -> DataFrame:
     """A row of silver for each good row."""
     if source.kind == "baskets":
         return rows.drop(*INTERNAL)
     if source.kind == "lines":
-        return _filled(config, _with_line_columns(rows), source, source.time)
-    return _filled(config, rows, source)
+        return _filled(config, good, _with_line_columns(rows), source, source.time)
+    return _filled(config, good, rows, source)
 
 
 def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) -> None:
@@ -171,11 +176,20 @@ def _check_rows_written(lakehouse: Lakehouse, table: str, counts: SourceCounts) 
 
 
 def _filled(
-    config: Config, rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7
+    config: Config,
+    good: Mapping[str, DataFrame],
+    rows: DataFrame,
+    source: SourceConfig,
+    time: str | None = None,
+    season_length: int = 7,
 ) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
-    columns = declared_columns(source)
-    return fill_blanks(rows, columns, time, season_length, config.cleaning.cutoff).drop(*INTERNAL)
+    columns, cutoff = declared_columns(source), config.cleaning.cutoff
+    lookups = {
+        column: lookup_table(good[lookup.source], lookup, column, config.sources[lookup.source].time, cutoff)
+        for column, lookup in lookups_of(columns).items()
+    }
+    return fill_blanks(rows, columns, time, season_length, cutoff, lookups).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -208,7 +222,7 @@ def _write_panel(
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
     check = None
     if panel is not None and plan is not None:
-        rows = _panel_rows(config, lakehouse, good[panel[0]], panel[1], plan)
+        rows = _panel_rows(config, lakehouse, good, *panel, plan)
         check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
@@ -223,12 +237,19 @@ def _are_dated(lakehouse: Lakehouse, lines: SourceConfig) -> bool:
 
 
 def _panel_rows(
-    config: Config, lakehouse: Lakehouse, rows: DataFrame, source: SourceConfig, plan: PanelPlan
+    config: Config,
+    lakehouse: Lakehouse,
+    good: Mapping[str, DataFrame],
+    name: str,
+    source: SourceConfig,
+    plan: PanelPlan,
 ) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
+    rows = good[name]
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
-    filled = _filled(config, with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
+    open_or_not = with_closures(gap_free, calendar)
+    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency.season_length)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
     is_history = F.col(s.DS) <= F.lit(plan.end)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.errors import PySparkException
@@ -165,6 +165,27 @@ def good_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame
         treated = treat_outliers(plain, judged.columns, source.time, config.cleaning.cutoff, fences)
         plain = treated.where(~_is_touched())
     return staged.unionByName(plain)
+
+
+def recount(config: Config, lakehouse: Lakehouse, judged: Judged) -> Judged:
+    """Count and check a source of one lane once more, after what was judged was treated further.
+
+    Raises:
+        SourceError: by now, too much of it would be quarantined.
+        TableContractError: rows were lost or added.
+    """
+    recounted = replace(judged, counts=_count(lakehouse, judged.name, 0))
+    _check_counts(config, lakehouse, recounted, judged.counts.rows_in)
+    return recounted
+
+
+def tell(lakehouse: Lakehouse, counts: SourceCounts) -> None:
+    """Say in the log what became of the rows of a source, and which rules they are kept in spite of."""
+    log.info("source %s: %s rows in = %s", counts.source, f"{counts.rows_in:,}", _in_words(counts))
+    if counts.warned:
+        staged = lakehouse.read(f"staging.{counts.source}")
+        shown = _top_warnings(staged)
+        log.warning("source %s: %s rows are kept in spite of %s", counts.source, f"{counts.warned:,}", shown)
 
 
 def _has_two_lanes(source: SourceConfig) -> bool:
@@ -423,7 +444,7 @@ def _count(lakehouse: Lakehouse, name: str, alone: int) -> SourceCounts:
 
 
 def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in: int) -> None:
-    """Assert that no row is lost, and that enough of them are usable; say what became of them."""
+    """Assert that no row is lost, and that enough of them are usable."""
     counts, name = judged.counts, judged.name
     where = f"{config.sources[name].path} (source {name})"
     accounted = counts.accepted + counts.quarantined + counts.duplicates + counts.superseded
@@ -445,9 +466,6 @@ def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in:
             "allowed (min, max, rules); no silver table was changed"
         )
     _refuse_empty_columns(config, lakehouse, judged, where)
-    log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
-    if counts.warned:
-        log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))
 
 
 def _in_words(counts: SourceCounts) -> str:
