@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame
@@ -37,6 +37,7 @@ from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.data_sets import Finding, check_data_sets, keep_statistics
 from dlmine_spark.pipelines.judging import Judged, SourceCounts, corrections_of, good_rows, judge, read_rows, tell
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.pipelines.references import treat_all_references
@@ -74,12 +75,18 @@ class PanelPlan:
     """Last date with a known value."""
 
 
-def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
+def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> CleanReport:
     """Ingest and judge every source; only if all of them are usable, replace the silver tables.
+
+    Args:
+        config: the whole configuration.
+        lakehouse: the tables.
+        now: what the age of a source is counted to; default: the clock.
 
     Raises:
         ConfigError: a rule, key or pattern that cannot be used, found before any row is read.
-        SourceError: a file cannot be used, or more of it would be quarantined than ``cleaning.max_rejected`` allows.
+        SourceError: a file cannot be used, more of it would be quarantined than ``cleaning.max_rejected`` allows, or it
+            is older, or other than in the run before, than its ``freshness`` and ``drift`` allow.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
     files = {name: read_rows(lakehouse, name, source) for name, source in config.sources.items()}
@@ -91,6 +98,7 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
     for source in judged.values():
         tell(lakehouse, source.counts)
     good = {name: good_rows(config, lakehouse, source) for name, source in judged.items()}
+    data_sets = check_data_sets(config, lakehouse, judged, good, now or datetime.now(UTC))
     plan = _plan_panel(config, good)
 
     in_parallel(
@@ -107,7 +115,8 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
         {name: _named_rows(lakehouse, name, source) for name, source in config.sources.items() if source.mining},
     )
     counts = [source.counts for source in judged.values()]
-    _write_quality(config, lakehouse, counts)
+    _write_quality(config, lakehouse, counts, data_sets.findings)
+    keep_statistics(lakehouse, data_sets)
     return _report(counts, repairs)
 
 
@@ -366,7 +375,9 @@ def _shown_key(key: Sequence[str]) -> Column:
     return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
 
 
-def _write_quality(config: Config, lakehouse: Lakehouse, counts: Sequence[SourceCounts]) -> None:
+def _write_quality(
+    config: Config, lakehouse: Lakehouse, counts: Sequence[SourceCounts], findings: Sequence[Finding]
+) -> None:
     """Add to the metrics what became of the rows, and how often each rule spoke, in this run."""
     reasons = lakehouse.read(s.QUARANTINE.name).select("source", F.explode("reasons").alias("of"))
     repairs = lakehouse.read(s.REPAIRS.name)
@@ -395,6 +406,7 @@ def _write_quality(config: Config, lakehouse: Lakehouse, counts: Sequence[Source
     fates = [
         (count.source, outcome, "", "", getattr(count, outcome)) for count in counts for outcome in (*s.FATES, "warned")
     ]
+    fates += [(finding.source, "warning", finding.rule, finding.column, 1) for finding in findings]
     rows = lakehouse.spark.createDataFrame(
         fates, "source string, outcome string, rule string, column string, count bigint"
     )
