@@ -13,7 +13,9 @@ from dlmine_spark.cleaning.drift import ColumnProfile, Profile
 
 STEPS = 50
 """Quantiles lie 2 % apart: a difference between shares is known as exactly."""
-_MOST_FREQUENT, _TRACKED = 50, 10_000
+_ACCURACY = 1_000
+"""A quantile's place among the sorted values is right to one part in as many."""
+_MOST_FREQUENT, _TRACKED = 50, 2_000
 _LETTERS = 100
 """Texts that begin with the same letters count as one: a field of ten megabytes must not be kept."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +48,7 @@ def measure(rows: DataFrame, compared: Sequence[str], newest: str | None) -> Dat
         wanted.append(F.count(cell).alias(f"known_{place}"))
         if types[name] == "double":
             levels = [step / STEPS for step in range(STEPS + 1)]
-            wanted.append(F.approx_percentile(cell, levels, 10_000).alias(f"quantiles_{place}"))
+            wanted.append(F.approx_percentile(cell, levels, _ACCURACY).alias(f"quantiles_{place}"))
         elif types[name] == "string":
             top = f"approx_top_k(substring(`{name}`, 1, {_LETTERS}), {_MOST_FREQUENT}, {_TRACKED})"
             wanted.append(F.expr(top).alias(f"frequent_{place}"))

@@ -33,16 +33,19 @@ def write(path: Path, *lines: str) -> str:
     return str(path)
 
 
-def config(path: str, type_: str = "timestamp", **freshness: Any) -> Config:
-    columns = {"basket_id": "no", "ts": {"from": "at", "type": type_}, "item": {"pattern": "[a-z]+"}}
-    receipts = {"kind": "lines", "path": path, "columns": columns, "freshness": freshness}
-    return Config.model_validate({"sources": {"receipts": receipts}})
+def config(path: str, **freshness: Any) -> Config:
+    columns = {"basket_id": "no", "ts": "at", "item": {"pattern": "[a-z]+"}}
+    rules = [{"name": "future", "expr": "ts <= current_timestamp()"}]
+    receipts = {"kind": "lines", "path": path, "columns": columns, "rules": rules, "freshness": freshness}
+    cleaning = {"max_rejected": 0.6}
+    return Config.model_validate({"sources": {"receipts": receipts}, "cleaning": cleaning})
 
 
 @pytest.mark.spark
 def test_the_newest_good_row_decides(lakehouse: Lakehouse, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # The last of them is refused, and does not make the rest any newer.
-    path = write(tmp_path / "r.csv", "1,2024-03-07 12:00,tea", "2,2024-03-08 00:00,tea", "3,2024-03-10 09:00,TEA")
+    # The last two are refused, and do not make the rest any newer.
+    lines = ["1,2024-03-07 12:00,tea", "2,2024-03-08 00:00,tea", "3,2024-03-10 09:00,TEA", "4,2199-01-01 00:00,tea"]
+    path = write(tmp_path / "r.csv", *lines)
 
     clean.run(config(path, max_age_days=2.5), lakehouse, now=NOON)
     before = lakehouse.version("silver.lines")
