@@ -99,6 +99,13 @@ def test_few_rows_differ_by_chance(rows: int, found: int) -> None:
     assert len(changes(profile(rows, a=before), profile(rows, a=now), EVERYTHING)) == found
 
 
+@pytest.mark.parametrize(("rows", "found"), [(10, 0), (1000, 1)])
+def test_few_blanks_come_by_chance(rows: int, found: int) -> None:
+    before, now = ColumnProfile(0.0), ColumnProfile(0.2)
+
+    assert len(changes(profile(rows, a=before), profile(rows, a=now), EVERYTHING)) == found
+
+
 def test_what_is_not_asked_is_not_compared() -> None:
     nothing = Drift(rows=None, blanks=None, shares=None)
     other = profile(1, a=ColumnProfile(0.5, (9.0,) * 51), b=ColumnProfile(1.0))

@@ -284,6 +284,11 @@ def test_a_reference_that_can_find_nothing_is_refused(references: list[str], mes
         assert message in str(caught.value)
 
 
+def test_a_name_in_another_case_is_recognised() -> None:
+    with pytest.raises(ConfigError, match=r"no column SHOP is mapped, did you mean Shop\?"):
+        load_config((), sales_config("{columns: SHOP, source: stores}", columns="Shop: null"))
+
+
 def test_numbers_of_both_types_may_be_equal() -> None:
     load_config((), sales_config("{columns: n, source: stores, to: size}"))
 
