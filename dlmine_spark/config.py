@@ -8,11 +8,12 @@ was set. ``${NAME}`` inside a YAML string is replaced by that environment variab
 from __future__ import annotations
 
 import difflib
+import graphlib
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
@@ -71,6 +72,14 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "table": (),
 }
 """What a source of a kind has to map; a panel without ``unique_id`` is one series."""
+
+DEFAULT_KEYS: dict[str, tuple[str, ...]] = {
+    "panel": (s.UNIQUE_ID, s.DS),
+    "calendar": (s.UNIQUE_ID, s.DS),
+    "statics": (s.UNIQUE_ID,),
+    "baskets": (s.BASKET_ID,),
+}
+"""What identifies a row of a kind where its source does not say so, as far as these columns are there."""
 
 
 class Section(BaseModel):
@@ -145,6 +154,32 @@ class OutlierRule(Section):
         return self
 
 
+class Lookup(Section):
+    """The value of a column in the matching row of another source."""
+
+    source: str = Field(description="the other source")
+    column: str | None = Field(None, description="its column that the value is taken from; default: the same name")
+    on: dict[str, str] = Field(
+        min_length=1,
+        description="columns that are equal in both: [names], or a mapping of this source's to the other's",
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_no_truth(cls, value: Any) -> Any:
+        """YAML reads a bare ``on`` as true, also where it is a key."""
+        return {"on" if key is True else key: item for key, item in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _same_names(cls, value: Any) -> Any:
+        """``on: [item]`` means ``on: {item: item}``."""
+        names = [value] if isinstance(value, str) else value
+        return {name: name for name in names} if isinstance(names, list | tuple) else names
+
+
 class ColumnConfig(Section):
     """One canonical column of a source: where it comes from and what is expected of it."""
 
@@ -178,13 +213,24 @@ class ColumnConfig(Section):
     )
     case: Literal["keep", "upper", "lower"] = Field("keep", description="letter case after trimming")
     fill: Literal[
-        "none", "constant", "mean", "median", "mode", "latest", "forward", "backward", "linear", "seasonal_median"
+        "none",
+        "constant",
+        "mean",
+        "median",
+        "mode",
+        "latest",
+        "lookup",
+        "forward",
+        "backward",
+        "linear",
+        "seasonal_median",
     ] = Field(
         "none",
-        description="how blanks are filled; latest: the last known value of the same fill_by, also a later one; filled "
-        "cells are flagged <column>_imputed",
+        description="how blanks are filled; latest: the last known value of the same fill_by, also a later one; "
+        "lookup: the value of another source; filled cells are flagged <column>_imputed",
     )
     fill_value: Scalar | None = Field(None, description="value of fill: constant")
+    fill_from: Lookup | None = Field(None, description="where fill: lookup finds the value")
     fill_by: tuple[str, ...] = Field(
         (), description="groups of the fill, e.g. [store_id]; fills along time: default unique_id, where there is one"
     )
@@ -212,6 +258,8 @@ def _contradictions(spec: ColumnConfig) -> Iterator[str]:
         yield f"min_length {spec.min_length} is above max_length {spec.max_length}"
     if (spec.fill == "constant") != (spec.fill_value is not None):
         yield "fill: constant and fill_value go together: give both or neither"
+    if (spec.fill == "lookup") != (spec.fill_from is not None):
+        yield "fill: lookup and fill_from go together: give both or neither"
     for setting in ("out_of_range", "not_matching", "not_allowed"):
         if spec.required and getattr(spec, setting) == "null":
             yield f"required and {setting}: null contradict each other: use quarantine"
@@ -377,6 +425,51 @@ class MinedRules(Section):
         return self
 
 
+class Reference(Section):
+    """Columns whose values have to be found in another source: a foreign key."""
+
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="columns that refer to a row; a row with a blank in one of them refers to none"
+    )
+    source: str = Field(description="the source that has to have such a row, among its good ones")
+    to: tuple[str, ...] = Field((), description="its columns, in the same order; default: its key")
+    action: CellAction = Field(
+        "quarantine", description="what happens where there is none: refuse the row, blank the columns, or warn"
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class Freshness(Section):
+    """How old the newest row of a source may be."""
+
+    column: str | None = Field(None, description="date or timestamp of a row; default: the time of the source")
+    max_age_days: float = Field(ge=0, description="largest age of its newest value; of dates: days of the calendar")
+    action: Literal["error", "warn"] = Field(
+        "error", description="of an older source: stop before any silver table is changed, or warn"
+    )
+
+
+class Drift(Section):
+    """How far a source may differ from what it was in the previous run; null: not compared."""
+
+    rows: float | None = Field(0.5, ge=0, description="largest relative change of the number of good rows")
+    blanks: float | None = Field(0.1, ge=0, le=1, description="largest change of a column's share of blanks")
+    shares: float | None = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="largest share of a column's values that may lie elsewhere: Kolmogorov-Smirnov distance of "
+        "numbers, total variation distance of the frequent texts; dates are not compared",
+    )
+    columns: tuple[str, ...] = Field((), description="mapped columns compared; default: all")
+    action: Literal["error", "warn"] = Field(
+        "warn", description="of a larger change: stop before any silver table is changed, or warn"
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
 class SourceConfig(Section):
     """One source: files of one shape, and how they become rows of a silver table."""
 
@@ -430,6 +523,9 @@ class SourceConfig(Section):
     cancellations: Cancellations | None = Field(
         None, description="kind lines: lines that cancel an earlier sale, and are taken out with it"
     )
+    references: tuple[Reference, ...] = Field((), description="columns whose values have to be found in other sources")
+    freshness: Freshness | None = Field(None, description="how old the newest row may be; default: any age")
+    drift: Drift | None = Field(None, description="how far it may differ from the previous run; default: not compared")
     mined: MinedRules | None = Field(None, description="quality rules mined from the data; default: none are")
 
     @field_validator("columns", mode="before")
@@ -473,6 +569,7 @@ class SourceConfig(Section):
             problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         problems += [*_bad_repairs(self), *_bad_equations(self), *_bad_versions(self), *_bad_cancellations(self)]
         problems += _bad_merge(self)
+        problems += [*_bad_references(self), *_bad_freshness(self), *_bad_drift(self)]
         if any(sign in self.delimiter for sign in '"\r\n'):
             problems.append("delimiter: a quote or line break cannot separate cells")
         if problems:
@@ -497,6 +594,11 @@ class SourceConfig(Section):
         if self.kind in ("panel", "calendar"):
             return s.DS
         return s.TS if self.kind == "lines" and s.TS in self.columns else None
+
+    @property
+    def mapped_key(self) -> tuple[str, ...]:
+        """Columns that identify a row, as far as the mapping tells: the declared ones, else those of the kind."""
+        return self.key or tuple(name for name in DEFAULT_KEYS.get(self.kind, ()) if name in self.columns)
 
     @property
     def mining(self) -> MinedRules | None:
@@ -627,6 +729,125 @@ def _bad_merge(source: SourceConfig) -> Iterator[str]:
             yield f"columns.{name}: outliers: hampel looks at neighbours, which may come later: use load: replace"
 
 
+def _bad_references(source: SourceConfig) -> Iterator[str]:
+    """What is wrong with the columns that refer to other sources; ``_bad_relations`` looks at those sources."""
+    for place, reference in enumerate(source.references):
+        key = f"references.{place}"
+        if source.kind == "baskets":
+            yield f"{key}: kind baskets has no columns to refer by; use kind lines"
+        for name in dict.fromkeys(reference.columns):
+            if reference.columns.count(name) > 1:
+                yield f"{key}.columns: {name} is there twice"
+            if name not in source.columns:
+                yield f"{key}.columns: no column {name} is mapped{_near(source, name)}"
+            elif reference.action == "null" and (source.is_required(name) or name in source.mapped_key):
+                yield f"{key}: {name} is required, and action: null would blank it: use quarantine"
+
+
+def _bad_freshness(source: SourceConfig) -> Iterator[str]:
+    if source.freshness is None:
+        return
+    name = source.freshness.column or source.time
+    if name is None:
+        yield "freshness.column: is needed, since a source of this kind and mapping has no time of its own"
+    elif name not in source.columns:
+        yield f"freshness.column: no column {name} is mapped{_near(source, name)}"
+    elif source.column_type(name) not in ("date", "timestamp"):
+        yield f"freshness.column: {name} has to be a date or timestamp, it is of type {source.column_type(name)}"
+
+
+def _bad_drift(source: SourceConfig) -> Iterator[str]:
+    if source.drift is None:
+        return
+    if source.kind == "baskets" and source.drift.columns:
+        yield "drift.columns: kind baskets has no columns to compare, only a number of rows"
+        return
+    for name in source.drift.columns:
+        if name not in source.columns:
+            yield f"drift.columns: no column {name} is mapped{_near(source, name)}"
+
+
+def _bad_relations(sources: Mapping[str, SourceConfig]) -> Iterator[str]:
+    """What is wrong between sources: references and lookups that cannot find what they name."""
+    for name, source in sources.items():
+        for place, reference in enumerate(source.references):
+            key = f"sources.{name}.references.{place}"
+            other = sources.get(reference.source)
+            if other is None:
+                yield f"{key}.source: there is no source {reference.source}{_nearest(reference.source, sources)}"
+                continue
+            to = reference.to or other.mapped_key
+            if not to:
+                yield f"{key}.to: is needed, since source {reference.source} has no key"
+            elif len(to) != len(reference.columns):
+                yield (
+                    f"{key}: {_listed(reference.columns)} cannot refer to {_listed(to)} of source {reference.source}: "
+                    "as many columns are needed on both sides"
+                )
+            else:
+                pairs = dict(zip(reference.columns, to, strict=True))
+                yield from _bad_pairs(source, other, pairs, f"{key}.to", reference.source)
+        for column, spec in source.columns.items():
+            if spec.fill_from is not None:
+                yield from _bad_lookup(source, column, spec.fill_from, sources, f"sources.{name}.columns.{column}")
+    try:
+        list(reference_order(sources).static_order())
+    except graphlib.CycleError as error:
+        # Its names run against the references.
+        circle = " -> ".join(reversed(error.args[1]))
+        yield f"sources: references go in a circle, {circle}: none of these can be judged first, so drop one of them"
+
+
+def reference_order(sources: Mapping[str, SourceConfig]) -> graphlib.TopologicalSorter[str]:
+    """The sources in an order in which each comes after those that it refers to; it may refer to itself."""
+    named = {
+        name: {one.source for one in source.references if one.source in sources} - {name}
+        for name, source in sources.items()
+    }
+    return graphlib.TopologicalSorter(named)
+
+
+def _bad_lookup(
+    source: SourceConfig, column: str, lookup: Lookup, sources: Mapping[str, SourceConfig], at: str
+) -> Iterator[str]:
+    key = f"{at}.fill_from"
+    other = sources.get(lookup.source)
+    if other is None:
+        yield f"{key}.source: there is no source {lookup.source}{_nearest(lookup.source, sources)}"
+        return
+    for name in lookup.on:
+        if name not in source.columns:
+            yield f"{key}.on: no column {name} is mapped{_near(source, name)}"
+        elif name == column:
+            yield f"{key}.on: {name} is the column to be filled, which is blank where a value is looked up"
+    mapped = {name: to for name, to in lookup.on.items() if name in source.columns}
+    yield from _bad_pairs(source, other, mapped, f"{key}.on", lookup.source)
+    wanted = lookup.column or column
+    if wanted not in other.columns or other.kind == "baskets":
+        yield f"{key}.column: source {lookup.source} has no column {wanted}{_near(other, wanted)}"
+        return
+    type_, given = source.column_type(column), other.column_type(wanted)
+    if given != type_ and (given, type_) != ("integer", "double"):
+        yield f"{key}.column: {wanted} of source {lookup.source} is of type {given}, {column} is of type {type_}"
+
+
+def _bad_pairs(
+    source: SourceConfig, other: SourceConfig, pairs: Mapping[str, str], key: str, other_name: str
+) -> Iterator[str]:
+    """Columns (own name -> the other's) that are not there, or whose values can never be equal."""
+    for name, to in pairs.items():
+        if to not in other.columns or other.kind == "baskets":
+            yield f"{key}: source {other_name} has no column {to}{_near(other, to)}"
+        elif name in source.columns:
+            type_, found = source.column_type(name), other.column_type(to)
+            if type_ != found and not {type_, found} <= set(_NUMERIC):
+                yield f"{key}: {to} of source {other_name} is of type {found}, {name} is of type {type_}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"({', '.join(names)})"
+
+
 def _not_numeric(source: SourceConfig, key: str, name: str) -> Iterator[str]:
     if name not in source.columns:
         yield f"{key}: no column {name} is mapped{_near(source, name)}"
@@ -635,8 +856,14 @@ def _not_numeric(source: SourceConfig, key: str, name: str) -> Iterator[str]:
 
 
 def _near(source: SourceConfig, name: str) -> str:
-    near = difflib.get_close_matches(name, list(source.columns), n=1)
-    return f", did you mean {near[0]}?" if near else ""
+    return _nearest(name, source.columns)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """``, did you mean ...?`` for the most similar of the names, where case counts little; nothing if none is."""
+    by_case = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1)
+    return f", did you mean {by_case[near[0]]}?" if near else ""
 
 
 def _is_value_of(value: Scalar, type_: ColumnType) -> bool:
@@ -865,6 +1092,12 @@ class Config(Section):
             names = [name for name, source in self.sources.items() if source.kind == kind]
             if len(names) > 1:
                 raise ValueError(f"sources {' and '.join(names)} are both of kind {kind}: give one path with a glob")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_fit_together(self) -> Config:
+        if problems := list(_bad_relations(self.sources)):
+            raise ValueError("; ".join(problems))
         return self
 
     def digest(self, *sections: str) -> str:

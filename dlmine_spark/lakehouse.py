@@ -30,7 +30,7 @@ from dlmine_spark.session import DELTA_CATALOG
 log = logging.getLogger(__name__)
 
 # Written by several stages, each its own rows: their version says nothing about one stage's inputs.
-SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections", "ops.files", "ops.batches"})
+SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections", "ops.profiles", "ops.files", "ops.batches"})
 
 # Read as a whole only: the smallest and largest value of every column would cost a tenth of the writing for nothing.
 WHOLE_LAYERS = ("bronze.", "staging.")

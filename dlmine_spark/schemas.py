@@ -148,7 +148,8 @@ QUALITY = Table(
 )
 """What cleaning did, run after run: of each source its ``rows_in`` = ``accepted`` + ``quarantined`` + ``duplicates`` +
 ``superseded``, and the ``warned`` ones among the accepted; and how often each rule spoke, by ``outcome``
-(``quarantine``, ``repair``, ``warning``; a row can have several reasons)."""
+(``quarantine``, ``repair``, ``warning``; a row can have several reasons). A ``warning`` about a whole source
+(``freshness``, ``drift_rows``, ``drift_blanks``, ``drift_shares``) counts once."""
 FILES = Table(
     "ops.files",
     {
@@ -182,6 +183,21 @@ BATCHES = Table(
 )
 """What became of each batch of such a source. Rows are added and never changed; ``status``: ``begun`` (``base_version``
 is the version of the silver table before it), ``done``, or ``void`` (the source was loaded as a whole meanwhile)."""
+PROFILES = Table(
+    "ops.profiles",
+    {
+        RUN_ID: "string",
+        "profiled_at": "timestamp",
+        "source": "string",
+        "column": "string",
+        "statistic": "string",
+        "bucket": "string",
+        "value": "double",
+    },
+)
+"""What the sources with ``drift`` or ``freshness`` were like, run after run: ``rows`` of the source; of each column the
+share of ``blanks``, the ``quantile`` at the level ``bucket`` of numbers, the ``share`` of the frequent text ``bucket``,
+and the ``newest`` time (seconds since 1970; ``bucket``: in words). Only runs that ended well have rows here."""
 SUSPICIONS = Table(
     "silver.suspicions",
     {
@@ -379,6 +395,7 @@ TABLES: dict[str, Table] = {
         QUALITY,
         FILES,
         BATCHES,
+        PROFILES,
         SUSPICIONS,
         DEPENDENCIES,
         SEGMENTS,

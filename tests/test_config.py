@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,17 @@ def test_base_yaml_says_what_the_defaults_are() -> None:
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
 def test_every_configuration_of_the_project_loads(file: Path) -> None:
     load_config([file], (), {"DLMINE_DATA": "data"})
+
+
+def test_every_whole_example_of_the_page_on_cleaning_loads(tmp_path: Path) -> None:
+    page = (CONF.parent / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    # The others show a part of a source only.
+    examples = [block for block in blocks if block.startswith(("sources:", "cleaning:"))]
+
+    assert len(examples) >= 6
+    for example in examples:
+        load_config([write(tmp_path, "example.yaml", example)])
 
 
 def test_every_setting_says_what_it_means() -> None:

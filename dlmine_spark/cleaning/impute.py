@@ -2,7 +2,7 @@
 
 Fills that look at neighbours (``forward``, ``backward``, ``linear``, ``seasonal_median``) go along the time column
 inside the groups of ``fill_by``, by default each series by itself. The others are statistics of groups; all that have
-the same groups are one aggregation and one join.
+the same groups are one aggregation and one join. ``lookup`` takes the value from another source (``lookup``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.groups import join_groups
+from dlmine_spark.cleaning.lookup import fitting, join_lookup
 from dlmine_spark.cleaning.plan import ORDER
 from dlmine_spark.config import ColumnConfig
 
@@ -30,6 +31,7 @@ def fill_blanks(
     time: str | None = None,
     season_length: int = 7,
     cutoff: date | None = None,
+    lookups: Mapping[str, DataFrame] | None = None,
 ) -> DataFrame:
     """Fill the blanks of every column that declares a fill, where a value can be derived; the rest stay null.
 
@@ -43,6 +45,7 @@ def fill_blanks(
         season_length: steps of a season, for ``seasonal_median``.
         cutoff: statistics come from the rows up to this date, and no row up to it is filled from a later one, where
             there is a time; later rows are filled too.
+        lookups: for each column with ``fill: lookup``, its ``lookup_table``.
 
     Returns:
         The same rows with a flag ``<column>_imputed`` for each of these columns.
@@ -67,6 +70,9 @@ def fill_blanks(
         keys = [F.col(f"`{name}`") for name in by]
         statistics = known.groupBy(*keys).agg(*(one.make_statistic(rows) for one in alike))
         prepared = join_groups(prepared, statistics, by)
+    for fill in fills:
+        if fill.spec.fill_from is not None:
+            prepared = join_lookup(prepared, fill.spec.fill_from, (lookups or {})[fill.name], fill.found)
     neighbours = {name: made for fill in fills for name, made in fill.make_neighbours(rows).items()}
     derived = prepared.withColumns(neighbours).withColumns({fill.value: fill.derived(rows) for fill in fills})
     filled = {fill.name: F.coalesce(F.col(f"`{fill.name}`"), F.col(fill.value)) for fill in fills}
@@ -94,6 +100,10 @@ class _Fill:
     @property
     def value(self) -> str:
         return f"__fill_{self.place}"
+
+    @property
+    def found(self) -> str:
+        return f"__found_{self.place}"
 
     @property
     def is_statistic(self) -> bool:
@@ -172,6 +182,8 @@ class _Fill:
             after = F.when(~is_hidden, after)
         if self.spec.fill == "constant":
             return F.lit(self.spec.fill_value).cast(type_)
+        if self.spec.fill == "lookup":
+            return fitting(F.col(self.found), self.spec)
         if self.spec.fill == "forward":
             return before["value"]
         if self.spec.fill == "backward":

@@ -37,7 +37,7 @@ _MOST_ALLOWED = 100
 def can_be_plain(source: SourceConfig) -> bool:
     """Whether a source asks of a row nothing that only its verdict, or the rows beside it, could tell."""
     moves = any(spec.outliers is not None and spec.outliers.method == "hampel" for spec in source.columns.values())
-    asks_others = moves or source.cancellations is not None or source.mining is not None
+    asks_others = moves or bool(source.cancellations or source.mining or source.references)
     return source.kind != "baskets" and not source.equations and not asks_others
 
 

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning import equations, parse
 from dlmine_spark.cleaning.names import bronze_name
-from dlmine_spark.config import ColumnConfig, ColumnType, RowRule, SourceConfig
+from dlmine_spark.config import DEFAULT_KEYS, ColumnConfig, ColumnType, RowRule, SourceConfig
 
 REASONS, REPAIRS, WARNINGS, SUSPICIONS, ORIGINAL, COPY, RANK = (
     "__reasons",
@@ -37,12 +37,6 @@ _MALFORMED = {
     "json": "the line is no JSON record (records over several lines need multiline: true)",
 }
 _UNDECODABLE = "the line holds bytes that are none in this encoding"
-_KEYS: dict[str, tuple[str, ...]] = {
-    "panel": (s.UNIQUE_ID, s.DS),
-    "calendar": (s.UNIQUE_ID, s.DS),
-    "statics": (s.UNIQUE_ID,),
-    "baskets": (s.BASKET_ID,),
-}
 _REASON = "struct<rule: string, column: string, message: string>"
 _REPAIR = "struct<column: string, old_value: string, new_value: string, rule: string>"
 _ROW, _COMPOSED, _SET = "__row", "__composed", "__set"
@@ -67,7 +61,7 @@ class Entry:
 def key_of(source: SourceConfig, columns: Iterable[str]) -> tuple[str, ...]:
     """Columns that identify a row: the declared ones, else those of the kind that are there; none for lines."""
     there = set(columns)
-    return source.key or tuple(name for name in _KEYS.get(source.kind, ()) if name in there)
+    return source.key or tuple(name for name in DEFAULT_KEYS.get(source.kind, ()) if name in there)
 
 
 def is_good() -> Column:
@@ -155,6 +149,7 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
         source.cancellations is not None
         or (source.mining is not None and source.mining.quarantine_above is not None)
         or any(spec.outliers and spec.outliers.action == "quarantine" for spec in columns.values())
+        or any(reference.action == "quarantine" for reference in source.references)
     )
     is_kept = F.lit(True) if may_be_refused else F.size(REASONS) > 0
     return (

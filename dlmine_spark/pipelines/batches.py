@@ -20,7 +20,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.config import ColumnConfig, Config, SourceConfig
-from dlmine_spark.errors import SourceError, TableContractError
+from dlmine_spark.errors import DlmineError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.sources import SourceFile
 
@@ -265,10 +266,19 @@ def refuse_changed_files(batch: Batch, source: SourceConfig) -> None:
         )
 
 
-def withdraw(lakehouse: Lakehouse, batch: Batch) -> None:
-    """Take a refused batch out of bronze again, unless an earlier attempt brought some of it to silver."""
-    if not batch.state.begun and _has_rows(lakehouse, batch.source, batch.number):
-        lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
+@contextmanager
+def withdrawn_if_refused(lakehouse: Lakehouse, batches: Iterable[Batch | None]) -> Iterator[None]:
+    """Take batches out of bronze again that cannot be accepted, unless an earlier attempt brought some to silver.
+
+    The files, or the declaration, have to change first; then they are taken in as if for the first time.
+    """
+    try:
+        yield
+    except DlmineError:
+        for batch in batches:
+            if batch is not None and not batch.state.begun and _has_rows(lakehouse, batch.source, batch.number):
+                lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
+        raise
 
 
 # What a batch does

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 
 from pyspark.sql import Column, DataFrame
@@ -16,6 +16,7 @@ from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
 from dlmine_spark.cleaning.impute import fill_blanks
+from dlmine_spark.cleaning.lookup import lookup_table, lookups_of
 from dlmine_spark.cleaning.panel import (
     LONGEST_GAP_DAYS,
     ONLY_SERIES,
@@ -36,6 +37,7 @@ from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines import batches
 from dlmine_spark.pipelines.batches import EndedStep
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.data_sets import check_data_sets, keep_statistics
 from dlmine_spark.pipelines.judging import (
     Incoming,
     Judged,
@@ -47,9 +49,11 @@ from dlmine_spark.pipelines.judging import (
     merge_key,
     rows_table,
     take_in,
+    tell,
 )
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.pipelines.record import named_rows, write_quality, write_quarantine, write_repairs
+from dlmine_spark.pipelines.references import treat_all_references
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)
@@ -74,21 +78,32 @@ class PanelPlan:
     """Last date with a known value."""
 
 
-def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
+def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> CleanReport:
     """Ingest and judge every source; only if all of them are usable, replace the silver tables.
+
+    Args:
+        config: the whole configuration.
+        lakehouse: the tables.
+        now: what the age of a source is counted to; default: the clock.
 
     Raises:
         ConfigError: a rule, key or pattern that cannot be used, found before any row is read.
-        SourceError: a file cannot be used, or more of it would be quarantined than ``cleaning.max_rejected`` allows.
+        SourceError: a file cannot be used, more of it would be quarantined than ``cleaning.max_rejected`` allows, or it
+            is older, or other than in the run before, than its ``freshness`` and ``drift`` allow.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
     incoming = {name: take_in(lakehouse, name, source) for name, source in config.sources.items()}
     _refuse_wrong_rules(config, incoming)
-    judged = in_parallel(
-        lakehouse.spark, {name: partial(judge, config, lakehouse, name, came) for name, came in incoming.items()}
-    )
-    good = {name: all_rows(config, lakehouse, source) for name, source in judged.items()}
-    plan = _plan_panel(config, good)
+    with batches.withdrawn_if_refused(lakehouse, [came.batch for came in incoming.values()]):
+        judged = in_parallel(
+            lakehouse.spark, {name: partial(judge, config, lakehouse, name, came) for name, came in incoming.items()}
+        )
+        judged = treat_all_references(config, lakehouse, judged)
+        for source in judged.values():
+            tell(lakehouse, source)
+        good = {name: all_rows(config, lakehouse, source) for name, source in judged.items()}
+        data_sets = check_data_sets(config, lakehouse, judged, good, now or datetime.now(UTC))
+        plan = _plan_panel(config, good)
 
     steps = [source.subject.step for source in judged.values() if source.subject.step is not None]
     batches.void(lakehouse, [name for name, source in config.sources.items() if source.load == "replace"])
@@ -107,7 +122,8 @@ def run(config: Config, lakehouse: Lakehouse) -> CleanReport:
         {name: named_rows(lakehouse, judged[name]) for name, source in config.sources.items() if source.mining},
     )
     counts = [source.counts for source in judged.values()]
-    write_quality(lakehouse, judged)
+    write_quality(lakehouse, judged, data_sets.findings)
+    keep_statistics(lakehouse, data_sets)
     batches.end(lakehouse, [_ended(lakehouse, source) for source in judged.values() if source.subject.step is not None])
     return _report(counts, repairs)
 
@@ -149,37 +165,37 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
     if judged.scope == "none" or (source.kind == "panel" and source.load == "replace"):
         return
     if source.kind == "calendar":
-        days = calendar_of_series(_filled(config, rows, source, s.DS), _series(config, lakehouse, good))
+        days = calendar_of_series(_filled(config, good, rows, source, s.DS), _series(config, lakehouse, good))
         lakehouse.overwrite(table, days, check=constraint_of(source, judged.columns, days.columns))
         return
     if judged.scope == "some":
-        silver = _new_silver_rows(config, lakehouse, judged)
+        silver = _new_silver_rows(config, lakehouse, judged, good)
         key = merge_key(judged.subject, silver)
         lakehouse.merge(table, silver, key, update=source.keep == "last")
     else:
-        silver = _silver_rows(config, rows, source)
+        silver = _silver_rows(config, good, rows, source)
         check = None if source.kind == "panel" else constraint_of(source, judged.columns, silver.columns)
         lakehouse.overwrite(table, silver, check=check)
     _check_rows_written(lakehouse, table, judged)
 
 
-def _silver_rows(config: Config, rows: DataFrame, source: SourceConfig) -> DataFrame:
+def _silver_rows(config: Config, good: Mapping[str, DataFrame], rows: DataFrame, source: SourceConfig) -> DataFrame:
     """A row of silver for each good row; those of a panel are filled when its gaps are."""
     if source.kind in ("baskets", "panel"):
         return rows.drop(*INTERNAL)
     if source.kind == "lines":
-        return _filled(config, _with_line_columns(rows), source, source.time)
-    return _filled(config, rows, source)
+        return _filled(config, good, _with_line_columns(rows), source, source.time)
+    return _filled(config, good, rows, source)
 
 
-def _new_silver_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+def _new_silver_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> DataFrame:
     """A row of silver for each good row of new files; what they are filled with is learned from earlier rows too."""
     source, new = judged.subject.source, good_rows(config, lakehouse, judged)
     if all(spec.fill == "none" for spec in source.columns.values()):
-        return _silver_rows(config, new, source)
+        return _silver_rows(config, good, new, source)
     known = known_rows(lakehouse, judged.subject, new).withColumn(_IS_NEW, F.lit(False))
     both = new.withColumn(_IS_NEW, F.lit(True)).unionByName(known, allowMissingColumns=True)
-    return _silver_rows(config, both, source).where(_IS_NEW).drop(_IS_NEW)
+    return _silver_rows(config, good, both, source).where(_IS_NEW).drop(_IS_NEW)
 
 
 def _check_rows_written(lakehouse: Lakehouse, table: str, judged: Judged) -> None:
@@ -213,11 +229,20 @@ def _ended(lakehouse: Lakehouse, judged: Judged) -> EndedStep:
 
 
 def _filled(
-    config: Config, rows: DataFrame, source: SourceConfig, time: str | None = None, season_length: int = 7
+    config: Config,
+    good: Mapping[str, DataFrame],
+    rows: DataFrame,
+    source: SourceConfig,
+    time: str | None = None,
+    season_length: int = 7,
 ) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
-    columns = declared_columns(source)
-    return fill_blanks(rows, columns, time, season_length, config.cleaning.cutoff).drop(*INTERNAL)
+    columns, cutoff = declared_columns(source), config.cleaning.cutoff
+    lookups = {
+        column: lookup_table(good[lookup.source], lookup, column, config.sources[lookup.source].time, cutoff)
+        for column, lookup in lookups_of(columns).items()
+    }
+    return fill_blanks(rows, columns, time, season_length, cutoff, lookups).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -250,8 +275,10 @@ def _write_panel(
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
     check = None
     if panel is not None and plan is not None:
-        good_ones = lakehouse.read(rows_table(*panel)) if panel[1].load == "merge" else good[panel[0]]
-        rows = _panel_rows(config, lakehouse, good_ones, panel[1], plan)
+        if panel[1].load == "merge":
+            # They are written by now: reading them is cheaper than putting them together once more.
+            good = {**good, panel[0]: lakehouse.read(rows_table(*panel))}
+        rows = _panel_rows(config, lakehouse, good, *panel, plan)
         check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
@@ -266,12 +293,19 @@ def _are_dated(lakehouse: Lakehouse, lines: SourceConfig) -> bool:
 
 
 def _panel_rows(
-    config: Config, lakehouse: Lakehouse, rows: DataFrame, source: SourceConfig, plan: PanelPlan
+    config: Config,
+    lakehouse: Lakehouse,
+    good: Mapping[str, DataFrame],
+    name: str,
+    source: SourceConfig,
+    plan: PanelPlan,
 ) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
+    rows = good[name]
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
-    filled = _filled(config, with_closures(gap_free, calendar), source, s.DS, plan.frequency.season_length)
+    open_or_not = with_closures(gap_free, calendar)
+    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency.season_length)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
     is_history = F.col(s.DS) <= F.lit(plan.end)

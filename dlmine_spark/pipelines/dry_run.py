@@ -40,6 +40,9 @@ def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
     with _scratch(config) as root:
         scratch = config.lakehouse.model_copy(update={"root": str(root), "catalog": None, "schema_name": None})
         trial = Lakehouse(lakehouse.spark, scratch, run_id="dry-run", pinned={})
+        if lakehouse.version(s.PROFILES.name) is not None:
+            # What the sources are compared with.
+            trial.overwrite(s.PROFILES.name, lakehouse.read(s.PROFILES.name))
         report = clean.run(config, trial)
         fates = pd.DataFrame(
             [(one.source, *(getattr(one, fate) for fate in s.FATES)) for one in report.sources],

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from dlmine_spark import sources
@@ -20,6 +21,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.lakehouse import FILE_PREFIX, SHARED_TABLES, Lakehouse
 from dlmine_spark.pipelines import batches
+from dlmine_spark.pipelines.data_sets import check_still_fresh
 from dlmine_spark.runs import DONE, NOT_APPLICABLE, Ledger, NotApplicable, Run, StageReport
 
 log = logging.getLogger(__name__)
@@ -130,6 +132,7 @@ def bring_up_to_date(
     Raises:
         ConfigError: an input is not up to date and ``upstream`` is false.
         DlmineError: of the stage that failed, noted in the ledger.
+        SourceError: a source that did not change is by now older than its ``freshness`` allows.
     """
     _refuse_no_sources(config)
     ledger = Ledger(lakehouse)
@@ -142,6 +145,8 @@ def bring_up_to_date(
         last = ledger.last(name)
         forced = force and name in targets
         if last is not None and not forced and _is_up_to_date(last, config_hash, inputs, lakehouse):
+            if name == "clean":
+                check_still_fresh(config, lakehouse, datetime.now(UTC))
             finished[name] = last
             listener.up_to_date(name, index, len(plan))
             continue

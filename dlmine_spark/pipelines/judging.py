@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.errors import PySparkException
@@ -43,7 +43,7 @@ from dlmine_spark.cleaning.plan import (
     number_versions,
 )
 from dlmine_spark.config import ColumnConfig, Config, Kind, SourceConfig
-from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError, TableContractError
+from dlmine_spark.errors import ConfigError, NoRowsError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.batches import (
     Batch,
@@ -57,7 +57,6 @@ from dlmine_spark.pipelines.batches import (
     refuse_changed_files,
     rows_to_judge,
     step_of,
-    withdraw,
 )
 from dlmine_spark.pipelines.quality import treat_source
 
@@ -136,11 +135,13 @@ class Judged:
         subject: the source.
         fences: table of the fences of each grouping that an outlier rule has.
         counts: what became of its rows.
+        copied: how many of them are in files that came before; they are not judged again.
     """
 
     subject: Subject
     fences: Mapping[tuple[str, ...], str]
     counts: SourceCounts
+    copied: int
 
     @property
     def name(self) -> str:
@@ -226,22 +227,9 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -
         SourceError: a file cannot be used, or too much of it would be quarantined.
         TableContractError: rows in and rows accounted for differ.
     """
-    batch = incoming.batch
-    if batch is None:
-        return _judge(config, lakehouse, name, incoming)
-    try:
-        return _judge(config, lakehouse, name, incoming)
-    except DlmineError:
-        # The files, or the declaration, have to change first; then they are taken in as if for the first time.
-        withdraw(lakehouse, batch)
-        raise
-
-
-def _judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -> Judged:
     subject, copied = _subject(config, lakehouse, name, incoming)
     if subject.scope == "none":
-        log.info("source %s: no new rows", name)
-        return Judged(subject, {}, SourceCounts(name, copied, 0, 0, copied, 0, 0))
+        return Judged(subject, {}, SourceCounts(name, copied, 0, 0, copied, 0, 0), copied)
     source, columns = subject.source, subject.columns
     corrections = corrections_of(lakehouse, name)
     odd = subject.bronze.where(~F.col(s.PLAIN)) if subject.has_two_lanes else subject.bronze
@@ -258,7 +246,7 @@ def _judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) 
     if source.mining is not None:
         treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
     alone = _count_alone(lakehouse, subject, touched=bool(fences)) if subject.has_two_lanes else 0
-    judged = Judged(subject, fences, _count(lakehouse, name, alone, copied))
+    judged = Judged(subject, fences, _count(lakehouse, name, alone, copied), copied)
     _check_counts(config, lakehouse, judged, subject.bronze.count() + copied)
     return judged
 
@@ -307,7 +295,7 @@ def good_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame
 def all_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
     """The good rows of a source as they will be when silver is written: new ones, and earlier ones that stay."""
     if judged.scope == "none":
-        return lakehouse.read(rows_table(judged.name, judged.subject.source))
+        return _unfilled(lakehouse.read(rows_table(judged.name, judged.subject.source)))
     new = good_rows(config, lakehouse, judged)
     if judged.scope == "all":
         return new
@@ -330,17 +318,47 @@ def known_rows(lakehouse: Lakehouse, subject: Subject, new: DataFrame) -> DataFr
     step = subject.step
     if step is None or step.base_version is None:
         raise ValueError(f"source {subject.name} is not merged into earlier rows")
-    base = lakehouse.read(rows_table(subject.name, subject.source), step.base_version)
-    filled = [name for name in base.columns if f"{name}{s.IMPUTED_SUFFIX}" in base.columns]
-    blank = {name: F.when(~F.col(f"{name}{s.IMPUTED_SUFFIX}"), F.col(f"`{name}`")) for name in filled}
-    shown = base.withColumns(blank).select(*(f"`{name}`" for name in new.columns if name in base.columns))
+    base = _unfilled(lakehouse.read(rows_table(subject.name, subject.source), step.base_version))
+    shown = base.select(*(f"`{name}`" for name in new.columns if name in base.columns))
     key = merge_key(subject, new)
     return shown.join(new.select(*(f"`{name}`" for name in key)).distinct(), on=list(key), how="left_anti")
+
+
+def _unfilled(silver: DataFrame) -> DataFrame:
+    """Rows of silver as they were before their fills."""
+    flags = {name: f"{name}{s.IMPUTED_SUFFIX}" for name in silver.columns}
+    filled = {name: F.when(~F.col(flag), F.col(f"`{name}`")) for name, flag in flags.items() if flag in silver.columns}
+    return silver.withColumns(filled).drop(*(flags[name] for name in filled))
 
 
 def merge_key(subject: Subject, rows: DataFrame) -> tuple[str, ...]:
     """The columns by which a new row replaces an earlier one."""
     return key_of(subject.source, rows.columns)
+
+
+def recount(config: Config, lakehouse: Lakehouse, judged: Judged) -> Judged:
+    """Count and check a source of one lane once more, after what was judged was treated further.
+
+    Raises:
+        SourceError: by now, too much of it would be quarantined.
+        TableContractError: rows were lost or added.
+    """
+    recounted = replace(judged, counts=_count(lakehouse, judged.name, 0, judged.copied))
+    _check_counts(config, lakehouse, recounted, judged.counts.rows_in)
+    return recounted
+
+
+def tell(lakehouse: Lakehouse, judged: Judged) -> None:
+    """Say in the log what became of the rows of a source, and which rules they are kept in spite of."""
+    counts = judged.counts
+    if judged.scope == "none" and not judged.copied:
+        log.info("source %s: no new rows", counts.source)
+        return
+    log.info("source %s: %s rows in = %s", counts.source, f"{counts.rows_in:,}", _in_words(counts))
+    if counts.warned:
+        staged = lakehouse.read(f"staging.{counts.source}")
+        shown = _top_warnings(staged)
+        log.warning("source %s: %s rows are kept in spite of %s", counts.source, f"{counts.warned:,}", shown)
 
 
 def _has_two_lanes(source: SourceConfig, batch: Batch | None) -> bool:
@@ -633,7 +651,7 @@ def _count(lakehouse: Lakehouse, name: str, alone: int, copied: int) -> SourceCo
 
 
 def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in: int) -> None:
-    """Assert that no row is lost, and that enough of them are usable; say what became of them."""
+    """Assert that no row is lost, and that enough of them are usable."""
     counts, name = judged.counts, judged.name
     where = f"{config.sources[name].path} (source {name})"
     accounted = counts.accepted + counts.quarantined + counts.duplicates + counts.superseded
@@ -658,9 +676,6 @@ def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in:
     if judged.scope == "all":
         # A column may well be empty on one day.
         _refuse_empty_columns(config, lakehouse, judged, where)
-    log.info("source %s: %s rows in = %s", name, f"{rows_in:,}", _in_words(counts))
-    if counts.warned:
-        log.warning("source %s: %s rows are kept in spite of %s", name, f"{counts.warned:,}", _top_warnings(staged))
 
 
 def _in_words(counts: SourceCounts) -> str:

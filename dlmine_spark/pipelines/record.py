@@ -14,6 +14,7 @@ from dlmine_spark.cleaning.corrections import row_of
 from dlmine_spark.cleaning.plan import COPY, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
 from dlmine_spark.config import Config, Kind, SourceConfig
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.data_sets import Finding
 from dlmine_spark.pipelines.judging import SILVER_TABLES, Judged, corrections_of, good_rows
 
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
@@ -153,8 +154,14 @@ def _shown_key(key: Sequence[str]) -> Column:
     return F.concat_ws("|", *(F.coalesce(F.col(f"`{name}`").cast("string"), F.lit("")) for name in key))
 
 
-def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None:
-    """Add to the metrics what became of the rows, and how often each rule spoke, in this run."""
+def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged], findings: Sequence[Finding]) -> None:
+    """Add to the metrics what became of the rows, and how often each rule spoke, in this run.
+
+    Args:
+        lakehouse: the tables.
+        judged: the sources.
+        findings: what was warned of whole sources.
+    """
     staged = {name: lakehouse.read(f"staging.{name}") for name, source in judged.items() if source.scope != "none"}
     by_rule = [
         lakehouse.read(s.REPAIRS.name)
@@ -186,6 +193,7 @@ def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None:
         for source in judged.values()
         for outcome in (*s.FATES, "warned")
     ]
+    fates += [(finding.source, "warning", finding.rule, finding.column, 1) for finding in findings]
     rows = lakehouse.spark.createDataFrame(
         fates, "source string, outcome string, rule string, column string, count bigint"
     )

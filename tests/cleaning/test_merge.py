@@ -346,3 +346,31 @@ def failing(*, on_call: int) -> Callable[[], None]:
 def test_a_stream_needs_a_source_that_files_are_added_to(lakehouse: Lakehouse, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no source has load: merge"):
         stream.run(receipts(tmp_path, load="replace"), lakehouse.spark, lambda: None)
+
+
+def test_new_rows_may_refer_to_what_came_earlier(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    """And are filled from it: the shops came once, the receipts day by day."""
+    shops = {"kind": "table", "load": "merge", "key": ["shop"], "columns": {"shop": None, "town": None}}
+    sales = {
+        "kind": "table",
+        "load": "merge",
+        "key": ["id"],
+        "references": [{"columns": ["shop"], "source": "shops"}],
+        "columns": {
+            "id": None,
+            "shop": None,
+            "town": {"fill": "lookup", "fill_from": {"source": "shops", "on": ["shop"]}},
+        },
+    }
+    declared = {"shops": {**shops, "path": str(tmp_path / "shops")}, "sales": {**sales, "path": str(tmp_path / "in")}}
+    config = Config.model_validate({"sources": declared})
+    (tmp_path / "shops").mkdir()
+    (tmp_path / "shops" / "1.csv").write_text("shop,town\nA,Bonn\nB,Kiel\n", encoding="utf-8")
+    deliver(tmp_path, "1.csv", ["1,A,"], "id,shop,town")
+    run(config, lakehouse)
+    deliver(tmp_path, "2.csv", ["2,B,", "3,A,Ulm", "4,X,"], "id,shop,town")
+    run(config, lakehouse)
+
+    found = {row["id"]: (row["town"], row["town_imputed"]) for row in lakehouse.read("silver.sales").collect()}
+    assert found == {"1": ("Bonn", True), "2": ("Kiel", True), "3": ("Ulm", False)}
+    assert [row["reasons"][0]["rule"] for row in lakehouse.read("silver.quarantine").collect()] == ["unknown_reference"]
