@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ _NOT_CLEANING = {
 }  # fmt: skip
 """Settings of a source that say nothing about what becomes of a row of bronze."""
 _ANOTHER_PLAN = "judge all rows anew"
+_ONE_AT_A_TIME = threading.Lock()
+"""Sources are judged at the same time, and of two writers of a table Delta refuses the later one."""
 
 Scope = Literal["all", "some", "none"]
 
@@ -250,7 +253,8 @@ def _write_files(lakehouse: Lakehouse, batch: Batch, noted: DataFrame) -> None:
             s.RUN_ID: F.lit(lakehouse.run_id),
         }
     )
-    lakehouse.overwrite(s.FILES.name, rows, replace_where=f"source = '{batch.source}' AND batch = {batch.number}")
+    with _ONE_AT_A_TIME:
+        lakehouse.overwrite(s.FILES.name, rows, replace_where=f"source = '{batch.source}' AND batch = {batch.number}")
 
 
 def refuse_changed_files(batch: Batch, source: SourceConfig) -> None:
