@@ -44,6 +44,7 @@ _NOT_CLEANING = {
     "path", "format", "delimiter", "encoding", "multiline", "roles", "default_role", "load", "new_columns",
 }  # fmt: skip
 """Settings of a source that say nothing about what becomes of a row of bronze."""
+_SHOWN = 10
 _ANOTHER_PLAN = "judge all rows anew"
 _ONE_AT_A_TIME = threading.Lock()
 """Sources are judged at the same time, and of two writers of a table Delta refuses the later one."""
@@ -99,6 +100,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """Rows of the files of a batch, and those among them in files that had come before, row for row."""
+
+    rows: int
+    copied: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What a batch does to the silver table of its source.
 
@@ -108,7 +117,7 @@ class Step:
             into it, or ``none``: it stays as it is.
         plan: digest of what the rows are judged by.
         base_version: version of the table before the batch, where some rows are merged into it.
-        copied: rows of files that had come before, byte for byte; they are duplicates.
+        copied: rows of the batch in files that had come before; they are duplicates.
     """
 
     batch: Batch
@@ -218,7 +227,7 @@ def note_files(lakehouse: Lakehouse, batch: Batch) -> None:
     _write_files(lakehouse, batch, noted)
 
 
-def note_contents(lakehouse: Lakehouse, batch: Batch) -> None:
+def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
     """Note what each file of a batch holds, as bronze has it (one aggregation), and which of them came before."""
     bronze = lakehouse.read(f"bronze.{batch.source}").where(batch.predicate)
     cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
@@ -238,11 +247,15 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> None:
         .join(read, on="path", how="left")
         .withColumn("rows", F.coalesce("rows", F.lit(0)))
         .join(earlier, on=["size", "rows", "digest"], how="left")
-        .localCheckpoint()
+        .select(*_FILE, "rows", "digest", "copy_of")
+        .collect()
     )
-    _write_files(lakehouse, batch, noted)
-    for row in noted.where(F.col("copy_of").isNotNull()).orderBy("path").limit(10).collect():
+    types = ", ".join(f"{name} {s.FILES.columns[name]}" for name in (*_FILE, "rows", "digest", "copy_of"))
+    _write_files(lakehouse, batch, lakehouse.spark.createDataFrame([tuple(row) for row in noted], types))
+    copies = [row for row in noted if row["copy_of"] is not None]
+    for row in copies[:_SHOWN]:
         log.info("%s: holds what %s brought: its rows are duplicates", row["path"], row["copy_of"])
+    return Contents(sum(row["rows"] for row in noted), sum(row["rows"] for row in copies))
 
 
 def _write_files(lakehouse: Lakehouse, batch: Batch, noted: DataFrame) -> None:
@@ -302,34 +315,20 @@ def plan_of(config: Config, name: str, columns: Mapping[str, ColumnConfig], corr
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def step_of(lakehouse: Lakehouse, batch: Batch, plan: str, table: str) -> Step:
+def step_of(lakehouse: Lakehouse, batch: Batch, contents: Contents, plan: str, table: str) -> Step:
     """What a batch does to ``table``, the silver table of its source, once bronze has its rows.
 
     Raises:
         TableContractError: the version that a killed run started from was vacuumed.
     """
-    read, copied = _rows_of(lakehouse, batch)
     attempts = batch.state.begun
     is_alike = batch.state.plan == plan and all(begun == plan and base is not None for begun, base in attempts)
     if not is_alike or not lakehouse.adopt(table):
-        return Step(batch, "all", plan, None, copied)
-    if read == copied:
-        return Step(batch, "none", plan, None, copied)
+        return Step(batch, "all", plan, None, contents.copied)
+    if contents.rows == contents.copied:
+        return Step(batch, "none", plan, None, contents.copied)
     base = attempts[0][1] if attempts else lakehouse.version(table)
-    return Step(batch, "some", plan, base, copied)
-
-
-def _rows_of(lakehouse: Lakehouse, batch: Batch) -> tuple[int, int]:
-    """Rows of a batch, and those among them that came before."""
-    if not batch.files:
-        return 0, 0
-    row = (
-        _files(lakehouse, batch.source)
-        .where(F.col("batch") == batch.number)
-        .agg(F.sum("rows"), F.sum(F.when(F.col("copy_of").isNotNull(), F.col("rows"))))
-        .collect()[0]
-    )
-    return row[0] or 0, row[1] or 0
+    return Step(batch, "some", plan, base, contents.copied)
 
 
 def rows_to_judge(lakehouse: Lakehouse, step: Step) -> DataFrame:
@@ -338,6 +337,8 @@ def rows_to_judge(lakehouse: Lakehouse, step: Step) -> DataFrame:
     bronze = lakehouse.read(f"bronze.{batch.source}")
     if step.scope != "all":
         bronze = bronze.where(batch.predicate)
+        if not step.copied:
+            return bronze
     copies = _files(lakehouse, batch.source).where(F.col("copy_of").isNotNull() & _is_judged(step))
     if copies.isEmpty():
         return bronze

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -108,15 +108,18 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     steps = [source.subject.step for source in judged.values() if source.subject.step is not None]
     batches.void(lakehouse, [name for name, source in config.sources.items() if source.load == "replace"])
     batches.begin(lakehouse, steps)
-    in_parallel(
-        lakehouse.spark,
-        {
-            **{name: partial(_write_rows, config, lakehouse, judged[name], good) for name in good},
-            s.QUARANTINE.name: partial(write_quarantine, lakehouse, judged),
-        },
-    )
+    writers: dict[str, Callable[[], int | None]] = {
+        **{name: partial(_write_rows, config, lakehouse, judged[name], good) for name in good},
+        s.QUARANTINE.name: partial(write_quarantine, lakehouse, judged),
+    }
+    written = in_parallel(lakehouse.spark, writers)
+    ended = [
+        EndedStep(step, source.counts.rows_in, source.counts.accepted, written[name] or 0)
+        for name, source in judged.items()
+        if (step := source.subject.step) is not None
+    ]
     _write_panel(config, lakehouse, good, plan)
-    repairs = write_repairs(config, lakehouse, judged)
+    repairs = write_repairs(config, lakehouse, judged, {step.step.batch.source: step.inserted for step in ended})
     write_findings(
         lakehouse,
         {name: named_rows(lakehouse, judged[name]) for name, source in config.sources.items() if source.mining},
@@ -124,7 +127,7 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     counts = [source.counts for source in judged.values()]
     write_quality(lakehouse, judged, data_sets.findings)
     keep_statistics(lakehouse, data_sets)
-    batches.end(lakehouse, [_ended(lakehouse, source) for source in judged.values() if source.subject.step is not None])
+    batches.end(lakehouse, ended)
     return _report(counts, repairs)
 
 
@@ -158,16 +161,20 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
     return plan
 
 
-def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> None:
-    """Write the silver table whose rows are those of a source; the panel is not one, it may come from two."""
+def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> int:
+    """Write the silver table whose rows are those of a source; the panel is not one, it may come from two.
+
+    Returns:
+        How many rows it has more than before the source's new files, or than none where it is loaded as a whole.
+    """
     source, rows = judged.subject.source, good[judged.name]
     table = rows_table(judged.name, source)
     if judged.scope == "none" or (source.kind == "panel" and source.load == "replace"):
-        return
+        return 0
     if source.kind == "calendar":
         days = calendar_of_series(_filled(config, good, rows, source, s.DS), _series(config, lakehouse, good))
         lakehouse.overwrite(table, days, check=constraint_of(source, judged.columns, days.columns))
-        return
+        return 0
     if judged.scope == "some":
         silver = _new_silver_rows(config, lakehouse, judged, good)
         key = merge_key(judged.subject, silver)
@@ -176,7 +183,7 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
         silver = _silver_rows(config, good, rows, source)
         check = None if source.kind == "panel" else constraint_of(source, judged.columns, silver.columns)
         lakehouse.overwrite(table, silver, check=check)
-    _check_rows_written(lakehouse, table, judged)
+    return _check_rows_written(lakehouse, table, judged)
 
 
 def _silver_rows(config: Config, good: Mapping[str, DataFrame], rows: DataFrame, source: SourceConfig) -> DataFrame:
@@ -198,34 +205,20 @@ def _new_silver_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good:
     return _silver_rows(config, good, both, source).where(_IS_NEW).drop(_IS_NEW)
 
 
-def _check_rows_written(lakehouse: Lakehouse, table: str, judged: Judged) -> None:
+def _check_rows_written(lakehouse: Lakehouse, table: str, judged: Judged) -> int:
     """The last word of the counts law: what was accepted is there (Delta keeps the number, no row is read)."""
-    counts = judged.counts
-    written = _rows_added(lakehouse, table, judged)
+    counts, step = judged.counts, judged.subject.step
+    before = 0
+    if step is not None and step.base_version is not None:
+        before = lakehouse.read(table, step.base_version).count()
+    written = lakehouse.read(table).count() - before
     # Of new rows, those whose key was there replace a row.
     is_right = 0 <= written <= counts.accepted if judged.scope == "some" else written == counts.accepted
     if not is_right:
         raise TableContractError(
             f"{table}: {counts.accepted:,} rows of source {counts.source} were accepted, but {written:,} written"
         )
-
-
-def _rows_added(lakehouse: Lakehouse, table: str, judged: Judged) -> int:
-    step = judged.subject.step
-    before = 0
-    if step is not None and step.base_version is not None:
-        before = lakehouse.read(table, step.base_version).count()
-    return lakehouse.read(table).count() - before
-
-
-def _ended(lakehouse: Lakehouse, judged: Judged) -> EndedStep:
-    step, counts = judged.subject.step, judged.counts
-    if step is None:
-        raise ValueError(f"source {judged.name} is loaded as a whole: it has no batches")
-    added = 0
-    if step.scope != "none":
-        added = _rows_added(lakehouse, rows_table(judged.name, judged.subject.source), judged)
-    return EndedStep(step, counts.rows_in, counts.accepted, added)
+    return written
 
 
 def _filled(

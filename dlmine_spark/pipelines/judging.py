@@ -47,6 +47,7 @@ from dlmine_spark.errors import ConfigError, NoRowsError, SourceError, TableCont
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.batches import (
     Batch,
+    Contents,
     Scope,
     Step,
     copied_rows,
@@ -263,7 +264,7 @@ def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming
     if batch is None:
         bronze = _ingest(lakehouse, name, source, rows, partition_by=(s.PLAIN,) if has_two_lanes else ())
     else:
-        bronze = _ingest_batch(lakehouse, source, batch, rows)
+        bronze, contents = _ingest_batch(lakehouse, source, batch, rows)
     columns = declared | _kept_columns(bronze, name, source)
     corrections = corrections_of(lakehouse, name)
     if corrections is not None and _refuses_outliers(columns):
@@ -271,7 +272,8 @@ def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming
         has_two_lanes = False
     if batch is None:
         return Subject(name, source, columns, bronze, has_two_lanes, None), 0
-    step = step_of(lakehouse, batch, plan_of(config, name, columns, corrections), rows_table(name, source))
+    plan = plan_of(config, name, columns, corrections)
+    step = step_of(lakehouse, batch, contents, plan, rows_table(name, source))
     # Which earlier rows are plain was told by the declaration of then, and which ones count by their keys.
     has_two_lanes = has_two_lanes and step.scope == "some" and source.keep == "last"
     judged = rows_to_judge(lakehouse, step)
@@ -385,7 +387,9 @@ def _ingest(
     return lakehouse.read(f"bronze.{name}")
 
 
-def _ingest_batch(lakehouse: Lakehouse, source: SourceConfig, batch: Batch, rows: DataFrame) -> DataFrame:
+def _ingest_batch(
+    lakehouse: Lakehouse, source: SourceConfig, batch: Batch, rows: DataFrame
+) -> tuple[DataFrame, Contents]:
     """Add new files to bronze as a partition of their own, unless a killed run did; the rows of all batches."""
     table = f"bronze.{batch.source}"
     if batch.files and not batch.is_ingested:
@@ -394,9 +398,8 @@ def _ingest_batch(lakehouse: Lakehouse, source: SourceConfig, batch: Batch, rows
             replaced = None if batch.is_first else batch.predicate
             lakehouse.overwrite(table, rows, replace_where=replaced, partition_by=(s.BATCH, s.PLAIN))
         refuse_changed_files(batch, source)
-    if batch.files:
-        note_contents(lakehouse, batch)
-    return lakehouse.read(table)
+    contents = note_contents(lakehouse, batch) if batch.files else Contents(0, 0)
+    return lakehouse.read(table), contents
 
 
 def _with_rules_met(rows: DataFrame, source: SourceConfig, columns: Mapping[str, ColumnConfig]) -> DataFrame:

@@ -27,7 +27,7 @@ def write_quarantine(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None
     whole = [_refused(lakehouse, name) for name, source in judged.items() if source.scope == "all"]
     _replace(lakehouse, s.QUARANTINE.name, whole, judged)
     for name, source in judged.items():
-        if source.scope == "some":
+        if source.scope == "some" and source.counts.quarantined:
             new = _refused(lakehouse, name).dropDuplicates(["source", "row"])
             lakehouse.merge(s.QUARANTINE.name, new, keys=("source", "row"), update=False)
 
@@ -46,11 +46,19 @@ def _refused(lakehouse: Lakehouse, name: str) -> DataFrame:
     )
 
 
-def write_repairs(config: Config, lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> int:
+def write_repairs(
+    config: Config, lakehouse: Lakehouse, judged: Mapping[str, Judged], inserted: Mapping[str, int]
+) -> int:
     """Write every changed cell: those changed while reading, and those filled; returns how many this run wrote.
 
     New rows of a source take the place of what was said of earlier ones with their keys. A panel is filled anew as a
     whole whenever anything changes, and so is the record of its fills.
+
+    Args:
+        config: the whole configuration.
+        lakehouse: the tables.
+        judged: the sources.
+        inserted: of each to which new files are added, how many of the new rows had keys that were not there.
     """
     whole = [
         part
@@ -68,10 +76,17 @@ def write_repairs(config: Config, lakehouse: Lakehouse, judged: Mapping[str, Jud
         if source.scope == "some":
             new = good_rows(config, lakehouse, source)
             key = key_of(source.subject.source, new.columns)
-            lakehouse.delete(s.REPAIRS.name, new.select(F.lit(name).alias("source"), _shown_key(key).alias("key")))
+            if inserted[name] < source.counts.accepted or _was_begun(source):
+                said = new.select(F.lit(name).alias("source"), _shown_key(key).alias("key"))
+                lakehouse.delete(s.REPAIRS.name, said)
             fills = [] if source.subject.source.kind == "panel" else _fills(lakehouse, source, only=new.select(*key))
             _append(lakehouse, [*_repairs(lakehouse, source), *fills])
     return lakehouse.read(s.REPAIRS.name).where(F.col(s.RUN_ID) == lakehouse.run_id).count()
+
+
+def _was_begun(judged: Judged) -> bool:
+    """Whether a run that was killed may have written some of the record of a batch."""
+    return judged.subject.step is not None and bool(judged.subject.step.batch.state.begun)
 
 
 def _replace(lakehouse: Lakehouse, table: str, parts: Sequence[DataFrame], judged: Mapping[str, Judged]) -> None:
@@ -79,6 +94,8 @@ def _replace(lakehouse: Lakehouse, table: str, parts: Sequence[DataFrame], judge
     empty = lakehouse.spark.createDataFrame([], s.TABLES[table].ddl)
     rows = reduce(DataFrame.unionByName, parts, empty.drop(s.RUN_ID) if table == s.REPAIRS.name else empty)
     kept = [name for name, source in judged.items() if source.scope != "all"]
+    if not parts and lakehouse.adopt(table) and lakehouse.read(table).where(~F.col("source").isin(*kept)).isEmpty():
+        return
     others = f"source NOT IN ({', '.join(repr(name) for name in kept)})" if kept else None
     lakehouse.overwrite(table, rows.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)), replace_where=others)
 
