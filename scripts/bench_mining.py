@@ -26,7 +26,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, SparkConfig
 from dlmine_spark.mining.baskets import summarise, with_items
-from dlmine_spark.mining.itemsets import count_by_size, with_support
+from dlmine_spark.mining.itemsets import count_by_size, described
 from dlmine_spark.pipelines.mine import ENGINES, kept
 from dlmine_spark.session import open_session
 
@@ -87,7 +87,7 @@ def _mine(name: str, baskets: DataFrame, config: MiningConfig) -> int:
     summary = summarise(baskets)
     with kept(ENGINES[name](baskets, summary, config)) as itemsets:
         count = sum(count_by_size(itemsets, config).values())
-        _write(with_support(itemsets, summary.baskets))
+        _write(described(itemsets, summary.baskets))
     return count
 
 
