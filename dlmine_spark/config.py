@@ -677,6 +677,11 @@ class SideTemplate(Section):
     # YAML reads 39 as a number, also where it is the name of an item.
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_number_stands_for_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
     @model_validator(mode="after")
     def _can_be_met(self) -> SideTemplate:
         for item in self.require:

@@ -15,9 +15,11 @@ from scipy.stats import chi2_contingency, false_discovery_control, hypergeom
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig
+from dlmine_spark.mining import apriori
+from dlmine_spark.mining.baskets import summarise, with_items
 from dlmine_spark.mining.measures import measures
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
-from tests.mining.examples import BREAKFAST, brute_force
+from tests.mining.examples import BREAKFAST, basket_frame, brute_force
 
 
 def test_measures_of_numbers_and_arrays() -> None:
@@ -179,14 +181,14 @@ def test_hypotheses_are_the_pairs_of_sides_that_templates_allow(spark: SparkSess
         return sum(not left & right and len(left | right) <= max_len for left in lefts for right in rights)
 
     single = [side for side in sides if len(side) == 1]
-    assert count_hypotheses(table, MiningConfig()) == pairs(sides, single) == 18
+    assert count_hypotheses(table, MiningConfig()) == pairs(sides, single) == 21
     assert count_hypotheses(table, MiningConfig(max_len=2)) == pairs(sides, single, 2)
     config = MiningConfig.model_validate({"antecedent": {"require": "jam"}, "consequent": {"forbid": "milk"}})
     with_jam, without_milk = [side for side in sides if "jam" in side], [side for side in single if side != {"milk"}]
     assert count_hypotheses(table, config) == pairs(with_jam, without_milk)
     # Pairs that overlap count too where the consequent is longer, which makes the adjustment stricter.
     longer = [side for side in sides if len(side) == 2]
-    assert count_hypotheses(table, MiningConfig(max_consequent=2)) == 18 + len(sides) * len(longer)
+    assert count_hypotheses(table, MiningConfig(max_consequent=2)) == 21 + len(sides) * len(longer)
 
 
 # What depends on more general rules and on all rules, against the definitions.
@@ -258,6 +260,34 @@ def check(spark: SparkSession, baskets: Sequence[Sequence[str]], config: MiningC
         assert row["is_redundant"] == (wanted["improvement"] <= config.min_improvement)
         assert row["is_significant"] == (wanted["q_value"] <= config.max_q)
         assert row["is_kept"] == (row["is_significant"] and not row["is_redundant"])
+
+
+@pytest.mark.spark
+def test_only_what_was_planted_is_kept(spark: SparkSession) -> None:
+    """30 items by chance, gin with limes, basil with tomatoes and mozzarella together: no idle item in a kept rule."""
+    rng = np.random.default_rng(2)
+    table = rng.random((4_000, 35)) < 0.1
+    gin, limes, tomatoes, mozzarella, basil = range(30, 35)
+    table[:, limes] |= table[:, gin] & (rng.random(4_000) < 0.6)
+    table[:, [tomatoes, mozzarella]] |= rng.random((4_000, 2)) < 0.1
+    table[:, basil] |= table[:, tomatoes] & table[:, mozzarella] & (rng.random(4_000) < 0.7)
+    names = [*(f"i{number:02}" for number in range(30)), "gin", "limes", "tomatoes", "mozzarella", "basil"]
+    baskets = with_items(basket_frame(spark, [[names[item] for item in np.flatnonzero(row)] for row in table]))
+    config = MiningConfig(min_support=0.001, min_confidence=0.05)
+
+    summary = summarise(baskets)
+    mined = apriori.frequent_itemsets(baskets, summary, config).persist()
+    tested = rules_of(mined, summary.baskets, config).persist()
+    rules = with_verdicts(tested, count_hypotheses(mined, config), config).persist()
+
+    kept = {f"{' '.join(row['antecedent'])} => {row['consequent'][0]}" for row in rules.where("is_kept").collect()}
+    assert kept == {
+        "gin => limes", "limes => gin", "mozzarella tomatoes => basil", "basil tomatoes => mozzarella",
+        "basil mozzarella => tomatoes", "mozzarella => basil", "basil => mozzarella", "tomatoes => basil",
+        "basil => tomatoes",
+    }  # fmt: skip
+    # By the test of its sides alone, a rule such as {gin, i07} => limes is no chance.
+    assert rules.where("not is_kept and not is_redundant and p_value < 1e-6").count() > 20
 
 
 @pytest.mark.spark
