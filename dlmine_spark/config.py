@@ -938,6 +938,33 @@ class SegmentationConfig(Section):
         return value
 
 
+class SideTemplate(Section):
+    """Which items a rule may have on one side."""
+
+    require: tuple[str, ...] = Field((), description="items that are all there")
+    forbid: tuple[str, ...] = Field((), description="items of which none is there")
+    only: tuple[str, ...] = Field((), description="no other items are there; default: any may be")
+
+    # YAML reads 39 as a number, also where it is the name of an item.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_number_stands_for_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> SideTemplate:
+        for item in self.require:
+            if item in self.forbid:
+                raise ValueError(f"item {item!r} is required and forbidden: no rule can be so")
+            if self.only and item not in self.only:
+                raise ValueError(f"item {item!r} is required and not among the only ones: add it to only")
+        if self.only and set(self.only) <= set(self.forbid):
+            raise ValueError("all items of only are forbidden: no rule can be so")
+        return self
+
+
 class MiningConfig(Section):
     """Frequent itemsets and rules over baskets."""
 
@@ -946,6 +973,15 @@ class MiningConfig(Section):
     min_confidence: float = Field(0.3, ge=0, le=1, description="least confidence of a rule")
     min_lift: float = Field(1.0, ge=0, description="least lift of a rule; 1: no better than chance")
     max_consequent: int = Field(1, ge=1, description="most items on the right side of a rule")
+    antecedent: SideTemplate = Field(default_factory=SideTemplate, description="items on the left side of a rule")
+    consequent: SideTemplate = Field(default_factory=SideTemplate, description="items on the right side of a rule")
+    prune: bool = Field(True, description="let readers of gold.rules pass by redundant and insignificant rules")
+    min_improvement: float = Field(
+        0.0, ge=0, lt=1, description="a rule no more confident than a more general one by more than this is redundant"
+    )
+    max_q: float = Field(
+        0.05, gt=0, le=1, description="largest q-value of a significant rule: share of false ones among those kept"
+    )
     max_len: int | None = Field(None, ge=1, description="largest itemset; default: unbounded")
     max_itemsets: int = Field(5_000_000, ge=1, description="guard: stop with an error beyond so many")
     max_basket: int = Field(10_000, ge=1, description="a longer basket is refused by name")
@@ -954,6 +990,18 @@ class MiningConfig(Section):
         None, description="known-future covariate that names the promoted item; rules say what it drags along"
     )
     verify: bool = Field(False, description="run both engines and compare")
+
+    @model_validator(mode="after")
+    def _templates_can_be_met(self) -> MiningConfig:
+        if len(set(self.consequent.require)) > self.max_consequent:
+            raise ValueError(
+                f"consequent.require lists {len(set(self.consequent.require))} items, max_consequent is "
+                f"{self.max_consequent}: set max_consequent={len(set(self.consequent.require))}"
+            )
+        both = set(self.antecedent.require) & set(self.consequent.require)
+        if both:
+            raise ValueError(f"item {min(both)!r} is required on both sides: a rule has it on one")
+        return self
 
 
 class ArimaConfig(Section):

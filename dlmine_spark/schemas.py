@@ -248,7 +248,18 @@ SEGMENT_PROFILES = Table(
         "z": "double",
     },
 )
-ITEMSETS = Table("gold.itemsets", {ITEMS: "array<string>", "size": "int", "count": "bigint", "support": "double"})
+ITEMSETS = Table(
+    "gold.itemsets",
+    {
+        ITEMS: "array<string>",
+        "size": "int",
+        "count": "bigint",
+        "support": "double",
+        "is_closed": "boolean",
+        "is_maximal": "boolean",
+    },
+)
+"""Closed: no larger itemset has the same count; maximal: no larger one is frequent; among those in the table."""
 RULES = Table(
     "gold.rules",
     {
@@ -261,8 +272,23 @@ RULES = Table(
         "lift": "double",
         "leverage": "double",
         "conviction": "double",
+        "zhangs_metric": "double",
+        "jaccard": "double",
+        "certainty": "double",
+        "kulczynski": "double",
+        "cosine": "double",
+        "imbalance_ratio": "double",
+        "chi_squared": "double",
+        "improvement": "double",
+        "p_value": "double",
+        "p_improvement": "double",
+        "q_value": "double",
+        "is_redundant": "boolean",
+        "is_significant": "boolean",
+        "is_kept": "boolean",
     },
 )
+"""All rules above the thresholds; those that are not worth acting on are marked, and readers take ``is_kept`` ones."""
 SEQUENCES = Table("gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"})
 ARIMA_MODELS = Table(
     "gold.arima_models",

@@ -1,4 +1,4 @@
-"""Apriori beside MLlib's FP-growth: from the same cached baskets to written itemsets, in one session.
+"""Apriori beside MLlib's FP-growth: from the same cached baskets to written itemsets, in one session; then rules.
 
     .venv/bin/python scripts/bench_mining.py --data $DLMINE_DATA
 
@@ -26,7 +26,8 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, SparkConfig
 from dlmine_spark.mining.baskets import summarise, with_items
-from dlmine_spark.mining.itemsets import count_by_size, with_support
+from dlmine_spark.mining.itemsets import count_by_size, described
+from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.pipelines.mine import ENGINES, kept
 from dlmine_spark.session import open_session
 
@@ -69,6 +70,20 @@ def _bench(baskets: DataFrame, config: MiningConfig, engines: list[str], repeats
         _tell(name, _median(mine, repeats), floor, f"{itemsets[name]:,} itemsets")
     if len(set(itemsets.values())) > 1:
         raise SystemExit(f"the engines do not agree: {itemsets}")
+    _bench_rules(baskets, config, floor, engines[0], repeats)
+
+
+def _bench_rules(baskets: DataFrame, config: MiningConfig, floor: Cost, engine: str, repeats: int) -> None:
+    summary = summarise(baskets)
+    with kept(ENGINES[engine](baskets, summary, config)) as itemsets:
+        itemsets.count()
+        _tell("flags", _median(lambda: _write(described(itemsets, summary.baskets)), repeats), floor)
+        hypotheses = count_hypotheses(itemsets, config)
+        rules = rules_of(itemsets, summary.baskets, config)
+        _tell("rules", _median(lambda: _write(rules), repeats), floor, f"confidence {config.min_confidence:g}")
+        with kept(rules) as tested:
+            verdicts = _median(lambda: _write(with_verdicts(tested, hypotheses, config)), repeats)
+            _tell("verdicts", verdicts, floor, f"{tested.count():,} rules")
 
 
 def _tell(name: str, cost: Cost, floor: Cost, note: str = "") -> None:
@@ -87,7 +102,7 @@ def _mine(name: str, baskets: DataFrame, config: MiningConfig) -> int:
     summary = summarise(baskets)
     with kept(ENGINES[name](baskets, summary, config)) as itemsets:
         count = sum(count_by_size(itemsets, config).values())
-        _write(with_support(itemsets, summary.baskets))
+        _write(itemsets.withColumn("support", F.col("count") / float(summary.baskets)))
     return count
 
 

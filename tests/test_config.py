@@ -68,11 +68,24 @@ def test_environment_variables_are_filled_in_and_missing_ones_are_named(tmp_path
         ("sources.X={kind: table, path: f}", r"source name 'X'"),
         ("sources.x={kind: table, path: f, colour: red}", r"sources\.x\.colour: unknown key"),
         ("mining=[1", "not valid YAML"),
+        ("mining.antecedent={require: a, forbid: [a]}", r"mining\.antecedent: item 'a' is required and forbidden"),
+        ("mining.antecedent={require: a, only: [b]}", r"item 'a' is required and not among the only ones"),
+        ("mining.consequent={only: a, forbid: [a]}", r"all items of only are forbidden"),
+        ("mining.consequent.require=[a, b]", r"lists 2 items, max_consequent is 1: set max_consequent=2"),
+        ("mining={antecedent: {require: a}, consequent: {require: a}}", r"item 'a' is required on both sides"),
+        ("mining.consequent.requires=a", r"mining\.consequent\.requires: unknown key, did you mean require\?"),
+        ("mining.max_q=0", r"mining\.max_q: .*greater than 0, got 0"),
     ],
 )
 def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config((), [override])
+
+
+def test_items_of_templates_may_be_numbers_and_one_stands_for_a_list() -> None:
+    config = load_config((), ["mining.antecedent.forbid=[39, milk]", "mining.consequent.only=48"]).mining
+    assert config.antecedent.forbid == ("39", "milk")
+    assert config.consequent.only == ("48",)
 
 
 @pytest.mark.parametrize(

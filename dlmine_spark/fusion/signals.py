@@ -39,13 +39,14 @@ def pull_of_items(rules: DataFrame) -> DataFrame:
     """How much buying an item drags along: the sum over its rules of confidence beyond chance.
 
     A rule ``item => c`` adds ``confidence - consequent_support``: the extra share of the item's baskets that hold
-    ``c``. Only single-item antecedents count, since a promotion names one item.
+    ``c``. Only rules that are kept count, and of them those with single-item antecedents, since a promotion names one
+    item.
 
     Returns:
         One row per item: ``item``, ``pull`` (expected extra items per basket with the item).
     """
     return (
-        rules.where((F.size("antecedent") == 1) & (F.col("lift") > 1))
+        rules.where(F.col("is_kept") & (F.size("antecedent") == 1) & (F.col("lift") > 1))
         .groupBy(F.get(F.col("antecedent"), F.lit(0)).alias(s.ITEM))
         .agg(F.sum(F.col("confidence") - F.col("consequent_support")).alias("pull"))
     )

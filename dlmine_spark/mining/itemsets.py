@@ -49,9 +49,37 @@ def too_many(size: int, config: MiningConfig) -> DlmineError:
     )
 
 
-def with_support(mined: DataFrame, baskets: int) -> DataFrame:
-    """The rows of ``gold.itemsets``: itemsets with their share of the baskets."""
-    return mined.select(s.ITEMS, "size", "count", (F.col("count") / F.lit(float(baskets))).alias("support"))
+def described(mined: DataFrame, baskets: int) -> DataFrame:
+    """The rows of ``gold.itemsets``: itemsets with their share of the baskets, and which of them say all.
+
+    An itemset is closed if none that holds it and more has the same count, and maximal if none that holds it and more
+    is frequent (Pasquier, Bastide, Taouil and Lakhal 1999; Bayardo 1998). Supersets with one item more decide, since
+    all between two frequent itemsets are frequent too: each itemset tells its count to its parts, in one aggregation.
+    With ``mining.max_len`` nothing is known of longer itemsets: the longest count as closed and maximal.
+    """
+    own = F.struct(F.col(s.ITEMS), F.col("count"), F.lit(None).cast("bigint").alias("above"))
+    to_parts = F.transform(
+        s.ITEMS,
+        lambda item: F.struct(
+            F.array_remove(s.ITEMS, item).alias(s.ITEMS),
+            F.lit(None).cast("bigint").alias("count"),
+            F.col("count").alias("above"),
+        ),
+    )
+    return (
+        mined.select(F.inline(F.array_append(to_parts, own)))
+        .where(F.size(s.ITEMS) > 0)
+        .groupBy(s.ITEMS)
+        .agg(F.max("count").alias("count"), F.max("above").alias("above"))
+        .select(
+            s.ITEMS,
+            F.size(s.ITEMS).alias("size"),
+            "count",
+            (F.col("count") / F.lit(float(baskets))).alias("support"),
+            (F.coalesce("above", F.lit(0)) < F.col("count")).alias("is_closed"),
+            F.col("above").isNull().alias("is_maximal"),
+        )
+    )
 
 
 def check_equal(ours: DataFrame, theirs: DataFrame, names: tuple[str, str]) -> None:

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, MiningConfig
+from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
 from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
-from dlmine_spark.mining.itemsets import check_equal, count_by_size, with_support
-from dlmine_spark.mining.rules import rules_of
+from dlmine_spark.mining.itemsets import check_equal, count_by_size, described
+from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
+from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -25,19 +28,36 @@ ENGINES = {"apriori": apriori.frequent_itemsets, "fpgrowth": fpgrowth.frequent_i
 """Both give the same itemsets; see ``engine_of`` for which is used."""
 
 
+@dataclass(frozen=True, slots=True)
+class RuleCounts:
+    """How many rules were found, and how many of them are marked.
+
+    Attributes:
+        found: rules above the thresholds.
+        redundant: those no better than a more general rule.
+        insignificant: those that chance may have made, of the others.
+        kept: those that readers of ``gold.rules`` take.
+    """
+
+    found: int
+    redundant: int
+    insignificant: int
+    kept: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class MineReport(StageReport):
     """What was found; ``rows_in`` counts baskets, ``rows_out`` itemsets and rules."""
 
     algorithm: str
     itemsets_by_size: dict[int, int]
-    rules: int
+    rules: RuleCounts
     verified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """Itemsets that are counted and kept for as long as they are read."""
+    """Itemsets (``itemsets.MINED``) that are counted and kept for as long as they are read."""
 
     itemsets: DataFrame
     by_size: dict[int, int]
@@ -58,11 +78,12 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
         if summary.baskets == 0:
             return NotApplicable("no basket holds an item")
         with mined(baskets, summary, config.mining) as found:
-            lakehouse.overwrite(s.ITEMSETS.name, found.itemsets)
-            by_size = found.by_size
-    rules = rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)
-    lakehouse.overwrite(s.RULES.name, rules)
-    return _report(config.mining, summary, by_size, lakehouse.read(s.RULES.name).count())
+            _check_templates(found.itemsets, config.mining)
+            lakehouse.overwrite(s.ITEMSETS.name, described(found.itemsets, summary.baskets))
+            hypotheses = count_hypotheses(found.itemsets, config.mining)
+    with kept(rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)) as rules:
+        lakehouse.overwrite(s.RULES.name, with_verdicts(rules, hypotheses, config.mining))
+    return _report(config.mining, summary, found.by_size, _count_rules(lakehouse.read(s.RULES.name)))
 
 
 def baskets_of_sources(config: Config, lakehouse: Lakehouse) -> list[DataFrame]:
@@ -91,7 +112,9 @@ def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
         if summary.baskets == 0:
             return lines.sparkSession.createDataFrame([], s.RULES.ddl)
         with mined(baskets, summary, config) as found:
-            return rules_of(found.itemsets, summary.baskets, config).localCheckpoint()
+            hypotheses = count_hypotheses(found.itemsets, config)
+            with kept(rules_of(found.itemsets, summary.baskets, config)) as rules:
+                return with_verdicts(rules, hypotheses, config).localCheckpoint()
 
 
 def engine_of(config: MiningConfig) -> str:
@@ -115,7 +138,7 @@ def kept(frame: DataFrame) -> Iterator[DataFrame]:
 
 @contextmanager
 def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> Iterator[Mined]:
-    """Frequent itemsets in the shape of ``gold.itemsets``, within the limits; mined twice and compared with ``verify``.
+    """Frequent itemsets, each once and within the limits; mined twice and compared with ``verify``.
 
     Raises:
         TableContractError: a basket is longer than ``mining.max_basket``, or the engines differ.
@@ -130,7 +153,7 @@ def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> I
             other = other_engine(config)
             check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
             log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
-        yield Mined(with_support(itemsets, summary.baskets), by_size)
+        yield Mined(itemsets, by_size)
 
 
 def other_engine(config: MiningConfig) -> str:
@@ -138,7 +161,39 @@ def other_engine(config: MiningConfig) -> str:
     return next(name for name in ENGINES if name != engine_of(config))
 
 
-def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int], rules: int) -> MineReport:
+def _check_templates(itemsets: DataFrame, config: MiningConfig) -> None:
+    """Warn of items in the templates that are not frequent.
+
+    Raises:
+        ConfigError: such an item is required, so that there can be no rule.
+    """
+    unknown = unknown_items(itemsets, config)
+    for setting, hint in unknown.items():
+        message = f"{setting} is not among the frequent items{hint}"
+        if ".require" in setting:
+            raise ConfigError(f"{message}: correct it, or set mining.min_support lower; no table was changed")
+        log.warning("%s: it makes no difference", message)
+
+
+def _count_rules(rules: DataFrame) -> RuleCounts:
+    is_redundant, is_significant = F.col("is_redundant"), F.col("is_significant")
+    row = rules.agg(
+        F.count(F.lit(1)).alias("found"),
+        F.count_if(is_redundant).alias("redundant"),
+        F.count_if(~is_redundant & ~is_significant).alias("insignificant"),
+        F.count_if("is_kept").alias("kept"),
+    ).collect()[0]
+    return RuleCounts(**row.asDict())
+
+
+def _told(rules: RuleCounts) -> str:
+    """What is marked among the rules; nothing where nothing is."""
+    marks = {"redundant": rules.redundant, "insignificant": rules.insignificant}
+    told = " and ".join(f"{count:,} {mark}" for mark, count in marks.items() if count)
+    return f"; {told} ones marked, {rules.kept:,} kept" if told else ""
+
+
+def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int], rules: RuleCounts) -> MineReport:
     name = engine_of(config)
     itemsets = sum(by_size.values())
     if itemsets == 0:
@@ -150,10 +205,13 @@ def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int
     verified = f" (verified against {other_engine(config)})" if config.verify else ""
     return MineReport(
         rows_in=summary.baskets,
-        rows_out=itemsets + rules,
+        rows_out=itemsets + rules.found,
         algorithm=name,
         itemsets_by_size=by_size,
         rules=rules,
         verified=config.verify,
-        message=f"{itemsets:,} itemsets and {rules:,} rules from {summary.baskets:,} baskets by {name}{verified}",
+        message=(
+            f"{itemsets:,} itemsets and {rules.found:,} rules from {summary.baskets:,} baskets by {name}{verified}"
+            f"{_told(rules)}"
+        ),
     )

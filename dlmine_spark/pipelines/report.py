@@ -290,6 +290,7 @@ def _rules(config: Config, tables: Tables) -> Fields:
     itemsets = tables.read(s.ITEMSETS.name, "mine")
     if rules is None or itemsets is None:
         return {}
+    rules = rules.where("is_kept")
     best = rules.orderBy(F.desc("lift"), F.desc("support"), F.desc("confidence"), "antecedent", "consequent")
     cloud = best.limit(max(CLOUD_RULES, config.report.max_rules)).toPandas()
     sizes = itemsets.groupBy("size").agg(F.count(F.lit(1)).alias("count")).orderBy("size")

@@ -116,13 +116,17 @@ def _compared(config: Config, lakehouse: Lakehouse) -> DataFrame:
 
 
 def _rules_found(lakehouse: Lakehouse, planted: pd.DataFrame) -> int | None:
-    """How many planted rules are in ``gold.rules``, antecedent and consequent being the same."""
+    """How many planted rules are kept in ``gold.rules``, antecedent and consequent being the same."""
     if not lakehouse.exists(s.RULES.name):
         return None
     wanted = lakehouse.spark.createDataFrame(planted[["antecedent", "consequent"]]).select(
         F.array_sort(F.split("antecedent", r"\|")).alias("antecedent"), F.array("consequent").alias("consequent")
     )
-    rules = lakehouse.read(s.RULES.name).select(F.array_sort("antecedent").alias("antecedent"), "consequent")
+    rules = (
+        lakehouse.read(s.RULES.name)
+        .where("is_kept")
+        .select(F.array_sort("antecedent").alias("antecedent"), "consequent")
+    )
     return wanted.join(rules, on=["antecedent", "consequent"], how="left_semi").count()
 
 

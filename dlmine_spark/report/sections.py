@@ -357,7 +357,7 @@ def _member_table(report: ReportData, entity: str, sizes: pd.DataFrame) -> Table
 def rules(report: ReportData) -> Section:
     """What is bought together."""
     if report.rules.empty:
-        return _absent(report, "rules", "Rules", "No rules were mined.")
+        return _absent(report, "rules", "Rules", _no_rules(report))
     lead = (
         f"{t.plural(report.rules_total, 'rule')} of what is in a basket together. Support is the share of baskets "
         "that hold both sides, confidence the share of those with the left side that hold the right one too, and "
@@ -400,6 +400,11 @@ def rules(report: ReportData) -> Section:
         )
     )
     return Section("rules", "Rules", lead, blocks)
+
+
+def _no_rules(report: ReportData) -> str:
+    """Why there are none: those that were mined may all be marked."""
+    return f"No rule is worth showing. Mining: {report.mining_note}" if report.mining_note else "No rules were mined."
 
 
 def _rule_table(report: ReportData) -> Table:

@@ -15,6 +15,7 @@ from dlmine_spark.frequency import DAILY
 from dlmine_spark.fusion.panel import PROFILE, PanelInputs, training_panel
 from dlmine_spark.fusion.signals import RULE_PULL, add_rule_pull, pull_of_items, segment_signals
 from dlmine_spark.pipelines.common import all_cutoffs, covariates, known_future
+from tests.mining.examples import rule
 
 START = date(2024, 1, 1)
 CUTOFF = START + timedelta(days=27)
@@ -49,8 +50,12 @@ def build(
     roles = covariates(config, table, None)
     known = known_future(config, table, None, DAILY, CUTOFF)
     rules = spark.createDataFrame(
-        [(["x"], ["y"], 1.5, 0.6, 0.1), (["x"], ["z"], 2.0, 0.4, 0.2), (["x", "y"], ["z"], 2.0, 0.9, 0.2)],
-        "antecedent array<string>, consequent array<string>, lift double, confidence double, consequent_support double",
+        [
+            rule("x", "y", lift=1.5, confidence=0.6, consequent_support=0.1),
+            rule("x", "z", lift=2.0, confidence=0.4, consequent_support=0.2),
+            rule("xy", "z", lift=2.0, confidence=0.9, consequent_support=0.2),
+        ],
+        s.RULES.ddl,
     )
     known = add_rule_pull(known, rules, "item")
     segments = segment_signals(
@@ -115,10 +120,13 @@ def test_rule_pull_sums_what_single_items_drag_along(spark: SparkSession) -> Non
     assert {row["kf_promo"]: round(row[RULE_PULL], 6) for row in rows} == {1.0: 0.7, 0.0: 0.0}
 
 
-def test_chance_level_rules_pull_nothing(spark: SparkSession) -> None:
+def test_rules_at_chance_level_and_rules_not_kept_pull_nothing(spark: SparkSession) -> None:
     rules = spark.createDataFrame(
-        [(["x"], ["y"], 1.0, 0.5, 0.5)],
-        "antecedent array<string>, consequent array<string>, lift double, confidence double, consequent_support double",
+        [
+            rule("x", "y", lift=1.0, confidence=0.5, consequent_support=0.5),
+            rule("x", "z", lift=3.0, confidence=0.9, consequent_support=0.3, is_kept=False),
+        ],
+        s.RULES.ddl,
     )
     assert pull_of_items(rules).count() == 0
 

@@ -8,6 +8,8 @@ from itertools import chain, combinations
 
 from pyspark.sql import DataFrame, SparkSession
 
+from dlmine_spark import schemas as s
+
 BREAKFAST = [
     ["bread", "butter", "jam"],
     ["bread", "butter"],
@@ -34,6 +36,12 @@ def basket_frame(spark: SparkSession, baskets: Sequence[Sequence[str | None] | N
     """Baskets as ``silver.baskets`` has them, numbered b0, b1, ..."""
     rows = [(f"b{number}", basket) for number, basket in enumerate(baskets)]
     return spark.createDataFrame(rows, "basket_id string, items array<string>")
+
+
+def rule(antecedent: Sequence[str], consequent: Sequence[str], **values: object) -> tuple[object, ...]:
+    """A row of ``gold.rules`` that is kept; what is not given is null."""
+    given = {"is_redundant": False, "is_significant": True, "is_kept": True, **values}
+    return (list(antecedent), list(consequent), *(given.get(name) for name in s.RULES.names[2:]))
 
 
 def found(itemsets: DataFrame) -> dict[tuple[str, ...], int]:

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import Config, MiningConfig
-from dlmine_spark.errors import DlmineError, TableContractError
+from dlmine_spark.errors import ConfigError, DlmineError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import BasketSummary
 from dlmine_spark.pipelines import mine
@@ -45,7 +45,11 @@ def test_lines_are_mined_as_baskets(lakehouse: Lakehouse, algorithm: str) -> Non
     assert {row["support"] for row in itemsets.collect() if row["items"] == ["jam"]} == {0.6}
     assert lakehouse.read("gold.rules").count() == 5
     used, other = ("apriori", "fpgrowth") if algorithm == "auto" else ("fpgrowth", "apriori")
-    assert report.message == f"9 itemsets and 5 rules from 5 baskets by {used} (verified against {other})"
+    assert report.message == (
+        f"9 itemsets and 5 rules from 5 baskets by {used} (verified against {other}); "
+        "2 redundant and 3 insignificant ones marked, 0 kept"
+    )
+    assert report.rules == mine.RuleCounts(found=5, redundant=2, insignificant=3, kept=0)
     assert (report.rows_in, report.rows_out) == (5, 14)
     assert report.itemsets_by_size == {1: 4, 2: 4, 3: 1}
 
@@ -109,5 +113,58 @@ def test_rules_as_of_a_cutoff_are_those_of_the_stage_and_computed_once(lakehouse
 
     assert sorted(rules.collect()) == sorted(lakehouse.read("gold.rules").collect())
     # What reads it finds finished rows, not the plan that made them.
+    assert rules.columns == lakehouse.read("gold.rules").columns
     assert "Join" not in rules._jdf.queryExecution().executedPlan().toString()
     assert mine.mine_rules(lines.limit(0), config(LINES).mining).collect() == []
+
+
+STRONG = [["beer", "crisps"]] * 20 + [["beer", "crisps", "tea"]] * 3 + [["tea"]] * 30 + [["tea", "jam"]] * 20
+"""Beer and crisps go together, and tea with neither of them."""
+
+
+def test_rules_are_marked_and_only_readers_pass_them_by(lakehouse: Lakehouse) -> None:
+    """What is redundant or insignificant stays in the table, and counts as kept where nothing is pruned."""
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, STRONG))
+
+    report = mine.run(config(BASKETS, min_support=0.04, min_confidence=0.5, min_lift=0), lakehouse)
+
+    assert isinstance(report, mine.MineReport)
+    rules = lakehouse.read("gold.rules")
+    kept = {tuple(row["antecedent"]) + tuple(row["consequent"]) for row in rules.where("is_kept").collect()}
+    assert kept == {("beer", "crisps"), ("crisps", "beer"), ("jam", "tea")}
+    redundant = rules.where("is_redundant").select("antecedent", "consequent").collect()
+    assert (["beer", "tea"], ["crisps"]) in [tuple(row) for row in redundant]
+    assert report.rules.found == rules.count() == 5
+    assert report.message.endswith("; 2 redundant ones marked, 3 kept")
+
+    unpruned = mine.run(config(BASKETS, min_support=0.04, min_confidence=0.5, min_lift=0, prune=False), lakehouse)
+
+    assert isinstance(unpruned, mine.MineReport)
+    assert unpruned.message.endswith("; 2 redundant ones marked, 5 kept")
+    without_mark = rules.drop("is_kept")
+    assert sorted(lakehouse.read("gold.rules").drop("is_kept").collect()) == sorted(without_mark.collect())
+
+
+def test_a_template_with_an_unknown_item_is_told(lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture) -> None:
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, BREAKFAST))
+    mine.run(config(BASKETS, antecedent={"forbid": ["Buter", "tea"]}), lakehouse)
+    assert "mining.antecedent.forbid: 'Buter' is not among the frequent items (did you mean 'butter'?)" in caplog.text
+    assert "mining.antecedent.forbid: 'tea' is not among the frequent items: it makes no difference" in caplog.text
+
+    with pytest.raises(ConfigError, match=r"consequent\.require: 'jan' is not among .* \(did you mean 'jam'\?\)"):
+        mine.run(config(BASKETS, consequent={"require": "jan"}), lakehouse)
+    assert lakehouse.version("gold.itemsets") == lakehouse.version("gold.rules") == 0
+
+
+def test_one_basket_and_equal_baskets_prove_nothing(lakehouse: Lakehouse) -> None:
+    """Whatever is always so is no association: p = 1, no conviction, and nothing is kept."""
+    for baskets in ([["x", "y,z"]], [["x", "y,z"]] * 50):
+        lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, baskets))
+        mine.run(config(BASKETS), lakehouse)
+        rows = lakehouse.read("gold.rules").collect()
+        assert sorted((row["antecedent"], row["consequent"]) for row in rows) == [(["x"], ["y,z"]), (["y,z"], ["x"])]
+        for row in rows:
+            assert (row["support"], row["confidence"], row["lift"], row["conviction"]) == (1.0, 1.0, 1.0, None)
+            assert (row["zhangs_metric"], row["certainty"], row["chi_squared"]) == (0.0, 0.0, None)
+            assert (row["p_value"], row["p_improvement"], row["q_value"], row["improvement"]) == (1.0, 1.0, 1.0, 0.0)
+            assert (row["is_redundant"], row["is_significant"], row["is_kept"]) == (True, False, False)

@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 from dlmine_spark.config import MiningConfig
 from dlmine_spark.mining import apriori
 from dlmine_spark.mining.baskets import summarise, with_items
+from dlmine_spark.mining.itemsets import described
 from dlmine_spark.mining.rules import rules_of
 from dlmine_spark.pipelines.mine import kept
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("compiled")]
 
 
 def read(spark: SparkSession, file: Path) -> DataFrame:
@@ -30,17 +31,31 @@ def read(spark: SparkSession, file: Path) -> DataFrame:
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("fimi/retail_fimi.dat", {0.01: 159, 0.001: 7_589, 0.0005: 19_242}),
-        ("fimi/mushroom_fimi.dat", {0.4: 565, 0.3: 2_735, 0.2: 53_583}),
+        (
+            "fimi/retail_fimi.dat",
+            {
+                0.01: (159, 159, 78),
+                0.002: (2_691, 2_691, 1_341),
+                0.001: (7_589, 7_572, 3_452),
+                0.0005: (19_242, 19_114, 8_143),
+            },
+        ),
+        ("fimi/mushroom_fimi.dat", {0.4: (565, 140, 41), 0.3: (2_735, 427, 63), 0.2: (53_583, 1_197, 158)}),
     ],
     ids=["sparse", "dense"],
 )
-def test_itemsets(spark: SparkSession, public_data: Path, file: str, expected: dict[float, int], small: int) -> None:
+def test_itemsets(
+    spark: SparkSession, public_data: Path, file: str, expected: dict[float, tuple[int, int, int]], small: int
+) -> None:
+    """Frequent, closed and maximal ones."""
     with kept(read(spark, public_data / file)) as baskets:
         summary = summarise(baskets)
-        for min_support, count in expected.items():
+        for min_support, counts in expected.items():
             mined = apriori.frequent_itemsets(baskets, summary, MiningConfig(min_support=min_support), small=small)
-            assert mined.count() == count
+            found = described(mined, summary.baskets).agg(
+                F.count(F.lit(1)), F.count_if("is_closed"), F.count_if("is_maximal")
+            )
+            assert tuple(found.collect()[0]) == counts
 
 
 def test_rules_of_groceries(spark: SparkSession, public_data: Path) -> None:

@@ -14,6 +14,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import fuse
+from tests.mining.examples import rule
 
 pytestmark = pytest.mark.spark
 
@@ -59,7 +60,9 @@ def fill(lakehouse: Lakehouse) -> None:
 
 def rules(spark: SparkSession, confidence: float) -> DataFrame:
     """A rule from the promoted item, which says by its confidence who mined it."""
-    return spark.createDataFrame([(["x"], ["y"], 0.5, 0.2, 0.2, confidence, 2.0, 0.1, 1.5)], s.RULES.ddl)
+    promoted = rule("x", "y", consequent_support=0.2, confidence=confidence, lift=2.0)
+    pruned = rule("x", "z", consequent_support=0.1, confidence=0.9, lift=9.0, is_kept=False)
+    return spark.createDataFrame([promoted, pruned], s.RULES.ddl)
 
 
 def segments(spark: SparkSession, segment: int) -> DataFrame:

@@ -15,12 +15,12 @@ from dlmine_spark.pipelines.report import collect_report
 from dlmine_spark.pipelines.report import run as run_report
 from dlmine_spark.pipelines.truth import adjusted_rand_index, compare, summary
 from dlmine_spark.report.data import Truth
+from tests.mining.examples import rule
 
 pytestmark = pytest.mark.spark
 
 LAST = date(2024, 3, 31)
 CUTOFF = LAST - timedelta(days=2)
-RULE = (0.2, 0.2, 0.1, 0.5, 2.5, 0.06, 1.6)
 
 
 def config_for(truth: Path | None) -> Config:
@@ -102,10 +102,11 @@ def test_a_planted_rule_counts_as_found_with_the_same_sides(lakehouse: Lakehouse
         lakehouse,
         s.RULES,
         [
-            (["gin"], ["limes"], *RULE),
-            (["mozzarella", "tomatoes"], ["basil"], *RULE),
-            (["sugar"], ["flour"], *RULE),  # the other way round
-            (["rice"], ["beans", "salsa"], *RULE),  # more than was planted
+            rule(["gin"], ["limes"]),
+            rule(["mozzarella", "tomatoes"], ["basil"]),
+            rule(["sugar"], ["flour"]),  # the other way round
+            rule(["rice"], ["beans", "salsa"]),  # more than was planted
+            rule(["rice"], ["beans"], is_kept=False),
         ],
     )
 
@@ -127,7 +128,7 @@ def test_segments_are_compared_with_the_types_of_stores(lakehouse: Lakehouse, tr
 
 
 def test_the_report_says_and_shows_what_was_found(lakehouse: Lakehouse, truth: Path) -> None:
-    put(lakehouse, s.RULES, [(["gin"], ["limes"], *RULE)])
+    put(lakehouse, s.RULES, [rule(["gin"], ["limes"])])
     config = config_for(truth).model_copy(update={"lakehouse": lakehouse.config})
 
     report = run_report(config, lakehouse)

@@ -128,6 +128,11 @@ def test_an_empty_lakehouse_gives_a_page_that_says_so() -> None:
     assert len(page) < 60_000, "plotly's script is only carried where there is a chart"
 
 
+def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
+    page = render(replace(EMPTY, mining_note="9 itemsets and 5 rules; 5 insignificant ones marked, 0 kept"))
+    assert "No rule is worth showing. Mining: 9 itemsets and 5 rules; 5 insignificant ones marked, 0 kept" in page
+
+
 @pytest.mark.parametrize(
     "missing",
     [

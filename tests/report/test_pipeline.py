@@ -17,6 +17,7 @@ from dlmine_spark.errors import DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.report import PageReport, collect_report, in_feature_order, run, write_atomically
 from dlmine_spark.runs import Ledger, NotApplicable, StageReport
+from tests.mining.examples import rule
 
 pytestmark = pytest.mark.spark
 
@@ -59,10 +60,17 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
     )
     put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0]), ("store", "b", 1, 0.2, [0.0, 1.0])])
     put(s.SEGMENT_PROFILES, [("store", 0, 1, "mean level", 10.0, -1.0), ("store", 1, 1, "mean level", 90.0, 1.0)])
-    put(s.ITEMSETS, [(["x"], 1, 3, 0.6), (["y"], 1, 2, 0.4), (["x", "y"], 2, 2, 0.4)])
+    put(
+        s.ITEMSETS,
+        [(["x"], 1, 3, 0.6, True, False), (["y"], 1, 2, 0.4, False, False), (["x", "y"], 2, 2, 0.4, True, True)],
+    )
     put(
         s.RULES,
-        [(["x"], ["y"], 0.6, 0.4, 0.4, 0.67, 1.67, 0.1, 2.0), (["y"], ["x"], 0.4, 0.6, 0.4, 1.0, 1.7, 0.1, None)],
+        [
+            rule("x", "y", support=0.4, confidence=0.67, lift=1.67),
+            rule("y", "x", support=0.4, confidence=1.0, lift=1.7),
+            rule("y", "z", support=0.4, confidence=1.0, lift=9.0, is_kept=False),
+        ],
     )
     put(
         s.FORECASTS,
@@ -159,7 +167,7 @@ def test_an_empty_lakehouse_has_a_page_too(lakehouse: Lakehouse) -> None:
 
 
 def test_what_a_stage_left_before_it_had_nothing_to_do_is_not_shown(lakehouse: Lakehouse) -> None:
-    rules = [(["x"], ["y"], 0.6, 0.4, 0.4, 0.67, 1.67, 0.1, 2.0)]
+    rules = [rule("x", "y", support=0.4, confidence=0.67, lift=1.67)]
     lakehouse.overwrite(s.RULES.name, lakehouse.spark.createDataFrame(rules, s.RULES.ddl))
     lakehouse.overwrite(s.ITEMSETS.name, lakehouse.spark.createDataFrame([], s.ITEMSETS.ddl))
     ledger = Ledger(lakehouse)
