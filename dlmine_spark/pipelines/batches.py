@@ -230,11 +230,8 @@ def note_files(lakehouse: Lakehouse, batch: Batch) -> None:
 def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
     """Note what each file of a batch holds, as bronze has it (one aggregation), and which of them came before."""
     bronze = lakehouse.read(f"bronze.{batch.source}").where(batch.predicate)
-    cells = [F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA]
-    # A sum does not depend on the order of lines; as a bigint it would overflow.
-    digest = F.sum(F.xxhash64(*cells, s.RAW_LINE).cast("decimal(20,0)")).cast("string")
     read = bronze.groupBy(sources.path_of(F.col(s.SOURCE_FILE)).alias("path")).agg(
-        F.count(F.lit(1)).alias("rows"), digest.alias("digest")
+        F.count(F.lit(1)).alias("rows"), _digest(bronze).alias("digest")
     )
     earlier = (
         _files(lakehouse, batch.source)
@@ -256,6 +253,17 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
     for row in copies[:_SHOWN]:
         log.info("%s: holds what %s brought: its rows are duplicates", row["path"], row["copy_of"])
     return Contents(sum(row["rows"] for row in noted), sum(row["rows"] for row in copies))
+
+
+def _digest(bronze: DataFrame) -> Column:
+    """Of the rows of a file, in whatever order, and whatever columns other files have."""
+    parts: list[Column] = []
+    for name in [*(name for name in bronze.columns if name not in s.BRONZE_METADATA), s.RAW_LINE]:
+        cell = F.col(f"`{name}`")
+        # A hash passes over nulls: without the name, a cell could move into the column beside it.
+        parts += [F.when(cell.isNotNull(), F.lit(name)), cell]
+    # As a bigint the sum would overflow.
+    return F.sum(F.xxhash64(*parts).cast("decimal(20,0)")).cast("string")
 
 
 def _write_files(lakehouse: Lakehouse, batch: Batch, noted: DataFrame) -> None:
@@ -293,7 +301,9 @@ def withdrawn_if_refused(lakehouse: Lakehouse, batches: Iterable[Batch | None]) 
         yield
     except DlmineError:
         for batch in batches:
-            if batch is not None and not batch.state.begun and _has_rows(lakehouse, batch.source, batch.number):
+            if batch is None or any(plan != _ANOTHER_PLAN for plan, _ in batch.state.begun):
+                continue
+            if _has_rows(lakehouse, batch.source, batch.number):
                 lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
         raise
 

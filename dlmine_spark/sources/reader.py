@@ -73,8 +73,7 @@ def list_files(spark: SparkSession, name: str, source: SourceConfig) -> list[Sou
     with reading(name, source):
         found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(source.path)
         rows = found.select("path", "length", F.unix_millis("modificationTime").alias("modified")).collect()
-    # Spark escapes an address that it shows, and takes one that is not.
-    return [SourceFile(unquote(row["path"]), row["length"], row["modified"]) for row in rows]
+    return [SourceFile(row["path"], row["length"], row["modified"]) for row in rows]
 
 
 def read_source(
