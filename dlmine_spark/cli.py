@@ -213,6 +213,10 @@ def clean(
     elif dry_run:
         _dry_run(resolved)
     elif stream:
+        if force or no_upstream:
+            raise ConfigError(
+                "--stream runs clean whenever files are new: --force and --no-upstream mean nothing there"
+            )
         _stream(resolved, every, json_logs=json_logs)
     else:
         prepare = _replay if replay else _rebuild if rebuild else None

@@ -713,11 +713,17 @@ def _bad_merge(source: SourceConfig) -> Iterator[str]:
         yield "load: merge needs basket_id to be mapped: without it a basket has no name that lasts"
     if source.kind in ("lines", "table") and not source.key:
         yield f"load: merge needs a key: [columns], kind {source.kind} has none of its own"
-    for name in source.key:
+    for name in source.mapped_key:
         if name not in source.columns:
             yield f"load: merge goes by key, of which {name} is not mapped{_near(source, name)}"
-        elif source.columns[name].required is False:
+            continue
+        spec = source.columns[name]
+        if spec.required is False:
             yield f"load: merge goes by key, of which {name} may be missing: drop required: false"
+        blanked = "null" in (spec.out_of_range, spec.not_matching, spec.not_allowed)
+        moved = spec.outliers is not None and spec.outliers.action in ("clip", "null")
+        if spec.fill != "none" or blanked or moved:
+            yield f"columns.{name}: is part of the key that load: merge goes by, so no rule may give it other values"
     if source.keep in ("most_complete", "sum"):
         yield f"keep: {source.keep} needs all rows of a key, load: merge has those of new files: use last or first"
     if source.cancellations is not None:

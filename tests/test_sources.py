@@ -16,6 +16,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError
+from dlmine_spark.sources.files import first_changed, list_local
 
 pytestmark = pytest.mark.spark
 
@@ -43,6 +44,22 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 # What is read
+
+
+def test_a_file_that_somebody_writes_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("x\n1\n", encoding="utf-8")
+    declaration = SourceConfig.model_validate(
+        {"kind": "table", "path": str(tmp_path / ".." / tmp_path.name), "columns": {"x": None}}
+    )
+    files = list_local("t", declaration)
+
+    assert [one.path for one in files] == [str(file)]
+    assert first_changed(files) is None
+    file.write_text("x\n1\n2\n", encoding="utf-8")
+    assert first_changed(files) == str(file)
+    file.unlink()
+    assert (first_changed(files), first_changed(files, may_be_gone=True)) == (str(file), None)
 
 
 def test_a_csv_file_gives_its_cells_as_text_with_their_place(spark: SparkSession, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def with_corrections(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
     """
     cells = [name for name in bronze.columns if name not in s.BRONZE_METADATA]
     types = ", ".join(f"`{name}` string" for name in cells)
-    named = corrections.select(F.col("row").alias(_ROW), F.from_json("corrected", types).alias(_CORRECTED))
+    named = corrections.select(
+        row_now(F.col("row"), bronze).alias(_ROW), F.from_json("corrected", types).alias(_CORRECTED)
+    )
     joined = bronze.withColumn(_ROW, row_of(bronze)).join(named, on=_ROW, how="left")
     is_corrected = F.col(_CORRECTED).isNotNull()
     changed = {name: F.when(is_corrected, F.col(_CORRECTED)[name]).otherwise(F.col(f"`{name}`")) for name in cells}
@@ -35,6 +37,14 @@ def with_corrections(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
 def row_of(bronze: DataFrame) -> Column:
     """A row of bronze as ``silver.quarantine`` shows it."""
     return shown_row(F.struct(*(F.col(f"`{name}`") for name in bronze.columns if name not in s.BRONZE_METADATA)))
+
+
+def row_now(row: Column, bronze: DataFrame) -> Column:
+    """A row as ``silver.quarantine`` showed it, as it would be shown now: bronze may have got further columns since."""
+    types = ", ".join(f"`{name}` string" for name in bronze.columns if name not in s.BRONZE_METADATA)
+    shown = F.to_json(F.from_json(row, types), {"ignoreNullFields": "false"})
+    is_line = F.get_json_object(row, f"$.{s.RAW_LINE}").isNotNull()
+    return F.when(is_line, row).otherwise(shown)
 
 
 def corrected_row(text: Column, bronze: DataFrame) -> Column:

@@ -21,7 +21,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +32,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.config import ColumnConfig, Config, SourceConfig
-from dlmine_spark.errors import DlmineError, SourceError, TableContractError
+from dlmine_spark.errors import NoRowsError, SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.sources import SourceFile
 
@@ -42,6 +42,7 @@ BEGUN, DONE, VOID = "begun", "done", "void"
 _FILE = ("path", "size", "modified")
 _NOT_CLEANING = {
     "path", "format", "delimiter", "encoding", "multiline", "roles", "default_role", "load", "new_columns",
+    "freshness", "drift",
 }  # fmt: skip
 """Settings of a source that say nothing about what becomes of a row of bronze."""
 _SHOWN = 10
@@ -145,13 +146,15 @@ def next_batch(lakehouse: Lakehouse, name: str, source: SourceConfig) -> Batch:
 
     Raises:
         SourceError: a file is not what the source says.
+        NoRowsError: there never was a file.
         TableContractError: bronze is gone, so that a plan that changes could not be applied to earlier rows.
     """
     state = _state_of(lakehouse, name)
     number = state.number + 1
     if _has_rows(lakehouse, name, number):
-        noted = _files(lakehouse, name).where(F.col("batch") == number).select(*_FILE).collect()
-        return Batch(name, number, tuple(SourceFile(*row) for row in noted), True, state)
+        resumed = _resumed(lakehouse, name, source, state)
+        if resumed is not None:
+            return resumed
     if state.plan is not None and not lakehouse.adopt(f"bronze.{name}"):
         raise TableContractError(
             f"bronze.{name}: is gone, and with it the rows of {state.number - state.since:,} batches: restore it, or "
@@ -159,8 +162,24 @@ def next_batch(lakehouse: Lakehouse, name: str, source: SourceConfig) -> Batch:
         )
     listed = sources.list_files(lakehouse.spark, name, source)
     if not listed and state.plan is None:
-        raise SourceError(f"{source.path} (source {name}): there is no file yet")
-    return Batch(name, number, tuple(_unknown(lakehouse, name, listed, state)), False, state)
+        raise NoRowsError(f"{source.path} (source {name}): there is no file yet")
+    batch = Batch(name, number, tuple(_unknown(lakehouse, name, listed, state)), False, state)
+    if not batch.files:
+        # What a killed or refused attempt noted did not come.
+        _forget_files(lakehouse, batch)
+    return batch
+
+
+def _resumed(lakehouse: Lakehouse, name: str, source: SourceConfig, state: State) -> Batch | None:
+    """The batch that bronze has the rows of; None where it may hold half a file, which is taken out again."""
+    noted = _files(lakehouse, name).where(F.col("batch") == state.number + 1).select(*_FILE, "rows").collect()
+    files = tuple(SourceFile(*(row[column] for column in _FILE)) for row in noted)
+    batch = Batch(name, state.number + 1, files, True, state)
+    was_checked = all(row["rows"] is not None for row in noted)
+    if not was_checked and sources.is_local(source.path) and sources.first_changed(files, may_be_gone=True):
+        _take_out(lakehouse, batch)
+        return None
+    return batch
 
 
 def fingerprint(lakehouse: Lakehouse, name: str, source: SourceConfig) -> str:
@@ -168,8 +187,8 @@ def fingerprint(lakehouse: Lakehouse, name: str, source: SourceConfig) -> str:
     state = _state_of(lakehouse, name)
     files = _frame(lakehouse, sources.list_files(lakehouse.spark, name, source))
     if lakehouse.version(s.FILES.name) is not None:
-        known = _files(lakehouse, name).where(F.col("batch") > state.since)
-        files = files.unionByName(known.select(*_FILE))
+        last = state.number + (1 if _has_rows(lakehouse, name, state.number + 1) else 0)
+        files = files.unionByName(_files(lakehouse, name).where(_is_between(state.since + 1, last)).select(*_FILE))
     row = files.distinct().agg(F.count(F.lit(1)), F.bit_xor(F.xxhash64(*_FILE))).collect()[0]
     return f"{row[0]} files since batch {state.since}: {row[1]}"
 
@@ -201,7 +220,7 @@ def _unknown(lakehouse: Lakehouse, name: str, listed: Sequence[SourceFile], stat
     """The files that did not come yet; one that changed is a new one under an old name."""
     if state.plan is None or lakehouse.version(s.FILES.name) is None:
         return list(listed)
-    known = _files(lakehouse, name).where(F.col("batch").between(state.since + 1, state.number))
+    known = _files(lakehouse, name).where(_is_between(state.since + 1, state.number))
     new = _frame(lakehouse, listed).join(known, on=list(_FILE), how="left_anti").orderBy("path")
     return [SourceFile(*row) for row in new.select(*_FILE).collect()]
 
@@ -235,7 +254,7 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
     )
     earlier = (
         _files(lakehouse, batch.source)
-        .where(F.col("batch").between(batch.state.since + 1, batch.number - 1) & (F.col("rows") > 0))
+        .where(_is_between(batch.state.since + 1, batch.number - 1) & (F.col("rows") > 0))
         .groupBy("size", "rows", "digest")
         .agg(F.min("path").alias("copy_of"))
     )
@@ -247,12 +266,19 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
         .select(*_FILE, "rows", "digest", "copy_of")
         .collect()
     )
+    rows = sum(row["rows"] for row in noted)
+    there = bronze.count()
+    if rows != there:
+        raise TableContractError(
+            f"bronze.{batch.source}: batch {batch.number} has {there:,} rows, but {rows:,} in files named like "
+            f"{batch.files[0].path}: give sources.{batch.source}.path in another spelling"
+        )
     types = ", ".join(f"{name} {s.FILES.columns[name]}" for name in (*_FILE, "rows", "digest", "copy_of"))
     _write_files(lakehouse, batch, lakehouse.spark.createDataFrame([tuple(row) for row in noted], types))
     copies = [row for row in noted if row["copy_of"] is not None]
     for row in copies[:_SHOWN]:
         log.info("%s: holds what %s brought: its rows are duplicates", row["path"], row["copy_of"])
-    return Contents(sum(row["rows"] for row in noted), sum(row["rows"] for row in copies))
+    return Contents(rows, sum(row["rows"] for row in copies))
 
 
 def _digest(bronze: DataFrame) -> Column:
@@ -292,20 +318,45 @@ def refuse_changed_files(batch: Batch, source: SourceConfig) -> None:
 
 
 @contextmanager
-def withdrawn_if_refused(lakehouse: Lakehouse, batches: Iterable[Batch | None]) -> Iterator[None]:
-    """Take batches out of bronze again that cannot be accepted, unless an earlier attempt brought some to silver.
+def withdrawn_if_refused(lakehouse: Lakehouse, config: Config, batches: Mapping[str, Batch | None]) -> Iterator[None]:
+    """Take batches out of bronze again that cannot be accepted, so that they can be taken in when that was mended.
 
-    The files, or the declaration, have to change first; then they are taken in as if for the first time.
+    One that an earlier run left stays if it has come to silver, or bronze is all that is left of its files.
     """
     try:
         yield
-    except DlmineError:
-        for batch in batches:
-            if batch is None or any(plan != _ANOTHER_PLAN for plan, _ in batch.state.begun):
-                continue
-            if _has_rows(lakehouse, batch.source, batch.number):
-                lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
+    except Exception:
+        for name, batch in batches.items():
+            if batch is not None and (not batch.is_ingested or _can_come_again(lakehouse, batch, config.sources[name])):
+                try:
+                    _take_out(lakehouse, batch)
+                except Exception as second:
+                    # A full disk must not hide what was wrong first; the batch is looked at again in the next run.
+                    log.warning("source %s: batch %d could not be withdrawn: %s", name, batch.number, second)
         raise
+
+
+def _can_come_again(lakehouse: Lakehouse, batch: Batch, source: SourceConfig) -> bool:
+    if any(plan != _ANOTHER_PLAN for plan, _ in batch.state.begun):
+        return False
+    try:
+        return set(batch.files) <= set(sources.list_files(lakehouse.spark, batch.source, source))
+    except SourceError:
+        return False
+
+
+def _take_out(lakehouse: Lakehouse, batch: Batch) -> None:
+    if _has_rows(lakehouse, batch.source, batch.number):
+        lakehouse.delete_where(f"bronze.{batch.source}", batch.predicate)
+    _forget_files(lakehouse, batch)
+
+
+def _forget_files(lakehouse: Lakehouse, batch: Batch) -> None:
+    if lakehouse.version(s.FILES.name) is None:
+        return
+    with _ONE_AT_A_TIME:
+        if not _files(lakehouse, batch.source).where(F.col("batch") == batch.number).isEmpty():
+            lakehouse.delete_where(s.FILES.name, f"source = '{batch.source}' AND batch = {batch.number}")
 
 
 # What a batch does
@@ -316,7 +367,7 @@ def plan_of(config: Config, name: str, columns: Mapping[str, ColumnConfig], corr
     source = config.sources[name]
     settings: dict[str, object] = {
         "source": source.model_dump(mode="json", exclude=_NOT_CLEANING),
-        "cleaning": config.cleaning.model_dump(mode="json"),
+        "cutoff": str(config.cleaning.cutoff),
         "columns": {column: spec.model_dump(mode="json") for column, spec in columns.items()},
         "corrections": None,
     }
@@ -325,15 +376,16 @@ def plan_of(config: Config, name: str, columns: Mapping[str, ColumnConfig], corr
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def step_of(lakehouse: Lakehouse, batch: Batch, contents: Contents, plan: str, table: str) -> Step:
+def step_of(
+    lakehouse: Lakehouse, batch: Batch, contents: Contents, plan: str, table: str, *, asks_others: bool
+) -> Step:
     """What a batch does to ``table``, the silver table of its source, once bronze has its rows.
 
-    Raises:
-        TableContractError: the version that a killed run started from was vacuumed.
+    ``asks_others``: whether its verdict depends on other sources, which may have changed between two attempts.
     """
     attempts = batch.state.begun
     is_alike = batch.state.plan == plan and all(begun == plan and base is not None for begun, base in attempts)
-    if not is_alike or not lakehouse.adopt(table):
+    if not is_alike or (attempts and asks_others) or not lakehouse.adopt(table):
         return Step(batch, "all", plan, None, contents.copied)
     if contents.rows == contents.copied:
         return Step(batch, "none", plan, None, contents.copied)
@@ -349,12 +401,26 @@ def rows_to_judge(lakehouse: Lakehouse, step: Step) -> DataFrame:
         bronze = bronze.where(batch.predicate)
         if not step.copied:
             return bronze
+    else:
+        _refuse_lost_rows(lakehouse, batch, bronze)
     copies = _files(lakehouse, batch.source).where(F.col("copy_of").isNotNull() & _is_judged(step))
     if copies.isEmpty():
         return bronze
     named = bronze.withColumn("path", sources.path_of(F.col(s.SOURCE_FILE)))
     of_copies = F.broadcast(copies.select("path", F.col("batch").alias(s.BATCH)))
     return named.join(of_copies, on=["path", s.BATCH], how="left_anti").drop("path")
+
+
+def _refuse_lost_rows(lakehouse: Lakehouse, batch: Batch, bronze: DataFrame) -> None:
+    """Before all rows are judged anew, and silver is replaced: what bronze has lost would be lost there too."""
+    came = _files(lakehouse, batch.source).where(_is_between(batch.state.since + 1, batch.number))
+    expected = int(came.agg(F.sum("rows")).collect()[0][0] or 0)
+    there = bronze.count()
+    if there != expected:
+        raise TableContractError(
+            f"bronze.{batch.source}: has {there:,} rows, but {expected:,} were taken in, and all of them are to be "
+            f"judged anew: restore it (RESTORE TABLE); no silver table was changed"
+        )
 
 
 def copied_rows(lakehouse: Lakehouse, step: Step) -> int:
@@ -367,7 +433,12 @@ def copied_rows(lakehouse: Lakehouse, step: Step) -> int:
 
 def _is_judged(step: Step) -> Column:
     first = step.batch.state.since + 1 if step.scope == "all" else step.batch.number
-    return F.col("batch").between(first, step.batch.number)
+    return _is_between(first, step.batch.number)
+
+
+def _is_between(first: int, last: int) -> Column:
+    """Of ``ops.files``, whether a file came with one of these batches."""
+    return F.col("batch").between(first, last)
 
 
 # The ledger
@@ -402,16 +473,32 @@ def end(lakehouse: Lakehouse, steps: Sequence[EndedStep]) -> None:
     _note(lakehouse, rows)
 
 
-def void(lakehouse: Lakehouse, names: Sequence[str]) -> None:
-    """Note of sources that are loaded as a whole that no earlier batch counts any more."""
+def leave(lakehouse: Lakehouse, config: Config) -> None:
+    """Prepare for a run in which sources are loaded otherwise than before, or not at all.
+
+    Of a source that is loaded as a whole, no earlier batch counts any more. One that is not configured has its rows
+    judged anew when it comes back: other sources may have written its tables meanwhile.
+
+    Raises:
+        SourceError: a source was merged and is to be replaced, which would end what bronze keeps of it.
+    """
     if lakehouse.version(s.BATCHES.name) is None:
         return
+    names = [row["source"] for row in lakehouse.read(s.BATCHES.name).select("source").distinct().collect()]
     states = {name: _state_of(lakehouse, name) for name in names}
-    rows = [
-        (name, state.number + 1, VOID, None, None, None, None, None)
-        for name, state in states.items()
-        if state.plan is not None or state.begun
-    ]
+    rows: list[tuple[object, ...]] = []
+    for name, state in states.items():
+        source = config.sources.get(name)
+        if source is not None and source.load == "replace" and (state.plan is not None or state.begun):
+            if lakehouse.version(f"bronze.{name}") is not None:
+                raise SourceError(
+                    f"sources.{name}.load: replace would overwrite bronze.{name} "
+                    f"({lakehouse.address(f'bronze.{name}')}), which keeps the rows of {state.number - state.since:,} "
+                    "merged batches, also of files that are gone: remove that table first if they are needed no more"
+                )
+            rows.append((name, state.number + 1, VOID, None, None, None, None, None))
+        elif source is None and state.plan is not None and (_ANOTHER_PLAN, None) not in state.begun:
+            rows.append((name, state.number + 1, BEGUN, None, _ANOTHER_PLAN, None, None, None))
     _note(lakehouse, rows)
 
 

@@ -92,9 +92,11 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
             is older, or other than in the run before, than its ``freshness`` and ``drift`` allow.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
+    batches.leave(lakehouse, config)
     incoming = {name: take_in(lakehouse, name, source) for name, source in config.sources.items()}
     _refuse_wrong_rules(config, incoming)
-    with batches.withdrawn_if_refused(lakehouse, [came.batch for came in incoming.values()]):
+    coming = {name: came.batch for name, came in incoming.items()}
+    with batches.withdrawn_if_refused(lakehouse, config, coming):
         judged = in_parallel(
             lakehouse.spark, {name: partial(judge, config, lakehouse, name, came) for name, came in incoming.items()}
         )
@@ -106,7 +108,6 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
         plan = _plan_panel(config, good)
 
     steps = [source.subject.step for source in judged.values() if source.subject.step is not None]
-    batches.void(lakehouse, [name for name, source in config.sources.items() if source.load == "replace"])
     batches.begin(lakehouse, steps)
     writers: dict[str, Callable[[], int | None]] = {
         **{name: partial(_write_rows, config, lakehouse, judged[name], good) for name in good},
@@ -128,6 +129,10 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     write_quality(lakehouse, judged, data_sets.findings)
     keep_statistics(lakehouse, data_sets)
     batches.end(lakehouse, ended)
+    if any(batch is not None and batch.is_ingested for batch in coming.values()):
+        # It was a killed run's batch; what came since then is the next one.
+        later = run(config, lakehouse, now)
+        return _report([*counts, *later.sources], repairs + later.repairs)
     return _report(counts, repairs)
 
 

@@ -273,9 +273,10 @@ def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming
     if batch is None:
         return Subject(name, source, columns, bronze, has_two_lanes, None), 0
     plan = plan_of(config, name, columns, corrections)
-    step = step_of(lakehouse, batch, contents, plan, rows_table(name, source))
-    # Which earlier rows are plain was told by the declaration of then, and which ones count by their keys.
-    has_two_lanes = has_two_lanes and step.scope == "some" and source.keep == "last"
+    asks_others = bool(source.references) or any(spec.fill_from is not None for spec in columns.values())
+    step = step_of(lakehouse, batch, contents, plan, rows_table(name, source), asks_others=asks_others)
+    # Which rows are plain was told by the declaration of the run that read them; which ones stay, their keys tell.
+    has_two_lanes = has_two_lanes and step.scope == "some" and source.keep == "last" and not batch.is_ingested
     judged = rows_to_judge(lakehouse, step)
     return Subject(name, source, columns, judged, has_two_lanes, step), copied_rows(lakehouse, step)
 
@@ -622,7 +623,7 @@ def _count_alone(lakehouse: Lakehouse, subject: Subject, *, touched: bool) -> in
     return plain - int(repeated[_PLAIN_ROWS] or 0) - dropped
 
 
-def _count(lakehouse: Lakehouse, name: str, alone: int, copied: int) -> SourceCounts:
+def _count(lakehouse: Lakehouse, name: str, alone: int, copied: int, only: str = "true") -> SourceCounts:
     """Count what became of the rows (one aggregation over those that were judged).
 
     Args:
@@ -630,8 +631,9 @@ def _count(lakehouse: Lakehouse, name: str, alone: int, copied: int) -> SourceCo
         name: of the source.
         alone: rows that needed no verdict.
         copied: rows of files that had come before.
+        only: which of the judged rows are counted.
     """
-    staged = lakehouse.read(f"staging.{name}")
+    staged = lakehouse.read(f"staging.{name}").where(only)
     is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0
     is_accepted = is_good()
     row = staged.agg(
@@ -666,12 +668,18 @@ def _check_counts(config: Config, lakehouse: Lakehouse, judged: Judged, rows_in:
     if rows_in == 0:
         raise SourceError(f"{where}: holds no rows; no silver table was changed")
     staged = lakehouse.read(f"staging.{name}")
-    usable = counts.accepted + counts.quarantined
-    share = counts.quarantined / max(1, usable)
+    quarantined, usable = counts.quarantined, counts.accepted + counts.quarantined
+    step = judged.subject.step
+    if step is not None and step.scope == "all" and step.batch.files:
+        # Among all the rows that are judged anew, those of new files would hardly count.
+        of_batch = _count(lakehouse, name, 0, 0, only=step.batch.predicate)
+        if of_batch.quarantined > config.cleaning.max_rejected * (of_batch.accepted + of_batch.quarantined):
+            quarantined, usable = of_batch.quarantined, of_batch.accepted + of_batch.quarantined
+    share = quarantined / max(1, usable)
     # New rows that are all versions of earlier ones, of which the first stays, are none of the file's faults.
     if share > config.cleaning.max_rejected or (counts.accepted == 0 and judged.scope == "all"):
         raise SourceError(
-            f"{where}: {counts.quarantined:,} of {usable:,} rows would be quarantined ({share:.0%}, "
+            f"{where}: {quarantined:,} of {usable:,} rows would be quarantined ({share:.0%}, "
             f"cleaning.max_rejected is {config.cleaning.max_rejected:.0%}), most often for {_top_reasons(staged)}: "
             f"say what its cells look like (sources.{name}.columns.<column>: formats, decimal, type) or what is "
             "allowed (min, max, rules); no silver table was changed"

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.baskets import number_lines
-from dlmine_spark.cleaning.corrections import row_of
+from dlmine_spark.cleaning.corrections import row_now, row_of
 from dlmine_spark.cleaning.plan import COPY, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
 from dlmine_spark.config import Config, Kind, SourceConfig
 from dlmine_spark.lakehouse import Lakehouse
@@ -70,17 +70,21 @@ def write_repairs(
     for name, source in judged.items():
         if source.scope == "all":
             continue
-        if source.subject.source.kind == "panel":
-            lakehouse.delete_where(s.REPAIRS.name, f"source = '{name}' AND rule LIKE 'fill\\_%'")
-            _append(lakehouse, _fills(lakehouse, source))
+        is_panel = source.subject.source.kind == "panel"
+        parts: list[DataFrame] = []
         if source.scope == "some":
             new = good_rows(config, lakehouse, source)
             key = key_of(source.subject.source, new.columns)
+            changed, *by_hand = _repairs(lakehouse, source)
             if inserted[name] < source.counts.accepted or _was_begun(source):
-                said = new.select(F.lit(name).alias("source"), _shown_key(key).alias("key"))
-                lakehouse.delete(s.REPAIRS.name, said)
-            fills = [] if source.subject.source.kind == "panel" else _fills(lakehouse, source, only=new.select(*key))
-            _append(lakehouse, [*_repairs(lakehouse, source), *fills])
+                of_rows = new.select(F.lit(name).alias("source"), _shown_key(key).alias("key"))
+                said = [of_rows, *(part.select("source", "key") for part in by_hand)]
+                lakehouse.delete(s.REPAIRS.name, reduce(DataFrame.unionByName, said))
+            parts = [changed, *by_hand, *([] if is_panel else _fills(lakehouse, source, only=new.select(*key)))]
+        if is_panel:
+            lakehouse.delete_where(s.REPAIRS.name, f"source = '{name}' AND rule LIKE 'fill\\_%'")
+            parts += _fills(lakehouse, source)
+        _append(lakehouse, parts)
     return lakehouse.read(s.REPAIRS.name).where(F.col(s.RUN_ID) == lakehouse.run_id).count()
 
 
@@ -119,6 +123,7 @@ def _repairs(lakehouse: Lakehouse, judged: Judged) -> list[DataFrame]:
 def _by_hand(bronze: DataFrame, corrections: DataFrame) -> DataFrame:
     """Whole rows that somebody corrected, and that did come."""
     came = bronze.select(row_of(bronze).alias("row"))
+    corrections = corrections.withColumn("row", row_now(F.col("row"), bronze))
     return corrections.join(came, on="row", how="left_semi").select(
         "source",
         F.col("row").alias("key"),

@@ -12,13 +12,15 @@ import hashlib
 import logging
 from collections.abc import Callable
 from functools import reduce
+from pathlib import Path
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from dlmine_spark.config import Config
-from dlmine_spark.errors import ConfigError, DlmineError
+from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError
 from dlmine_spark.places import root_of
+from dlmine_spark.sources import is_local, spark_path
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,13 @@ def run(config: Config, spark: SparkSession, take_in: Callable[[], None], every:
     paths = sorted({source.path for source in config.sources.values() if source.load == "merge"})
     if not paths:
         raise ConfigError("--stream: no source has load: merge, so there is nothing that new files are added to")
-    # Also what a stream of the same files saw before is not taken in where the plan has changed.
-    take_in()
+    try:
+        # Also what a stream of the same files saw before is not taken in where the plan has changed.
+        take_in()
+    except NoRowsError as error:
+        if every is None:
+            raise
+        log.info("%s: waiting for the first one", error)
     failures: list[Exception] = []
 
     def on_files(_seen: DataFrame, number: int) -> None:
@@ -75,7 +82,9 @@ def run(config: Config, spark: SparkSession, take_in: Callable[[], None], every:
 
 def _listing(spark: SparkSession, path: str) -> DataFrame:
     options = {"maxFileAge": _ANY_AGE, "recursiveFileLookup": "true"}
-    return spark.readStream.format("binaryFile").schema(_FILES).options(**options).load(path).select("path")
+    # A folder of this name is none of Spark's patterns.
+    literal = spark_path(Path(path)) if is_local(path) and Path(path).exists() else path
+    return spark.readStream.format("binaryFile").schema(_FILES).options(**options).load(literal).select("path")
 
 
 def _checkpoint(config: Config, paths: list[str]) -> str:

@@ -3,7 +3,7 @@
 Files are looked at before Spark is: a missing, empty or wrongly delimited file is one clear error, not a failed job.
 """
 
-from dlmine_spark.sources.files import SourceFile, fingerprint, first_changed, is_local, size_of
+from dlmine_spark.sources.files import SourceFile, fingerprint, first_changed, is_local, size_of, spark_path
 from dlmine_spark.sources.reader import TEXT_COLUMN, list_files, look_at, path_of, read_source, reading
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "read_source",
     "reading",
     "size_of",
+    "spark_path",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -91,16 +92,23 @@ def list_local(name: str, source: SourceConfig) -> list[SourceFile]:
             status = file.stat()
         except OSError as error:
             raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
-        found.append(SourceFile(str(file.absolute()), status.st_size, status.st_mtime_ns // 1_000_000))
+        found.append(SourceFile(_spelled(file), status.st_size, status.st_mtime_ns // 1_000_000))
     return found
 
 
-def first_changed(files: Iterable[SourceFile]) -> str | None:
+def _spelled(file: Path) -> str:
+    """A path as Spark spells it: whole, without ``..`` and double slashes."""
+    return re.sub("^/+", "/", os.path.normpath(file.absolute()))
+
+
+def first_changed(files: Iterable[SourceFile], *, may_be_gone: bool = False) -> str | None:
     """The first of some local files that is not as it was when they were listed."""
     for file in files:
         try:
             status = Path(file.path).stat()
         except OSError:
+            if may_be_gone:
+                continue
             return file.path
         if (status.st_size, status.st_mtime_ns // 1_000_000) != (file.size, file.modified):
             return file.path

@@ -70,9 +70,14 @@ def list_files(spark: SparkSession, name: str, source: SourceConfig) -> list[Sou
     """
     if is_local(source.path):
         return list_local(name, source)
-    with reading(name, source):
+    try:
         found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(source.path)
         rows = found.select("path", "length", F.unix_millis("modificationTime").alias("modified")).collect()
+    except AnalysisException as error:
+        # Object stores have no folders: one without files is not there.
+        if error.getCondition() == "PATH_NOT_FOUND":
+            return []
+        raise SourceError(f"{source.path} (source {name}): cannot be listed: {_problem_of(error)}") from error
     return [SourceFile(row["path"], row["length"], row["modified"]) for row in rows]
 
 

@@ -108,6 +108,23 @@ def test_what_came_before_changes_nothing(shop: Lakehouse, folder: Path) -> None
 
     assert contents(shop) == before
     assert (again.rows_in, again.sources[0].duplicates, again.rows_out) == (3, 3, 0)
+    # And once more beside something new.
+    deliver(folder, "a new 100%25 [day]+#é.csv", MONDAY)
+    deliver(folder, "b.csv", ["8,2024-03-04,tea,1,1"])
+    beside = run(receipts(folder), shop)
+
+    assert (beside.rows_in, beside.sources[0].duplicates, beside.rows_out) == (4, 3, 1)
+    assert quantities(shop)["1", "milk"] == 4.0
+
+
+def test_a_value_that_moved_to_the_next_column_is_no_copy(shop: Lakehouse, folder: Path) -> None:
+    deliver(folder, "c.csv", ["8,2024-03-04,tea,,5"])
+    run(receipts(folder), shop)
+    deliver(folder, "d.csv", ["8,2024-03-04,tea,5,"])
+    run(receipts(folder), shop)
+
+    assert quantities(shop)["8", "tea"] == 5.0
+    (folder / "in" / "d.csv").unlink()
 
 
 def test_a_file_written_anew_is_a_new_one_and_late_rows_update_their_day(shop: Lakehouse, folder: Path) -> None:
@@ -120,6 +137,7 @@ def test_a_file_written_anew_is_a_new_one_and_late_rows_update_their_day(shop: L
     run(receipts(folder), shop)
 
     panel = {str(row[s.DS]): row[s.Y] for row in shop.read("silver.panel").collect()}
+    # The line of receipt 8 has no price, and counts for nothing.
     assert panel["2024-03-04"] == pytest.approx(2 * 1.5 + 4 * 0.9 + 10)
     # Files may go when they were taken in: nothing is new then.
     (folder / "in" / "1.csv").unlink()
@@ -134,14 +152,16 @@ def test_refused_files_are_withdrawn(shop: Lakehouse, folder: Path) -> None:
         run(receipts(folder), shop)
 
     assert contents(shop) == before
-    assert batches_in_bronze(shop) == {1: 3, 2: 3, 3: 3, 4: 1}
+    assert batches_in_bronze(shop) == {1: 3, 2: 3, 3: 3, 4: 4, 5: 1, 6: 1, 7: 1}
+    # Moved away and back, the file is looked at again.
+    assert shop.read("ops.files").where("batch = 8").isEmpty()
 
 
 def test_a_day_without_rows_is_taken_in(shop: Lakehouse, folder: Path) -> None:
     deliver(folder, "4.csv", [])
 
     assert run(receipts(folder), shop).rows_in == 0
-    assert shop.read("ops.files").where("batch = 5").select("rows").collect() == [(0,)]
+    assert shop.read("ops.files").where("batch = 8").select("rows").collect() == [(0,)]
 
 
 def test_new_columns_are_refused_or_added(shop: Lakehouse, folder: Path) -> None:
@@ -149,14 +169,14 @@ def test_new_columns_are_refused_or_added(shop: Lakehouse, folder: Path) -> None
 
     with pytest.raises(SourceError, match=r"5\.csv .*other columns than earlier files \(\+till\)"):
         run(receipts(folder, new_columns="refuse"), shop)
-    assert 6 not in batches_in_bronze(shop)
+    assert 9 not in batches_in_bronze(shop)
 
     # Another plan: all rows of bronze are judged anew, also those whose files are gone.
     quantity = {"from": "pieces", "min": -5, "fill": "constant", "fill_value": 7}
     columns = {**RECEIPTS["columns"], "quantity": quantity}
     report = run(receipts(folder, other_columns="keep", columns=columns), shop)
 
-    assert report.rows_in == 11
+    assert report.rows_in == 17
     found = {(row["basket_id"], row["item"]): row for row in shop.read("silver.lines").collect()}
     assert (found["6", "tea"]["till"], found["1", "tea"]["till"]) == (7.0, None)
     assert (found["2", "tea"]["quantity"], found["2", "tea"]["quantity_imputed"]) == (-3.0, False)
@@ -169,21 +189,27 @@ def test_without_bronze_nothing_is_taken_in(shop: Lakehouse, folder: Path) -> No
     bronze = Path(shop.address("bronze.receipts"))
     bronze.rename(folder / "elsewhere")
 
-    with pytest.raises(TableContractError, match=r"bronze.receipts: is gone, and with it the rows of 6 batches"):
+    with pytest.raises(TableContractError, match=r"bronze.receipts: is gone, and with it the rows of 9 batches"):
         run(receipts(folder), shop)
 
     (folder / "elsewhere").rename(bronze)
 
 
 def test_a_source_can_be_loaded_as_a_whole_again(shop: Lakehouse, folder: Path) -> None:
-    for file in ("3.csv", "4.csv", "5.csv"):
-        (folder / "in" / file).unlink()
+    for file in (folder / "in").iterdir():
+        if file.name != "2.csv":
+            file.unlink()
+    with pytest.raises(SourceError, match=r"replace would overwrite bronze.receipts .*the rows of 9 merged batches"):
+        run(receipts(folder, load="replace"), shop)
+    shutil.rmtree(shop.address("bronze.receipts"))
     run(receipts(folder, load="replace"), shop)
     assert len(quantities(shop)) == 3
 
     # What was merged before is void: the file that is there is taken in as the first.
     assert run(receipts(folder), shop).rows_in == 3
     assert (len(quantities(shop)), shop.read("silver.quarantine").count()) == (3, 0)
+    batches.judge_anew(shop, ["receipts"])
+    assert run(receipts(folder), shop).rows_in == 3
 
 
 def quantities(lakehouse: Lakehouse) -> dict[tuple[str, str], float | None]:
@@ -224,10 +250,10 @@ def test_a_panel_is_filled_anew(lakehouse: Lakehouse, tmp_path: Path) -> None:
 
     assert panel()[2:] == [("2024-03-03", 4.0, True), ("2024-03-04", 6.0, True), ("2024-03-05", 8.0, False)]
     # A late row takes the place of its fill, in the record too, and changes the fill beside it.
-    deliver(tmp_path, "2.csv", ["S,2024-03-03,3"], "store,date,sales")
+    deliver(tmp_path, "2.csv", ["S,2024-03-02,2.5", "S,2024-03-03,3", "S,2024-03-04,"], "store,date,sales")
     run(config, lakehouse)
 
-    assert panel()[2:4] == [("2024-03-03", 3.0, False), ("2024-03-04", 5.5, True)]
+    assert panel()[1:4] == [("2024-03-02", 2.5, False), ("2024-03-03", 3.0, False), ("2024-03-04", 5.5, True)]
     assert [row["key"] for row in lakehouse.read("silver.repairs").collect()] == ["S|2024-03-04"]
 
 
@@ -250,8 +276,11 @@ def test_a_job_killed_between_its_writes_goes_on(
             kill_after_writing(table, patched)
             with pytest.raises(Killed):
                 run(config, lakehouse)
+    deliver(tmp_path, "3.csv", ["9,2024-03-05,tea,1,2"])
     run(config, lakehouse)
+    run(config, undisturbed)
 
+    # What came after the kill is a batch of its own, and taken in by the same run.
     assert contents(lakehouse) == contents(undisturbed)
     prices = {row["basket_id"]: row["price"] for row in lakehouse.read("silver.lines").collect()}
     # What new rows are filled with and clipped to is learned from earlier ones too.
