@@ -255,10 +255,11 @@ def _stream(config: Config, every: int | None, *, json_logs: bool) -> None:
         StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
         open_session(config.spark) as spark,
     ):
-        lakehouse = Lakehouse(spark, config.lakehouse)
 
         def take_in() -> None:
             with lock(config.lakehouse, waits=True):
+                # A new one each time: other jobs may have written in between.
+                lakehouse = Lakehouse(spark, config.lakehouse)
                 run = bring_up_to_date(config, lakehouse, ["clean"], progress)["clean"]
             output.print(f"clean: {run.message}", markup=False)
 

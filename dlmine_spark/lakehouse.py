@@ -148,14 +148,15 @@ class Lakehouse:
     def adopt(self, table: str) -> bool:
         """Count a table that an earlier run of the same stage wrote among this run's outputs, if there is one.
 
-        From then on this run reads it, as it is now, and the ledger knows that it was kept.
+        From then on this run reads it, as it is now, and the ledger knows that it was kept. Without a run, it only
+        tells whether there is such a table.
         """
-        if table not in self.written:
-            version = self.version(table)
-            if version is None:
-                return False
+        if table in self.written:
+            return True
+        version = self.version(table)
+        if version is not None and self._is_bound:
             self.written[table] = version
-        return True
+        return version is not None
 
     def pinned_version(self, table: str) -> int:
         """The version of a table that reads of this run get."""

@@ -15,7 +15,8 @@ from dlmine_spark.lakehouse import Lakehouse
 
 
 def itemsets(spark: SparkSession, *rows: tuple[list[str], int, int, float]):  # type: ignore[no-untyped-def]
-    return spark.createDataFrame(list(rows), "items array<string>, size int, count int, support double")
+    found = spark.createDataFrame(list(rows), "items array<string>, size int, count int, support double")
+    return found.selectExpr("*", "true AS is_closed", "true AS is_maximal")
 
 
 def test_a_table_is_written_to_its_address_and_cast_to_its_contract(lakehouse: Lakehouse, tmp_path: Path) -> None:
