@@ -37,23 +37,13 @@ from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines import batches
 from dlmine_spark.pipelines.batches import EndedStep
 from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.counting import tell
 from dlmine_spark.pipelines.data_sets import check_data_sets, keep_statistics
-from dlmine_spark.pipelines.judging import (
-    Incoming,
-    Judged,
-    SourceCounts,
-    all_rows,
-    good_rows,
-    judge,
-    known_rows,
-    merge_key,
-    rows_table,
-    take_in,
-    tell,
-)
+from dlmine_spark.pipelines.judging import all_rows, good_rows, judge, known_rows, take_in
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.pipelines.record import named_rows, write_quality, write_quarantine, write_repairs
 from dlmine_spark.pipelines.references import treat_all_references
+from dlmine_spark.pipelines.subjects import Incoming, Judged, SourceCounts, merge_key, rows_table
 from dlmine_spark.runs import StageReport
 
 log = logging.getLogger(__name__)

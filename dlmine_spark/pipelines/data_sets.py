@@ -22,7 +22,7 @@ from dlmine_spark.config import Config, Freshness, SourceConfig
 from dlmine_spark.errors import SourceError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
-from dlmine_spark.pipelines.judging import Judged
+from dlmine_spark.pipelines.subjects import Judged
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from dlmine_spark.cleaning.plan import COPY, ORIGINAL, REASONS, REPAIRS, WARNING
 from dlmine_spark.config import Config, Kind, SourceConfig
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.data_sets import Finding
-from dlmine_spark.pipelines.judging import SILVER_TABLES, Judged, corrections_of, good_rows
+from dlmine_spark.pipelines.judging import corrections_of, good_rows
+from dlmine_spark.pipelines.subjects import SILVER_TABLES, Judged
 
 _SHOWN_KEYS: dict[Kind, tuple[str, ...]] = {"lines": (s.BASKET_ID, s.ITEM)}
 """What names a row in silver.repairs where its source has no key."""

@@ -11,7 +11,9 @@ from dlmine_spark.cleaning.references import referred_keys, treat_references
 from dlmine_spark.config import Config, Reference, reference_order
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
-from dlmine_spark.pipelines.judging import Judged, all_rows, recount
+from dlmine_spark.pipelines.counting import recount
+from dlmine_spark.pipelines.judging import all_rows
+from dlmine_spark.pipelines.subjects import Judged
 
 log = logging.getLogger(__name__)
 
