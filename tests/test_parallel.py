@@ -54,14 +54,17 @@ def test_the_error_of_the_first_action_is_raised_and_no_further_one_started(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "AT_ONCE", 2)
-    second_failed = threading.Event()
+    first_began, second_failed = threading.Event(), threading.Event()
     started: list[str] = []
 
     def first() -> None:
+        first_began.set()
         second_failed.wait(timeout=30)
         raise ValueError("first")
 
     def second() -> None:
+        # Had the first not begun yet, it would not be started any more.
+        first_began.wait(timeout=30)
         second_failed.set()
         raise ValueError("second")
 

@@ -473,7 +473,7 @@ def end(lakehouse: Lakehouse, steps: Sequence[EndedStep]) -> None:
     _note(lakehouse, rows)
 
 
-def leave(lakehouse: Lakehouse, config: Config) -> None:
+def note_changed_sources(lakehouse: Lakehouse, config: Config) -> None:
     """Prepare for a run in which sources are loaded otherwise than before, or not at all.
 
     Of a source that is loaded as a whole, no earlier batch counts any more. One that is not configured has its rows

@@ -82,7 +82,7 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
             is older, or other than in the run before, than its ``freshness`` and ``drift`` allow.
         TableContractError: rows in and rows accounted for differ, or the panel has no value.
     """
-    batches.leave(lakehouse, config)
+    batches.note_changed_sources(lakehouse, config)
     incoming = {name: take_in(lakehouse, name, source) for name, source in config.sources.items()}
     _refuse_wrong_rules(config, incoming)
     coming = {name: came.batch for name, came in incoming.items()}
