@@ -69,6 +69,11 @@ def is_good() -> Column:
     return (F.size(REASONS) == 0) & (F.col(COPY) == 1) & (F.col(RANK) == 1)
 
 
+def is_refused() -> Column:
+    """Whether a staged row goes to the quarantine; of copies, the first does."""
+    return (F.col(COPY) == 1) & (F.size(REASONS) > 0)
+
+
 def reason(rule: str, column: str, message: Column) -> Column:
     """One entry of ``REASONS``."""
     return F.struct(F.lit(rule).alias("rule"), F.lit(column).alias("column"), message.alias("message")).cast(_REASON)

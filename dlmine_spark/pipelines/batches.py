@@ -447,7 +447,7 @@ def _is_between(first: int, last: int) -> Column:
 def begin(lakehouse: Lakehouse, steps: Sequence[Step]) -> None:
     """Note that silver is about to change."""
     rows = [
-        (step.batch.source, step.batch.number, BEGUN, step.base_version, step.plan, None, None, None)
+        _entry(step.batch.source, step.batch.number, BEGUN, step.plan, step.base_version)
         for step in steps
         if step.scope != "none"
     ]
@@ -457,15 +457,13 @@ def begin(lakehouse: Lakehouse, steps: Sequence[Step]) -> None:
 def end(lakehouse: Lakehouse, steps: Sequence[EndedStep]) -> None:
     """Note that batches are done."""
     rows = [
-        (
-            ended.step.batch.source,
-            ended.step.batch.number,
+        _entry(
+            (step := ended.step).batch.source,
+            step.batch.number,
             DONE,
-            ended.step.base_version,
-            ended.step.plan,
-            ended.rows_in,
-            ended.accepted,
-            ended.inserted,
+            step.plan,
+            step.base_version,
+            (ended.rows_in, ended.accepted, ended.inserted),
         )
         for ended in steps
         if ended.step.scope != "none" or ended.step.batch.files
@@ -496,9 +494,9 @@ def note_changed_sources(lakehouse: Lakehouse, config: Config) -> None:
                     f"({lakehouse.address(f'bronze.{name}')}), which keeps the rows of {state.number - state.since:,} "
                     "merged batches, also of files that are gone: remove that table first if they are needed no more"
                 )
-            rows.append((name, state.number + 1, VOID, None, None, None, None, None))
+            rows.append(_entry(name, state.number + 1, VOID))
         elif source is None and state.plan is not None and (_ANOTHER_PLAN, None) not in state.begun:
-            rows.append((name, state.number + 1, BEGUN, None, _ANOTHER_PLAN, None, None, None))
+            rows.append(_entry(name, state.number + 1, BEGUN, _ANOTHER_PLAN))
     _note(lakehouse, rows)
 
 
@@ -506,11 +504,21 @@ def judge_anew(lakehouse: Lakehouse, names: Sequence[str]) -> None:
     """Let the next run judge all rows of these sources, whatever plan they were judged by."""
     states = {name: _state_of(lakehouse, name) for name in names}
     rows = [
-        (name, state.number + 1, BEGUN, None, _ANOTHER_PLAN, None, None, None)
-        for name, state in states.items()
-        if state.plan is not None
+        _entry(name, state.number + 1, BEGUN, _ANOTHER_PLAN) for name, state in states.items() if state.plan is not None
     ]
     _note(lakehouse, rows)
+
+
+def _entry(
+    source: str,
+    number: int,
+    status: str,
+    plan: str | None = None,
+    base_version: int | None = None,
+    counts: tuple[int | None, int | None, int | None] = (None, None, None),
+) -> tuple[object, ...]:
+    """A row of ``ops.batches`` without its run and time; ``counts``: rows in, accepted and inserted."""
+    return source, number, status, base_version, plan, *counts
 
 
 def _note(lakehouse: Lakehouse, rows: Sequence[tuple[object, ...]]) -> None:

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.cleaning.plan import COPY, RANK, REASONS, REPAIRS, WARNINGS, is_good
+from dlmine_spark.cleaning.plan import COPY, RANK, REASONS, REPAIRS, WARNINGS, is_good, is_refused
 from dlmine_spark.config import Config
 from dlmine_spark.errors import SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
@@ -59,14 +59,13 @@ def count_rows(lakehouse: Lakehouse, name: str, alone: int, copied: int, only: s
         only: which of the judged rows are counted.
     """
     staged = lakehouse.read(f"staging.{name}").where(only)
-    is_first, is_refused = F.col(COPY) == 1, F.size(REASONS) > 0
-    is_accepted = is_good()
+    is_first, is_accepted = F.col(COPY) == 1, is_good()
     row = staged.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(is_accepted).alias("accepted"),
-        F.count_if(is_first & is_refused).alias("quarantined"),
+        F.count_if(is_refused()).alias("quarantined"),
         F.count_if(~is_first).alias("duplicates"),
-        F.count_if(is_first & ~is_refused & (F.col(RANK) > 1)).alias("superseded"),
+        F.count_if(is_first & ~is_refused() & (F.col(RANK) > 1)).alias("superseded"),
         F.count_if(is_accepted & (F.size(WARNINGS) > 0)).alias("warned"),
     ).collect()[0]
     return SourceCounts(

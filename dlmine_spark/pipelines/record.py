@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.baskets import number_lines
 from dlmine_spark.cleaning.corrections import row_now, row_of
-from dlmine_spark.cleaning.plan import COPY, ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, key_of
+from dlmine_spark.cleaning.plan import ORIGINAL, REASONS, REPAIRS, WARNINGS, is_good, is_refused, key_of
 from dlmine_spark.config import Config, Kind, SourceConfig
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.data_sets import Finding
@@ -30,18 +30,18 @@ def write_quarantine(lakehouse: Lakehouse, judged: Mapping[str, Judged]) -> None
     for name, source in judged.items():
         if source.scope == "some" and source.counts.quarantined:
             new = _refused(lakehouse, name).dropDuplicates(["source", "row"])
+            new = new.withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
             lakehouse.merge(s.QUARANTINE.name, new, keys=("source", "row"), update=False)
 
 
 def _refused(lakehouse: Lakehouse, name: str) -> DataFrame:
     return (
         lakehouse.read(f"staging.{name}")
-        .where((F.col(COPY) == 1) & (F.size(REASONS) > 0))
+        .where(is_refused())
         .select(
             F.lit(name).alias("source"),
             F.col(ORIGINAL).alias("row"),
             F.col(REASONS).alias("reasons"),
-            F.lit(lakehouse.run_id).alias(s.RUN_ID),
             F.lit(None).cast("string").alias("corrected"),
         )
     )
@@ -96,8 +96,8 @@ def _was_begun(judged: Judged) -> bool:
 
 def _replace(lakehouse: Lakehouse, table: str, parts: Sequence[DataFrame], judged: Mapping[str, Judged]) -> None:
     """Replace the rows of a record, but for those of sources of which not all rows were judged."""
-    empty = lakehouse.spark.createDataFrame([], s.TABLES[table].ddl)
-    rows = reduce(DataFrame.unionByName, parts, empty.drop(s.RUN_ID) if table == s.REPAIRS.name else empty)
+    empty = lakehouse.spark.createDataFrame([], s.TABLES[table].ddl).drop(s.RUN_ID)
+    rows = reduce(DataFrame.unionByName, parts, empty)
     kept = [name for name, source in judged.items() if source.scope != "all"]
     if not parts and lakehouse.adopt(table) and lakehouse.read(table).where(~F.col("source").isin(*kept)).isEmpty():
         return
@@ -192,7 +192,7 @@ def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged], findings: 
         .select("source", F.lit("repair").alias("outcome"), "rule", "column")
     ]
     for name, rows in staged.items():
-        refused = rows.where((F.col(COPY) == 1) & (F.size(REASONS) > 0)).select(F.explode(REASONS).alias("of"))
+        refused = rows.where(is_refused()).select(F.explode(REASONS).alias("of"))
         warnings = rows.where(is_good()).select(F.explode(WARNINGS).alias("rule"))
         # A warning about a column is called rule:column.
         column = F.when(F.contains("rule", F.lit(":")), F.substring_index("rule", ":", -1)).otherwise("")
