@@ -219,14 +219,18 @@ DEPENDENCIES = Table(
     {
         "source": "string",
         "determinant": "array<string>",
+        "value": "string",
         "dependent": "string",
+        "usual": "array<string>",
         "error": "double",
         "support_groups": "bigint",
         "rows": "bigint",
         RUN_ID: "string",
     },
 )
-"""Dependencies in use; ``error`` is the share of ``rows`` to remove for it to hold (g3), in groups of two or more."""
+"""Dependencies in use; ``error`` is the share of ``rows`` to remove for it to hold (g3), in groups of two or more.
+
+With a ``value``, it holds where the determinant has it; ``usual`` are the dependent's values then, if several."""
 SEGMENTS = Table(
     "gold.segments",
     {

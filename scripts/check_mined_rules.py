@@ -128,6 +128,22 @@ def records(chance: random.Random, rows: int) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["id", "title", "issue", "day", "ounces", "share", "language"])
 
 
+def shops(chance: random.Random, rows: int) -> pd.DataFrame:
+    """Shops of which single values say something of others, and no column of another as a whole."""
+    towns = [word(chance, 3) for _ in range(12)]
+    places = {"flagship": towns[:2], "kiosk": towns[3:6], "market": towns, "outlet": towns}
+    hours = {"kiosk": ["late"], "flagship": ["early", "late"], "market": ["early", "day"], "outlet": ["early", "day"]}
+    found = []
+    for _ in range(rows):
+        type_ = chance.choices(tuple(places), (2, 3, 8, 3))[0]
+        town = chance.choice(places[type_])
+        assortment = "full" if type_ == "flagship" else chance.choice(("full", "basic", "fresh"))
+        parking = "no" if town == towns[0] else chance.choice(("no", "yes"))
+        size = str(chance.randrange(40, 900))
+        found.append((type_, town, chance.choice(hours[type_]), assortment, parking, size))
+    return pd.DataFrame(found, columns=["type", "town", "hours", "assortment", "parking", "size"])
+
+
 def public_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Samples of public tables, every cell as text."""
 
@@ -290,6 +306,7 @@ def main() -> None:
         "orders": orders(chance, 5_000),
         "reports": reports(chance, 2_000),
         "records": records(chance, 2_000),
+        "shops": shops(chance, 3_000),
     }
     if arguments.largest:
         tables["clinics large"] = clinics(chance, 100_000, 20)

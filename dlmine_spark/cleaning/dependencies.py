@@ -58,9 +58,14 @@ class Dependency:
     """Rows in them."""
     variety: float = 0.0
     """Share of the rows to remove whose value returns in its group: slips are all different, variants are not."""
+    value: str | None = None
+    """Of the determinant, if the dependency is one of rows with this value only (``associations``)."""
+    usual: tuple[str, ...] = ()
+    """The values that the dependent has then, where they are several."""
 
     def __str__(self) -> str:
-        return f"{'+'.join(self.determinant)}->{self.dependent}"
+        value = "" if self.value is None else f"={self.value}"
+        return f"{'+'.join(self.determinant)}{value}->{self.dependent}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +216,17 @@ def _is_below(number: Column, share: float) -> Column:
 
 def _holds(dependency: Dependency, columns: Sequence[ColumnFacts], settings: MinedRules) -> bool:
     rows = min(columns[0].rows, settings.sample_rows)
-    least_agreement = 1 - 2.5 * (1 - settings.min_confidence)
     return (
         dependency.groups >= settings.min_groups
         and dependency.rows >= max(FEWEST_ROWS, FEWEST_GROUPED * rows)
         and 1 - dependency.error >= settings.min_confidence
-        and dependency.agreement >= least_agreement
+        and dependency.agreement >= least_agreement(settings)
     )
+
+
+def least_agreement(settings: MinedRules) -> float:
+    """Kappa from which a dependency is no work of a usual value."""
+    return 1 - 2.5 * (1 - settings.min_confidence)
 
 
 def _combinations(

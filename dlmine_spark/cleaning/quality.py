@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dlmine_spark.cleaning.associations import sample_of, value_rules
 from dlmine_spark.cleaning.dependencies import Dependency, find_dependencies
 from dlmine_spark.cleaning.patterns import Format, formats_of, with_structural_blanks
 from dlmine_spark.cleaning.plan import REASONS, REPAIRS, SQL_TYPES, SUSPICIONS, WARNINGS, reason, repair
@@ -85,6 +86,8 @@ def mine_quality(
         counted = {one.place: one for one in with_counts(repeating, counts)}
         facts = [counted.get(one.place, one) for one in chosen]
     dependencies = find_dependencies(texts, facts, settings) if counts is not None else []
+    if counts is not None:
+        dependencies += value_rules(sample_of(texts, facts, settings.sample_rows), dependencies, settings)
     formats = with_structural_blanks(texts, formats_of(texts, facts))
     strings = [name for name, type_ in rows.dtypes if type_ == "string"]
     found: list[DataFrame] = []

@@ -73,7 +73,11 @@ def _entries(texts: DataFrame, dependencies: Sequence[Dependency]) -> DataFrame:
         left = left_value(dependency.determinant)
         value = F.coalesce(F.col(f"`{dependency.dependent}`"), F.lit(_NULL))
         entry = F.struct(F.lit(number).alias(_DEP), left.alias(_LEFT), value.alias(VALUE))
-        made.append(F.when(left.isNotNull(), entry))
+        is_told = left.isNotNull()
+        if dependency.value is not None:
+            # Whether there is anything at all, a rule about one value cannot tell.
+            is_told = (F.col(f"`{dependency.determinant[0]}`") == dependency.value) & (value != _NULL)
+        made.append(F.when(is_told, entry))
     return texts.select(ROW_ID, F.explode(F.array_compact(F.array(*made))).alias("entry")).select(ROW_ID, "entry.*")
 
 
@@ -83,26 +87,31 @@ def _judged_values(entries: DataFrame, dependencies: Sequence[Dependency]) -> Da
     The usual value's confidence is the share of the *other* rows that have it, as if three further rows had been seen
     that agree as often as the whole dependency does (Laplace's rule of succession, with that prior): two of two other
     rows are little proof, ninety-nine of ninety-nine a lot. A value that is nearly as frequent as the usual one, or
-    that returns, is another usual one; so it is, in part, where such values return all over the dependency.
+    that returns, is another usual one; so it is, in part, where such values return all over the dependency. Where a
+    dependency names its usual values, these together are held against the others, and none of them is proposed.
     """
     group = Window.partitionBy(_DEP, _LEFT)
     copies, is_null = F.col(COPIES), F.col(VALUE) == _NULL
     counted = entries.groupBy(_DEP, _LEFT, VALUE).agg(F.count(F.lit(1)).alias(COPIES))
     ranked = F.struct(F.when(is_null, F.lit(0)).otherwise(copies).alias(COPIES), F.col(VALUE).alias(VALUE))
     grouped = counted.withColumns({"size": F.sum(copies).over(group), _BEST: F.max(ranked).over(group)})
-    usual, most, size = F.col(f"{_BEST}.{VALUE}"), F.col(f"{_BEST}.{COPIES}"), F.col("size")
+    best, size = F.col(f"{_BEST}.{VALUE}"), F.col("size")
+    named = _literal_of(_DEP, [one.usual for one in dependencies])
+    has_several, is_named = F.size(named) > 0, F.array_contains(named, F.col(VALUE))
+    is_usual = F.when(has_several, is_named).otherwise(F.col(VALUE) == best)
+    agreeing = F.sum(F.when(is_usual, F.when(is_null, 0).otherwise(copies))).over(group)
+    most = F.min(F.when(is_usual, F.when(is_null, 0).otherwise(copies))).over(group)
     prior = _literal_of(_DEP, [1 - one.error for one in dependencies])
-    confidence = (most + 2 * prior) / (size - 1 + 3)
+    confidence = (agreeing + 2 * prior) / (size - 1 + 3)
     rivalry = F.when(is_null, 0.5).otherwise(1.0) * copies / most
     variety = 2 * (copies - 1) / size
     strictness = _literal_of(_DEP, [1 - one.variety / 2 for one in dependencies])
     doubt = strictness * confidence * F.greatest(F.lit(0.0), 1 - rivalry) * F.greatest(F.lit(0.0), 1 - variety)
-    is_usual = F.col(VALUE) == usual
     return grouped.select(
         _DEP,
         _LEFT,
         VALUE,
-        F.when(is_usual, F.lit(_NULL)).otherwise(usual).alias(PROPOSED),
+        F.when(is_usual, F.lit(_NULL)).when(~has_several, best).alias(PROPOSED),
         confidence.alias(CONFIDENCE),
         F.when(is_usual | (most < 1), 0.0).otherwise(doubt).alias("doubt"),
         # A value that no other row of the group has says nothing for itself.

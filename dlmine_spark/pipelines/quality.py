@@ -38,7 +38,17 @@ def treat_source(
     rest = judged.where(~is_good())
     lakehouse.overwrite(f"staging.{name}", treated.unionByName(rest, allowMissingColumns=True))
     found = [
-        (name, list(one.determinant), one.dependent, one.error, one.groups, one.rows, lakehouse.run_id)
+        (
+            name,
+            list(one.determinant),
+            one.value,
+            one.dependent,
+            list(one.usual),
+            one.error,
+            one.groups,
+            one.rows,
+            lakehouse.run_id,
+        )
         for one in quality.dependencies
     ]
     lakehouse.overwrite(f"staging.{name}__dependencies", lakehouse.spark.createDataFrame(found, s.DEPENDENCIES.ddl))
