@@ -29,12 +29,16 @@ RUNNING, DONE, FAILED, NOT_APPLICABLE = "running", "done", "failed", "not_applic
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:
-    """What a stage did: rows read, written and refused, and one line for the terminal."""
+    """What a stage did: rows read, written and refused, and one line for the terminal.
+
+    ``is_behind``: it took in less than is there, and has to run again.
+    """
 
     rows_in: int
     rows_out: int
     rows_rejected: int = 0
     message: str = ""
+    is_behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,11 @@ class Ledger:
         return run
 
     def finish(self, run: Run, report: StageReport | NotApplicable, output_versions: Mapping[str, int]) -> Run:
-        """Note how a stage ended well; from here on it counts as up to date."""
+        """Note how a stage ended well; from here on it counts as up to date, unless it is behind its inputs."""
         if isinstance(report, StageReport):
-            finished = replace(run, status=DONE, output_versions=dict(output_versions), message=report.message)
+            inputs = {} if report.is_behind else run.input_versions
+            outputs = dict(output_versions)
+            finished = replace(run, status=DONE, input_versions=inputs, output_versions=outputs, message=report.message)
             self._write(finished, report=report)
         else:
             finished = replace(run, status=NOT_APPLICABLE, output_versions=dict(output_versions), message=report.reason)

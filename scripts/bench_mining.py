@@ -1,15 +1,20 @@
 """Apriori beside MLlib's FP-growth: from the same cached baskets to written itemsets, in one session; then rules.
 
-    .venv/bin/python scripts/bench_mining.py --data $DLMINE_DATA
+    .venv/bin/python scripts/bench_mining.py --data $DLMINE_DATA [--peers] [--world build/bench/large]
 
 The floor is the same frame sent once through an Arrow identity: what any engine in Python has to pay. Each runs once to
 warm up, then ``--repeats`` times; medians are shown, of seconds on the clock and of processor seconds of driver, JVM
 and Python workers together. On a machine that others use, only ratios mean something, those of processor seconds most.
+
+With ``--peers``, libraries for one machine mine the same baskets out of the memory of one process: FP-growth in C
+(``pip install pyfim``, Borgelt's) beside our miner without Spark, and mlxtend's, which is asked once. ``--world`` adds
+the baskets of a simulation.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import os
 import statistics
@@ -18,6 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -25,10 +32,12 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, SparkConfig
-from dlmine_spark.mining.baskets import summarise, with_items
-from dlmine_spark.mining.itemsets import count_by_size, described
+from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, summarise, with_items
+from dlmine_spark.mining.encode import dictionary_of, encode
+from dlmine_spark.mining.itemsets import described
+from dlmine_spark.mining.miner import ItemClass, mine_classes
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
-from dlmine_spark.pipelines.mine import ENGINES, kept
+from dlmine_spark.pipelines.mine import ENGINES, kept, mined
 from dlmine_spark.session import open_session
 
 log = logging.getLogger("bench_mining")
@@ -38,6 +47,7 @@ CASES = {
     "retail-0.05%": ("fimi/retail_fimi.dat", 0.0005),
     "mushroom-20%": ("fimi/mushroom_fimi.dat", 0.2),
 }
+WORLD_SUPPORT = 0.002
 Cost = tuple[float, float]
 """Seconds on the clock, processor seconds."""
 
@@ -53,9 +63,20 @@ def main() -> None:
     with open_session(spark_config) as spark:
         for case in arguments.cases:
             file, min_support = CASES[case]
-            with kept(_baskets(spark, arguments.data / file)) as baskets:
-                log.info("%s: %s baskets", case, f"{baskets.count():,}")
-                _bench(baskets, MiningConfig(min_support=min_support), arguments.engines, arguments.repeats)
+            _bench_case(_baskets(spark, arguments.data / file), case, min_support, arguments)
+        if arguments.world is not None:
+            lines = spark.read.csv(f"{arguments.world}/receipts_*.csv", sep=";", header=True)
+            named = lines.select(F.col("receipt").alias(s.BASKET_ID), F.lower(F.trim("item")).alias(s.ITEM))
+            _bench_case(with_items(baskets_of_lines(named)), "simulated", WORLD_SUPPORT, arguments)
+
+
+def _bench_case(baskets: DataFrame, case: str, min_support: float, arguments: argparse.Namespace) -> None:
+    config = MiningConfig(min_support=min_support)
+    with kept(baskets):
+        log.info("%s: %s baskets, support %g", case, f"{baskets.count():,}", min_support)
+        _bench(baskets, config, arguments.engines, arguments.repeats)
+        if arguments.peers:
+            _bench_alone(baskets, config, arguments.repeats)
 
 
 def _bench(baskets: DataFrame, config: MiningConfig, engines: list[str], repeats: int) -> None:
@@ -71,6 +92,48 @@ def _bench(baskets: DataFrame, config: MiningConfig, engines: list[str], repeats
     if len(set(itemsets.values())) > 1:
         raise SystemExit(f"the engines do not agree: {itemsets}")
     _bench_rules(baskets, config, floor, engines[0], repeats)
+
+
+def _bench_alone(baskets: DataFrame, config: MiningConfig, repeats: int) -> None:
+    """Our miner and others in this process, from baskets in its memory; all find the same number of itemsets."""
+    lists = baskets.select(s.ITEMS).toArrow().column(s.ITEMS).combine_chunks()
+    counts = lists.flatten().value_counts()
+    least = BasketSummary(len(lists), len(lists.values), 0, None).min_count(config.min_support)
+    dictionary = dictionary_of(counts.field("values"), np.asarray(counts.field("counts")), len(lists), least)
+    found: dict[str, int] = {}
+
+    def ours() -> None:
+        classes = [ItemClass(item) for item in range(len(dictionary))]
+        blocks = mine_classes(encode(lists, dictionary), classes, least)
+        found["numpy"] = len(dictionary) + sum(len(block.counts) for block in blocks)
+
+    costs = {"numpy": _median(ours, repeats)}
+    if importlib.util.find_spec("fim"):
+        import fim
+
+        transactions = lists.to_pylist()
+
+        def in_c() -> None:
+            found["C"] = len(fim.fpgrowth(transactions, supp=-least, zmin=1))
+
+        costs["C"] = _median(in_c, repeats)
+    if importlib.util.find_spec("mlxtend"):
+        from mlxtend.frequent_patterns import fpgrowth
+        from mlxtend.preprocessing import TransactionEncoder
+
+        def in_pandas() -> None:
+            encoder = TransactionEncoder()
+            cells = encoder.fit_transform(lists.to_pylist())
+            table = pd.DataFrame(cells, columns=encoder.columns_)
+            found["mlxtend"] = len(fpgrowth(table, min_support=(least - 0.5) / len(lists)))
+
+        costs["mlxtend"] = _median(in_pandas, 0)
+    for name, cost in costs.items():
+        _tell(f"1 x {name}", cost, costs.get("C", costs["numpy"]), f"{found[name]:,} itemsets; floor here: C, if there")
+    # The one in C leaves out an item that is in every basket.
+    everywhere = int((dictionary.counts == len(lists)).sum())
+    if max(found.values()) - min(found.values()) > everywhere:
+        raise SystemExit(f"the miners do not agree: {found}")
 
 
 def _bench_rules(baskets: DataFrame, config: MiningConfig, floor: Cost, engine: str, repeats: int) -> None:
@@ -100,10 +163,9 @@ def _tell(name: str, cost: Cost, floor: Cost, note: str = "") -> None:
 def _mine(name: str, baskets: DataFrame, config: MiningConfig) -> int:
     """What the stage does from cached baskets on, with the limits checked before the itemsets are written."""
     summary = summarise(baskets)
-    with kept(ENGINES[name](baskets, summary, config)) as itemsets:
-        count = sum(count_by_size(itemsets, config).values())
-        _write(itemsets.withColumn("support", F.col("count") / float(summary.baskets)))
-    return count
+    with mined(baskets, summary, config.model_copy(update={"algorithm": name})) as found:
+        _write(found.itemsets.withColumn("support", F.col("count") / float(summary.baskets)))
+    return sum(found.by_size.values())
 
 
 def _baskets(spark: SparkSession, file: Path) -> DataFrame:
@@ -120,14 +182,15 @@ def _write(frame: DataFrame) -> None:
 
 
 def _median(action: Callable[[], None], repeats: int) -> Cost:
-    """Cost of the middle one of some runs, after one that warms up the JVM."""
+    """Cost of the middle one of some runs, after one that warms up the JVM; of that one, where there is no other."""
     clock, processor = [], []
     for _ in range(repeats + 1):
         start, used = time.perf_counter(), _processor_seconds()
         action()
         clock.append(time.perf_counter() - start)
         processor.append(_processor_seconds() - used)
-    return statistics.median(clock[1:]), statistics.median(processor[1:])
+    first = min(1, repeats)
+    return statistics.median(clock[first:]), statistics.median(processor[first:])
 
 
 def _processor_seconds() -> float:
@@ -141,7 +204,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("DLMINE_DATA")
     parser.add_argument("--data", type=Path, default=default, required=default is None, help="folder of public data")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="which to run")
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), help="which to run")
+    parser.add_argument("--peers", action="store_true", help="libraries for one machine, too")
+    parser.add_argument("--world", type=Path, help="folder of a simulation whose receipts are mined, too")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="MLlib takes minutes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each after the first")
     parser.add_argument("--master", default="local[2]", help="Spark master")

@@ -78,11 +78,22 @@ def frequent_itemsets(
     Raises:
         DlmineError: there are more frequent items than ``mining.max_itemsets``.
     """
+    mined = mine_small(baskets, summary, config, small=small)
+    if mined is not None:
+        return baskets.sparkSession.createDataFrame(mined, MINED)
+    return mine_large(baskets, summary, config, least_codes=least_codes, most_codes=most_codes)
+
+
+def mine_large(
+    baskets: DataFrame,
+    summary: BasketSummary,
+    config: MiningConfig,
+    *,
+    least_codes: int = LEAST_CODES,
+    most_codes: int = MOST_CODES,
+) -> DataFrame:
+    """The itemsets of baskets that tasks mine; arguments, result and errors as of ``frequent_itemsets``."""
     spark = baskets.sparkSession
-    if summary.items <= small:
-        mined = _mine_here(baskets, summary, config)
-        if mined is not None:
-            return spark.createDataFrame(mined, MINED)
     dictionary = count_items(baskets, summary, config)
     single_items = spark.createDataFrame(pa.Table.from_batches([_single_items(dictionary)]), MINED)
     if len(dictionary) < 2 or config.max_len == 1:
@@ -98,8 +109,16 @@ def frequent_itemsets(
     return single_items.unionByName(larger)
 
 
-def _mine_here(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> pa.Table | None:
-    """The itemsets of small baskets, collected and mined by the driver; None where there are too many to hold."""
+def mine_small(
+    baskets: DataFrame, summary: BasketSummary, config: MiningConfig, *, small: int = SMALL
+) -> pa.Table | None:
+    """The itemsets (``itemsets.MINED``) of baskets that the driver collects and mines itself.
+
+    Returns:
+        None where baskets or itemsets are too many to hold.
+    """
+    if summary.items > small:
+        return None
     lists = baskets.select(s.ITEMS).toArrow().column(s.ITEMS).combine_chunks()
     counts = lists.flatten().value_counts()
     min_count = summary.min_count(config.min_support)

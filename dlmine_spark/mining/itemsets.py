@@ -31,6 +31,15 @@ def count_by_size(mined: DataFrame, config: MiningConfig) -> dict[int, int]:
     stopped = [row["size"] for row in rows if row["stopped"]]
     if stopped:
         raise too_many(max(stopped), config)
+    return within_limit(counts, config)
+
+
+def within_limit(counts: dict[int, int], config: MiningConfig) -> dict[int, int]:
+    """The number of itemsets by size, ascending.
+
+    Raises:
+        DlmineError: there are more than ``mining.max_itemsets``.
+    """
     total = 0
     for size, itemsets in counts.items():
         total += itemsets

@@ -47,6 +47,9 @@ _NOT_CLEANING = {
 """Settings of a source that say nothing about what becomes of a row of bronze."""
 _SHOWN = 10
 _ANOTHER_PLAN = "judge all rows anew"
+_KEPT_DAYS = 6
+"""How long a killed attempt can wait to be repeated: VACUUM may remove versions of tables that are a week old."""
+_MICROSECONDS_A_DAY = 86_400_000_000
 _ONE_AT_A_TIME = threading.Lock()
 """Sources are judged at the same time, and of two writers of a table Delta refuses the later one."""
 
@@ -63,12 +66,14 @@ class State:
         plan: by which the rows in silver were judged; None where there are none.
         begun: plan and base version of each attempt at the next batch that may have changed silver, oldest first;
             without a base version, all rows were judged.
+        begun_days_ago: the oldest of these.
     """
 
     number: int
     since: int
     plan: str | None
     begun: tuple[tuple[str, int | None], ...]
+    begun_days_ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +209,11 @@ def _state_of(lakehouse: Lakehouse, name: str) -> State:
     ).collect()[0]
     number = row["last"]["batch"] if row["last"] is not None else 0
     plan = row["last"]["plan"] if row["last"] is not None and row["last"]["status"] == DONE else None
-    begun = noted.where((F.col("status") == BEGUN) & (F.col("batch") > number)).orderBy("noted_at").collect()
-    return State(number, row["since"] or 0, plan, tuple((one["plan"], one["base_version"]) for one in begun))
+    age = (F.unix_micros(F.current_timestamp()) - F.unix_micros("noted_at")) / _MICROSECONDS_A_DAY
+    of_next = noted.where((F.col("status") == BEGUN) & (F.col("batch") > number)).withColumn("age", age)
+    begun = of_next.orderBy("noted_at").collect()
+    attempts = tuple((one["plan"], one["base_version"]) for one in begun)
+    return State(number, row["since"] or 0, plan, attempts, begun[0]["age"] if begun else 0.0)
 
 
 def _has_rows(lakehouse: Lakehouse, name: str, number: int) -> bool:
@@ -385,7 +393,8 @@ def step_of(
     """
     attempts = batch.state.begun
     is_alike = batch.state.plan == plan and all(begun == plan and base is not None for begun, base in attempts)
-    if not is_alike or (attempts and asks_others) or not lakehouse.adopt(table):
+    is_old = batch.state.begun_days_ago > _KEPT_DAYS
+    if not is_alike or is_old or (attempts and asks_others) or not lakehouse.adopt(table):
         return Step(batch, "all", plan, None, contents.copied)
     if contents.rows == contents.copied:
         return Step(batch, "none", plan, None, contents.copied)

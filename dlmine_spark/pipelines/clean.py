@@ -93,7 +93,7 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
         judged = treat_all_references(config, lakehouse, judged)
         for source in judged.values():
             tell(lakehouse, source)
-        good = {name: all_rows(config, lakehouse, source) for name, source in judged.items()}
+        good = {name: all_rows(lakehouse, source) for name, source in judged.items()}
         data_sets = check_data_sets(config, lakehouse, judged, good, now or datetime.now(UTC))
         plan = _plan_panel(config, good)
 
@@ -119,11 +119,9 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     write_quality(lakehouse, judged, data_sets.findings)
     keep_statistics(lakehouse, data_sets)
     batches.end(lakehouse, ended)
-    if any(batch is not None and batch.is_ingested for batch in coming.values()):
-        # It was a killed run's batch; what came since then is the next one.
-        later = run(config, lakehouse, now)
-        return _report([*counts, *later.sources], repairs + later.repairs)
-    return _report(counts, repairs)
+    # What came since a killed run noted its batch is the next one.
+    is_behind = any(batch is not None and batch.is_ingested for batch in coming.values())
+    return _report(counts, repairs, is_behind=is_behind)
 
 
 def _refuse_wrong_rules(config: Config, incoming: Mapping[str, Incoming]) -> None:
@@ -192,7 +190,7 @@ def _silver_rows(config: Config, good: Mapping[str, DataFrame], rows: DataFrame,
 
 def _new_silver_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> DataFrame:
     """A row of silver for each good row of new files; what they are filled with is learned from earlier rows too."""
-    source, new = judged.subject.source, good_rows(config, lakehouse, judged)
+    source, new = judged.subject.source, good_rows(lakehouse, judged)
     if all(spec.fill == "none" for spec in source.columns.values()):
         return _silver_rows(config, good, new, source)
     known = known_rows(lakehouse, judged.subject, new).withColumn(_IS_NEW, F.lit(False))
@@ -324,7 +322,7 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
 # What is said of it
 
 
-def _report(counts: Sequence[SourceCounts], repairs: int) -> CleanReport:
+def _report(counts: Sequence[SourceCounts], repairs: int, *, is_behind: bool) -> CleanReport:
     rows_in = sum(count.rows_in for count in counts)
     accepted = sum(count.accepted for count in counts)
     quarantined = sum(count.quarantined for count in counts)
@@ -335,6 +333,7 @@ def _report(counts: Sequence[SourceCounts], repairs: int) -> CleanReport:
         rows_rejected=quarantined,
         sources=tuple(counts),
         repairs=repairs,
+        is_behind=is_behind,
         message=(
             f"{rows_in:,} rows in = {accepted:,} accepted + {quarantined:,} quarantined + "
             f"{removed:,} duplicates or superseded; {repairs:,} cells repaired"

@@ -125,7 +125,7 @@ def _refuse_empty_columns(config: Config, lakehouse: Lakehouse, judged: Judged, 
     staged = lakehouse.read(f"staging.{judged.name}").where(is_good())
     empty = _without_value(staged, judged)
     if empty and judged.subject.has_two_lanes:
-        rows = plain_rows(lakehouse, judged.subject)
+        rows = plain_rows(lakehouse, judged.subject, touched=judged.has_fences)
         # Nearly always, the first rows have what is looked for.
         few = _without_value(rows.limit(_FEW_ROWS), judged, empty)
         empty = _without_value(rows, judged, few) if few else []

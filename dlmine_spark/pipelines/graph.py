@@ -155,12 +155,17 @@ def bring_up_to_date(
                 f"{name} is not up to date, and --no-upstream was given: run 'dlmine {name}' first, or drop the option"
             )
         listener.started(name, index, len(plan))
-        run = ledger.begin(name, config_hash, inputs)
-        finished[name] = _run_stage(config, lakehouse, ledger, run, listener)
+        is_behind = True
+        while is_behind:
+            run = ledger.begin(name, config_hash, inputs)
+            finished[name], is_behind = _run_stage(config, lakehouse, ledger, run, listener)
+            if is_behind:
+                inputs = _input_versions(config, stage, lakehouse, finished)
     return finished
 
 
-def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener) -> Run:
+def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener) -> tuple[Run, bool]:
+    """The finished run, and whether there is more to take in."""
     start = time.monotonic()
     bound = lakehouse.for_run(run.run_id, _pins(run.input_versions))
     try:
@@ -171,7 +176,7 @@ def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, l
         raise
     done = ledger.finish(run, report, bound.written)
     listener.finished(run.stage, done.message, time.monotonic() - start)
-    return done
+    return done, isinstance(report, StageReport) and report.is_behind
 
 
 def _note_failure(ledger: Ledger, run: Run, error: BaseException) -> None:

@@ -141,7 +141,7 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -
     """
     subject, copied = _subject(config, lakehouse, name, incoming)
     if subject.scope == "none":
-        return Judged(subject, {}, SourceCounts(name, copied, 0, 0, copied, 0, 0), copied)
+        return Judged(subject, False, SourceCounts(name, copied, 0, 0, copied, 0, 0), copied)
     source, columns = subject.source, subject.columns
     corrections = corrections_of(lakehouse, name)
     odd = subject.bronze.where(~F.col(s.PLAIN)) if subject.has_two_lanes else subject.bronze
@@ -154,11 +154,11 @@ def judge(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming) -
         lakehouse.overwrite(f"staging.{name}", _judged(odd, source, columns))
     _treat_cancellations(lakehouse, name, source)
     _supersede_known(lakehouse, subject)
-    fences = _treat_outliers(config, lakehouse, subject)
+    has_fences = _treat_outliers(config, lakehouse, subject)
     if source.mining is not None:
         treat_source(lakehouse, name, columns, source.mining, key_of(source, columns))
-    alone = count_alone(lakehouse, subject, touched=bool(fences)) if subject.has_two_lanes else 0
-    judged = Judged(subject, fences, count_rows(lakehouse, name, alone, copied), copied)
+    alone = count_alone(lakehouse, subject, touched=has_fences) if subject.has_two_lanes else 0
+    judged = Judged(subject, has_fences, count_rows(lakehouse, name, alone, copied), copied)
     check_counts(config, lakehouse, judged, subject.bronze.count() + copied)
     return judged
 
@@ -192,25 +192,21 @@ def _subject(config: Config, lakehouse: Lakehouse, name: str, incoming: Incoming
     return Subject(name, source, columns, judged, has_two_lanes, step), copied_rows(lakehouse, step)
 
 
-def good_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+def good_rows(lakehouse: Lakehouse, judged: Judged) -> DataFrame:
     """The judged rows of a source that become silver ones: its columns with their values, and ``INTERNAL``."""
     subject = judged.subject
     staged = lakehouse.read(f"staging.{judged.name}").where(is_good())
     if not subject.has_two_lanes:
         return staged
-    plain = plain_rows(lakehouse, subject)
-    if judged.fences:
-        fences = {by: lakehouse.read(table) for by, table in judged.fences.items()}
-        treated = treat_outliers(plain, judged.columns, subject.source.time, config.cleaning.cutoff, fences)
-        plain = treated.where(~is_touched())
-    return staged.unionByName(plain)
+    plain = plain_rows(lakehouse, subject, touched=judged.has_fences)
+    return staged.unionByName(plain.drop(s.IDENTITY))
 
 
-def all_rows(config: Config, lakehouse: Lakehouse, judged: Judged) -> DataFrame:
+def all_rows(lakehouse: Lakehouse, judged: Judged) -> DataFrame:
     """The good rows of a source as they will be when silver is written: new ones, and earlier ones that stay."""
     if judged.scope == "none":
         return _unfilled(lakehouse.read(rows_table(judged.name, judged.subject.source)))
-    new = good_rows(config, lakehouse, judged)
+    new = good_rows(lakehouse, judged)
     if judged.scope == "all":
         return new
     return new.unionByName(known_rows(lakehouse, judged.subject, new), allowMissingColumns=True)
@@ -336,27 +332,28 @@ def _supersede_known(lakehouse: Lakehouse, subject: Subject) -> None:
     lakehouse.overwrite(f"staging.{subject.name}", ranked.select(*judged.columns))
 
 
-def _treat_outliers(config: Config, lakehouse: Lakehouse, subject: Subject) -> dict[tuple[str, ...], str]:
-    """Write the fences that good rows set, and treat judged rows by them; returns the tables of the fences.
+def _treat_outliers(config: Config, lakehouse: Lakehouse, subject: Subject) -> bool:
+    """Write the fences that good rows set, and treat judged rows by them; returns whether there are any.
 
     A plain row that an outlier rule touches joins the judged ones, by way of a table of its own: the counts law needs
     to know how many there are from somewhere else than the table it is asserted on.
     """
     name, source, columns = subject.name, subject.source, subject.columns
     if not any(spec.outliers for spec in columns.values()):
-        return {}
+        return False
     cutoff = config.cleaning.cutoff
     judged = lakehouse.read(f"staging.{name}")
     plain = plain_rows(lakehouse, subject) if subject.has_two_lanes else None
-    good = judged.where(is_good()) if plain is None else judged.where(is_good()).unionByName(plain)
+    good = judged.where(is_good())
+    if plain is not None:
+        good = good.unionByName(plain.drop(s.IDENTITY))
     if subject.scope == "some":
         good = good.unionByName(known_rows(lakehouse, subject, good), allowMissingColumns=True)
-    tables: dict[tuple[str, ...], str] = {}
     fences: dict[tuple[str, ...], DataFrame] = {}
     for place, (by, measured) in enumerate(measure_fences(good, columns, source.time, cutoff).items()):
-        tables[by] = f"staging.{name}_fences_{place}"
-        lakehouse.overwrite(tables[by], measured)
-        fences[by] = lakehouse.read(tables[by])
+        table = f"staging.{name}_fences_{place}"
+        lakehouse.overwrite(table, measured)
+        fences[by] = lakehouse.read(table)
 
     def treated(rows: DataFrame) -> DataFrame:
         return treat_outliers(rows, columns, source.time, cutoff, fences)
@@ -364,9 +361,9 @@ def _treat_outliers(config: Config, lakehouse: Lakehouse, subject: Subject) -> d
     all_judged = treated(judged.where(is_good())).unionByName(judged.where(~is_good()))
     if plain is not None:
         lakehouse.overwrite(touched_table(name), treated(plain).where(is_touched()))
-        all_judged = all_judged.unionByName(lakehouse.read(touched_table(name)))
+        all_judged = all_judged.unionByName(lakehouse.read(touched_table(name)).drop(s.IDENTITY))
     lakehouse.overwrite(f"staging.{name}", all_judged)
-    return tables
+    return True
 
 
 @contextmanager

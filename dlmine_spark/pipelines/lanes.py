@@ -113,10 +113,16 @@ def repeated_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
     return plain.join(repeated, on=s.IDENTITY, how="left_semi").select(*subject.bronze.columns)
 
 
-def plain_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
-    """The plain rows whose identity nobody shares, in the shape of judged ones."""
-    repeated = lakehouse.read(_repeated_table(subject.name))
-    alone = subject.bronze.where(s.PLAIN).join(repeated, on=s.IDENTITY, how="left_anti")
+def plain_rows(lakehouse: Lakehouse, subject: Subject, *, touched: bool = False) -> DataFrame:
+    """The plain rows whose identity nobody shares, in the shape of judged ones, with ``IDENTITY``.
+
+    ``touched``: without those that an outlier rule has something to say of, once it has spoken.
+    """
+    elsewhere = lakehouse.read(_repeated_table(subject.name)).select(s.IDENTITY)
+    if touched:
+        # By identity: holding every row against its fences once more would take longer.
+        elsewhere = elsewhere.unionByName(lakehouse.read(touched_table(subject.name)).select(s.IDENTITY))
+    alone = subject.bronze.where(s.PLAIN).join(elsewhere, on=s.IDENTITY, how="left_anti")
     # Of plain rows, nothing but an outlier rule refuses any.
     original = row_of(subject.bronze) if refuses_outliers(subject.columns) else F.lit(None)
     rows = alone.select(
@@ -128,6 +134,7 @@ def plain_rows(lakehouse: Lakehouse, subject: Subject) -> DataFrame:
         F.lit(1).alias(COPY),
         F.lit(1).alias(RANK),
         *ORDER,
+        s.IDENTITY,
     )
     return with_series(rows, subject.source, subject.columns)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
 from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
-from dlmine_spark.mining.itemsets import check_equal, count_by_size, described
+from dlmine_spark.mining.itemsets import MINED, check_equal, count_by_size, described, within_limit
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -146,14 +147,31 @@ def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> I
     """
     check_longest(summary, config)
     name = engine_of(config)
-    with kept(ENGINES[name](baskets, summary, config)) as itemsets:
+    small = apriori.mine_small(baskets, summary, config) if name == "apriori" else None
+    if small is not None:
+        # The driver holds them anyhow: no job has to count them, and none to keep them.
+        sizes = Counter(small.column("size").to_numpy().tolist())
+        by_size = within_limit(dict(sorted(sizes.items())), config)
+        itemsets = baskets.sparkSession.createDataFrame(small, MINED)
+        _verify(itemsets, baskets, summary, config, by_size)
+        yield Mined(itemsets, by_size)
+        return
+    mine_all = apriori.mine_large if name == "apriori" else ENGINES[name]
+    with kept(mine_all(baskets, summary, config)) as itemsets:
         # Counted before anything is written: an explosion must not replace a good table.
         by_size = count_by_size(itemsets, config)
-        if config.verify:
-            other = other_engine(config)
-            check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
-            log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
+        _verify(itemsets, baskets, summary, config, by_size)
         yield Mined(itemsets, by_size)
+
+
+def _verify(
+    itemsets: DataFrame, baskets: DataFrame, summary: BasketSummary, config: MiningConfig, by_size: dict[int, int]
+) -> None:
+    if not config.verify:
+        return
+    name, other = engine_of(config), other_engine(config)
+    check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
+    log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
 
 
 def other_engine(config: MiningConfig) -> str:

@@ -74,7 +74,7 @@ def write_repairs(
         is_panel = source.subject.source.kind == "panel"
         parts: list[DataFrame] = []
         if source.scope == "some":
-            new = good_rows(config, lakehouse, source)
+            new = good_rows(lakehouse, source)
             key = key_of(source.subject.source, new.columns)
             changed, *by_hand = _repairs(lakehouse, source)
             if inserted[name] < source.counts.accepted or _was_begun(source):
@@ -223,4 +223,9 @@ def write_quality(lakehouse: Lakehouse, judged: Mapping[str, Judged], findings: 
     metrics = rows.unionByName(grouped).withColumns(
         {s.RUN_ID: F.lit(lakehouse.run_id), "cleaned_at": F.current_timestamp()}
     )
-    lakehouse.append(s.QUALITY.name, metrics)
+    of_run = f"{s.RUN_ID} = '{lakehouse.run_id}'"
+    if lakehouse.adopt(s.QUALITY.name) and not lakehouse.read(s.QUALITY.name).where(of_run).isEmpty():
+        # A killed attempt of this run came so far.
+        lakehouse.overwrite(s.QUALITY.name, metrics, replace_where=of_run)
+    else:
+        lakehouse.append(s.QUALITY.name, metrics)

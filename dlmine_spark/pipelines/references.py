@@ -63,7 +63,7 @@ def _rewrite(
 ) -> None:
     staged = lakehouse.read(f"staging.{name}")
     keys = [
-        referred_keys(all_rows(config, lakehouse, judged[one.source]), one.to or config.sources[one.source].mapped_key)
+        referred_keys(all_rows(lakehouse, judged[one.source]), one.to or config.sources[one.source].mapped_key)
         for one in asked
     ]
     treated = treat_references(staged.where(is_good()), list(zip(asked, keys, strict=True)))

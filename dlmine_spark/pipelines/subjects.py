@@ -67,13 +67,13 @@ class Judged:
 
     Attributes:
         subject: the source.
-        fences: table of the fences of each grouping that an outlier rule has.
+        has_fences: whether an outlier rule was applied.
         counts: what became of its rows.
         copied: how many of them are in files that came before; they are not judged again.
     """
 
     subject: Subject
-    fences: Mapping[tuple[str, ...], str]
+    has_fences: bool
     counts: SourceCounts
     copied: int
 

@@ -269,23 +269,52 @@ def test_a_job_killed_between_its_writes_goes_on(
     undisturbed = other(lakehouse, tmp_path, "undisturbed")
     shutil.copytree(lakehouse.config.root, undisturbed.config.root)
     deliver(tmp_path, "2.csv", [*TUESDAY, "7,2024-03-05,tea,1,", "8,2024-03-05,tea,1,50"])
-    run(config, undisturbed)
+    run(config, undisturbed, "second")
 
-    for table in ("bronze.receipts", "silver.lines", s.REPAIRS.name):
+    for table in ("bronze.receipts", "silver.lines", s.QUALITY.name):
         with monkeypatch.context() as patched:
             kill_after_writing(table, patched)
             with pytest.raises(Killed):
-                run(config, lakehouse)
+                run(config, lakehouse, "second")
     deliver(tmp_path, "3.csv", ["9,2024-03-05,tea,1,2"])
-    run(config, lakehouse)
-    run(config, undisturbed)
+    assert run(config, lakehouse, "second").is_behind
+    run(config, lakehouse, "third")
+    run(config, undisturbed, "third")
 
-    # What came after the kill is a batch of its own, and taken in by the same run.
+    # What came after the kill is a batch of its own, and taken in by a run of its own.
     assert contents(lakehouse) == contents(undisturbed)
+    assert told(lakehouse, "second") == told(undisturbed, "second")
+    assert told(lakehouse, "third") == told(undisturbed, "third")
     prices = {row["basket_id"]: row["price"] for row in lakehouse.read("silver.lines").collect()}
     # What new rows are filled with and clipped to is learned from earlier ones too.
     assert 2 < prices["7"] < 3
     assert 3 < prices["8"] < 6
+
+
+def told(lakehouse: Lakehouse, run_id: str) -> list[tuple[Any, ...]]:
+    """What the metrics say of a run."""
+    return sorted(
+        (row["source"], row["outcome"], row["rule"], row["column"], row["count"])
+        for row in lakehouse.read(s.QUALITY.name).where(f"{s.RUN_ID} = '{run_id}'").collect()
+    )
+
+
+def test_a_killed_attempt_that_is_a_week_old_is_repeated_from_bronze(
+    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(tmp_path, "1.csv", MONDAY)
+    run(receipts(tmp_path), lakehouse)
+    deliver(tmp_path, "2.csv", TUESDAY)
+    with monkeypatch.context() as patched:
+        kill_after_writing("silver.lines", patched)
+        with pytest.raises(Killed):
+            run(receipts(tmp_path), lakehouse, "second")
+    # Versions of tables are only kept for so long.
+    monkeypatch.setattr(batches, "_KEPT_DAYS", 0)
+    report = run(receipts(tmp_path), lakehouse, "second")
+
+    assert report.rows_in == 6
+    assert quantities(lakehouse) == {("1", "tea"): 2.0, ("1", "milk"): 4.0, ("3", "tea"): 1.0, ("3", "milk"): None}
 
 
 class Killed(BaseException):

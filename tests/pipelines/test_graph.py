@@ -33,6 +33,7 @@ class World:
     page: Path | None = None
     before_second: Callable[[], object] = lambda: None
     rows_seen: int = 0
+    times_behind: int = 0
 
     def first(self, config: Config, lakehouse: Lakehouse) -> StageReport:
         self.ran.append(("first", lakehouse.run_id))
@@ -42,7 +43,8 @@ class World:
         lakehouse.keep(model)
         if self.error is not None:
             raise self.error
-        return StageReport(rows_in=1, rows_out=1, message="first is done")
+        self.times_behind -= 1
+        return StageReport(rows_in=1, rows_out=1, message="first is done", is_behind=self.times_behind >= 0)
 
     def second(self, config: Config, lakehouse: Lakehouse) -> StageReport | NotApplicable:
         self.ran.append(("second", lakehouse.run_id))
@@ -104,6 +106,37 @@ def test_stages_run_in_order_once_and_are_then_up_to_date(world: World, lakehous
         "first up to date",
         "second up to date",
     ]
+
+
+def test_a_stage_that_took_in_a_part_of_what_is_there_runs_again(world: World, lakehouse: Lakehouse) -> None:
+    world.times_behind = 2
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+
+    assert world.names == ["first", "first", "first", "second"]
+    # Each is a run of its own.
+    assert len({run_id for _, run_id in world.ran}) == 4
+
+
+def test_a_kill_between_two_such_runs_leaves_no_stage_that_seems_up_to_date(
+    world: World, lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill_in_the_second(ledger: Ledger, *known: object, begin: Callable[..., Run] = Ledger.begin) -> Run:
+        if world.ran:
+            raise Killed
+        return begin(ledger, *known)
+
+    world.times_behind = 1
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "begin", kill_in_the_second)
+        with pytest.raises(Killed):
+            bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
+    bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
+    bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
+
+    assert world.names == ["first", "first"]
 
 
 def test_a_changed_source_reruns_everything_after_it(world: World, lakehouse: Lakehouse) -> None:
