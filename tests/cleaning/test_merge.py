@@ -1,74 +1,33 @@
-"""New files are added to what earlier ones brought: exactly once, by key, whatever happens in between."""
+"""New files are added to what earlier ones brought: exactly once, by key."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, LakehouseConfig
-from dlmine_spark.errors import ConfigError, SourceError, TableContractError
+from dlmine_spark.errors import SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import batches, clean, judging, stream
-from dlmine_spark.pipelines.clean import CleanReport
+from dlmine_spark.pipelines import batches
+from tests.cleaning.deliveries import (
+    HEADER,
+    MONDAY,
+    RECEIPTS,
+    TUESDAY,
+    batches_in_bronze,
+    contents,
+    deliver,
+    other,
+    quantities,
+    receipts,
+    run,
+)
 
 pytestmark = pytest.mark.spark
-
-RECEIPTS: dict[str, Any] = {
-    "kind": "lines",
-    "load": "merge",
-    "key": ["basket_id", "item"],
-    "columns": {
-        "basket_id": "no",
-        "ts": "at",
-        "item": {"from": "article", "case": "lower"},
-        "quantity": {"from": "pieces", "min": 0},
-        "price": None,
-    },
-}
-HEADER = "no,at,article,pieces,price"
-MONDAY = ("1,2024-03-04,Tea,2,1.5", "1,2024-03-04,milk,1,0.9", "2,2024-03-04,tea,-3,1.5")
-TUESDAY = ("3,2024-03-05,tea,1,1.5", "3,2024-03-05,milk,x,0.9", "1,2024-03-04,milk,4,0.9")
-TABLES = ("silver.lines", "silver.panel", "silver.quarantine", "silver.repairs")
-OF_A_RUN = (s.RUN_ID,)
-
-
-def receipts(tmp_path: Path, **settings: Any) -> Config:
-    declared = {**RECEIPTS, "path": str(tmp_path / "in"), **settings}
-    return Config.model_validate({"sources": {"receipts": declared}})
-
-
-def deliver(tmp_path: Path, name: str, rows: Sequence[str], header: str = HEADER) -> Path:
-    """Put a file into the folder where new ones come in."""
-    file = tmp_path / "in" / name
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("".join(f"{line}\n" for line in (header, *rows)), encoding="utf-8")
-    return file
-
-
-def run(config: Config, lakehouse: Lakehouse, run_id: str = "run") -> CleanReport:
-    """Clean as a stage does: its own earlier tables are none of its inputs."""
-    return clean.run(config, lakehouse.for_run(run_id, {}))
-
-
-def rows_of(lakehouse: Lakehouse, table: str) -> list[tuple[Any, ...]]:
-    """The rows of a table in a fixed order, without what says by which run they were made."""
-    frame = lakehouse.read(table).drop(*OF_A_RUN)
-    return sorted((tuple(row) for row in frame.collect()), key=repr)
-
-
-def contents(lakehouse: Lakehouse, tables: Sequence[str] = TABLES) -> Mapping[str, list[tuple[Any, ...]]]:
-    return {table: rows_of(lakehouse, table) for table in tables}
-
-
-def other(lakehouse: Lakehouse, tmp_path: Path, name: str) -> Lakehouse:
-    """Another lakehouse, to compare with."""
-    return Lakehouse(lakehouse.spark, lakehouse.config.model_copy(update={"root": str(tmp_path / name)}))
 
 
 @pytest.fixture(scope="module")
@@ -212,16 +171,6 @@ def test_a_source_can_be_loaded_as_a_whole_again(shop: Lakehouse, folder: Path) 
     assert run(receipts(folder), shop).rows_in == 3
 
 
-def quantities(lakehouse: Lakehouse) -> dict[tuple[str, str], float | None]:
-    rows = lakehouse.read("silver.lines").collect()
-    return {(row["basket_id"], row["item"]): row["quantity"] for row in rows}
-
-
-def batches_in_bronze(lakehouse: Lakehouse) -> dict[int, int]:
-    """Rows of each batch."""
-    return dict(lakehouse.read("bronze.receipts").groupBy(s.BATCH).count().collect())
-
-
 def test_of_a_key_the_first_row_can_stay(lakehouse: Lakehouse, tmp_path: Path) -> None:
     config = receipts(tmp_path, keep="first", columns={"basket_id": "no", "item": "article", "quantity": "pieces"})
     deliver(tmp_path, "1.csv", ["1,monday,tea,1,1"])
@@ -255,80 +204,6 @@ def test_a_panel_is_filled_anew(lakehouse: Lakehouse, tmp_path: Path) -> None:
 
     assert panel()[1:4] == [("2024-03-02", 2.5, False), ("2024-03-03", 3.0, False), ("2024-03-04", 5.5, True)]
     assert [row["key"] for row in lakehouse.read("silver.repairs").collect()] == ["S|2024-03-04"]
-
-
-def test_a_job_killed_between_its_writes_goes_on(
-    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(judging, "TWO_LANES_FROM_BYTES", 0)
-    price = {"fill": "median", "outliers": {"method": "iqr", "threshold": 3, "action": "clip"}}
-    config = receipts(tmp_path, columns={**RECEIPTS["columns"], "price": price})
-    many = [f"{no},2024-03-03,tea,1,{1 + no / 10}" for no in range(10, 20)]
-    deliver(tmp_path, "1.csv", [*MONDAY, *many])
-    run(config, lakehouse)
-    undisturbed = other(lakehouse, tmp_path, "undisturbed")
-    shutil.copytree(lakehouse.config.root, undisturbed.config.root)
-    deliver(tmp_path, "2.csv", [*TUESDAY, "7,2024-03-05,tea,1,", "8,2024-03-05,tea,1,50"])
-    run(config, undisturbed, "second")
-
-    for table in ("bronze.receipts", "silver.lines", s.QUALITY.name):
-        with monkeypatch.context() as patched:
-            kill_after_writing(table, patched)
-            with pytest.raises(Killed):
-                run(config, lakehouse, "second")
-    deliver(tmp_path, "3.csv", ["9,2024-03-05,tea,1,2"])
-    assert run(config, lakehouse, "second").is_behind
-    run(config, lakehouse, "third")
-    run(config, undisturbed, "third")
-
-    # What came after the kill is a batch of its own, and taken in by a run of its own.
-    assert contents(lakehouse) == contents(undisturbed)
-    assert told(lakehouse, "second") == told(undisturbed, "second")
-    assert told(lakehouse, "third") == told(undisturbed, "third")
-    prices = {row["basket_id"]: row["price"] for row in lakehouse.read("silver.lines").collect()}
-    # What new rows are filled with and clipped to is learned from earlier ones too.
-    assert 2 < prices["7"] < 3
-    assert 3 < prices["8"] < 6
-
-
-def told(lakehouse: Lakehouse, run_id: str) -> list[tuple[Any, ...]]:
-    """What the metrics say of a run."""
-    return sorted(
-        (row["source"], row["outcome"], row["rule"], row["column"], row["count"])
-        for row in lakehouse.read(s.QUALITY.name).where(f"{s.RUN_ID} = '{run_id}'").collect()
-    )
-
-
-def test_a_killed_attempt_that_is_a_week_old_is_repeated_from_bronze(
-    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deliver(tmp_path, "1.csv", MONDAY)
-    run(receipts(tmp_path), lakehouse)
-    deliver(tmp_path, "2.csv", TUESDAY)
-    with monkeypatch.context() as patched:
-        kill_after_writing("silver.lines", patched)
-        with pytest.raises(Killed):
-            run(receipts(tmp_path), lakehouse, "second")
-    # Versions of tables are only kept for so long.
-    monkeypatch.setattr(batches, "_KEPT_DAYS", 0)
-    report = run(receipts(tmp_path), lakehouse, "second")
-
-    assert report.rows_in == 6
-    assert quantities(lakehouse) == {("1", "tea"): 2.0, ("1", "milk"): 4.0, ("3", "tea"): 1.0, ("3", "milk"): None}
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing catches it."""
-
-
-def kill_after_writing(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def remember(lakehouse: Lakehouse, written: str, kept: Any = Lakehouse._remember) -> int:
-        version = kept(lakehouse, written)
-        if written == table:
-            raise Killed(table)
-        return int(version)
-
-    monkeypatch.setattr(Lakehouse, "_remember", remember)
 
 
 REFUSED = {
@@ -366,44 +241,6 @@ def test_a_baskets_source_goes_by_its_basket(spark: SparkSession, lakehouse: Lak
 
     found = {row["basket_id"]: sorted(row["items"]) for row in lakehouse.read("silver.baskets").collect()}
     assert found == {"1": ["milk", "tea"], "2": ["bread", "tea"], "3": ["milk"]}
-
-
-def test_a_stream_takes_in_what_comes(lakehouse: Lakehouse, tmp_path: Path) -> None:
-    config = receipts(tmp_path, columns={"basket_id": "no", "item": "article", "quantity": "pieces"})
-    config = config.model_copy(update={"lakehouse": lakehouse.config})
-    taken: list[int] = []
-
-    def take_in() -> None:
-        taken.append(run(config, lakehouse).rows_in)
-
-    deliver(tmp_path, "1.csv", MONDAY)
-    stream.run(config, lakehouse.spark, take_in)
-    # The first look is the job's own, the second the query's; both go by the same ledger.
-    assert taken == [3, 0]
-
-    deliver(tmp_path, "2.csv", TUESDAY)
-    with pytest.raises(SourceError, match="said take_in"):
-        stream.run(config, lakehouse.spark, failing(on_call=2))
-    # The stream did not count as done what failed.
-    stream.run(config, lakehouse.spark, take_in)
-    assert taken == [3, 0, 3, 0]
-
-
-def failing(*, on_call: int) -> Callable[[], None]:
-    calls = 0
-
-    def take_in() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == on_call:
-            raise SourceError("said take_in")
-
-    return take_in
-
-
-def test_a_stream_needs_a_source_that_files_are_added_to(lakehouse: Lakehouse, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no source has load: merge"):
-        stream.run(receipts(tmp_path, load="replace"), lakehouse.spark, lambda: None)
 
 
 def test_new_rows_may_refer_to_what_came_earlier(lakehouse: Lakehouse, tmp_path: Path) -> None:
