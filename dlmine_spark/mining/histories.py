@@ -148,7 +148,8 @@ def frequent_names(customers: Longs, items: pa.Array, min_count: int) -> tuple[p
     encoded = items.flatten().dictionary_encode()
     lengths = np.asarray(pc.fill_null(pc.list_value_length(items), 0))
     size = int(customers.max(initial=0)) + 1
-    keys = np.sort(np.asarray(encoded.indices).astype(np.int64) * size + np.repeat(customers, lengths))
+    codes = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64)
+    keys = np.sort(codes[codes >= 0] * size + np.repeat(customers, lengths)[codes >= 0])
     counts = np.bincount(keys[np.diff(keys, prepend=-1) > 0] // size, minlength=len(encoded.dictionary))
     kept = np.flatnonzero(counts >= min_count)
     return in_order(encoded.dictionary.take(pa.array(kept)), counts[kept])

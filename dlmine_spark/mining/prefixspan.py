@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from dlmine_spark.mining.histories import Histories
 from dlmine_spark.mining.miner import Ints, Longs, ranges
 
-BLOCK_ITEMS = 1 << 21
-"""Items of baskets that are looked at at once: some ten arrays of 16 MB."""
+BLOCK_ITEMS = 1 << 19
+"""Items of baskets that are looked at at once: some ten arrays of 4 MB, about what a core caches."""
+_SPARSE = 16
+"""Where the numbers to count are so many times as many as the things counted, sorting these takes less time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +180,17 @@ def _extensions(
     The number is ``row * 2 * items + item`` in a basket after the last, ``+ items`` more in the last one itself.
     """
     codes, lengths = index.histories.codes, index.histories.lengths
+    bases = rows * (2 * index.items)
     same, owners = ranges(index.starts[ends], lengths[ends])
+    items = codes[same]
     # Items of a basket ascend, or each set of them would be found in every order.
-    is_after = codes[same] > found.codes[rows, -1][owners]
-    same, owners = same[is_after], owners[is_after]
-    in_last = (rows[owners] * 2 + 1) * index.items + codes[same]
+    is_after = items > found.codes[rows, -1][owners]
+    items, owners = items[is_after], owners[is_after]
+    in_last = (bases + index.items)[owners] + items
 
     reached, of_end = ranges(lows, highs - lows)
     later, of_basket = ranges(index.starts[reached], lengths[reached])
-    in_later = rows[of_end][of_basket] * 2 * index.items + codes[later]
+    in_later = bases[of_end][of_basket] + codes[later]
     return np.concatenate([in_later, in_last]), np.concatenate([reached[of_basket], ends[owners]])
 
 
@@ -195,6 +199,7 @@ def _frequent(keys: Longs, baskets: Longs, index: _Index, limits: Limits) -> tup
 
     A number's count is how many customers its baskets are of.
     """
+    keys, baskets = _often_enough(keys, baskets, limits.min_count)
     size = len(index.histories.lengths)
     keys, baskets = np.divmod(np.sort(keys * size + baskets), size)
     is_first = np.diff(keys, prepend=-1) != 0
@@ -209,3 +214,15 @@ def _frequent(keys: Longs, baskets: Longs, index: _Index, limits: Limits) -> tup
     starts = np.zeros(np.count_nonzero(is_kept) + 1, dtype=np.int64)
     np.cumsum(sizes[is_kept], out=starts[1:])
     return keys[firsts[is_kept]], counts[is_kept], baskets[np.repeat(is_kept, sizes)], starts
+
+
+def _often_enough(keys: Longs, baskets: Longs, min_count: int) -> tuple[Longs, Longs]:
+    """Leave out what is in too few baskets to be in enough customers' histories: counting is cheaper than sorting."""
+    if min_count < 2 or not len(keys):
+        return keys, baskets
+    first = int(keys.min())
+    extent = int(keys.max()) - first + 1
+    if extent > _SPARSE * len(keys):
+        return keys, baskets
+    is_kept = (np.bincount(keys - first, minlength=extent) >= min_count)[keys - first]
+    return keys[is_kept], baskets[is_kept]

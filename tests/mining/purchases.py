@@ -41,9 +41,7 @@ def contained(history: Sequence[Basket], gap: Gap, max_len: int, max_elements: i
         for size in range(1, min(room, len(items)) + 1):
             yield from combinations(items, size)
 
-    return {
-        pattern for place in range(len(days)) for part in parts(place, max_len) for pattern in grow(place, (part,))
-    }
+    return {pattern for place in range(len(days)) for part in parts(place, max_len) for pattern in grow(place, (part,))}
 
 
 def brute_force(
@@ -59,7 +57,9 @@ def brute_force(
 
 
 def encoded(
-    histories: Sequence[Sequence[Basket]], min_count: int, gap: Gap = Gap()  # noqa: B008
+    histories: Sequence[Sequence[Basket]],
+    min_count: int,
+    gap: Gap = Gap(),  # noqa: B008
 ) -> tuple[Histories, list[str]]:
     """The histories with the items that are frequent, and the names of their codes."""
     rows = [(customer, day, items) for customer, one in enumerate(histories) for day, items in one]
