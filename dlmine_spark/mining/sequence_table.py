@@ -17,11 +17,16 @@ is null says that a task stopped: it found ``count`` sequences, the last of them
 """
 
 
+class TooManySequences(DlmineError):
+    """More sequences than ``mining.sequences.max_sequences``."""
+
+
 def count_by_length(mined: DataFrame, config: SequencesConfig) -> dict[int, int]:
     """Number of sequences by items in all, ascending (one aggregation over ``mined``, which should be cached).
 
     Raises:
-        DlmineError: there are more than ``mining.sequences.max_sequences``, or a task stopped because it found so many.
+        TooManySequences: there are more than ``mining.sequences.max_sequences``, or a task stopped because it found
+            so many.
     """
     rows = (
         mined.groupBy("length")
@@ -40,14 +45,14 @@ def count_by_length(mined: DataFrame, config: SequencesConfig) -> dict[int, int]
     return counts
 
 
-def too_many(length: int, config: SequencesConfig) -> DlmineError:
+def too_many(length: int, config: SequencesConfig) -> TooManySequences:
     """The error of an explosion: the length of sequences that mining came to, and what to change."""
     shorter = f"mining.sequences.max_len below {length}, " if length > 1 else ""
-    return DlmineError(
+    return TooManySequences(
         f"more than mining.sequences.max_sequences={config.max_sequences:,} sequences have a support of "
         f"{config.min_support:g}; the limit was passed by sequences of {length} item{'s' if length > 1 else ''}: set "
         f"mining.sequences.min_support higher, {shorter}a smaller mining.sequences.max_gap or max_gap_days, "
-        "or raise mining.sequences.max_sequences; no table was changed"
+        "or raise mining.sequences.max_sequences"
     )
 
 

@@ -137,7 +137,7 @@ def frequent_sequences(
         ``MINED``: one row per sequence, and one for each task that stopped at ``max_sequences``.
 
     Raises:
-        DlmineError: there are more frequent items than ``mining.sequences.max_sequences``.
+        TooManySequences: there are more frequent items than ``mining.sequences.max_sequences``.
     """
     spark = purchases.sparkSession
     settings = config.sequences
@@ -187,7 +187,7 @@ def _count_items(purchases: DataFrame, limits: Limits, config: SequencesConfig) 
     """The items that enough customers bought, ascending, and how many did (one aggregation).
 
     Raises:
-        DlmineError: there are more than ``mining.sequences.max_sequences``.
+        TooManySequences: there are more than ``mining.sequences.max_sequences``.
     """
     counted = (
         purchases.select(s.CUSTOMER_ID, F.explode(s.ITEMS).alias(s.ITEM))
