@@ -974,7 +974,7 @@ class SideTemplate(Section):
 class SequencesConfig(Section):
     """Frequent sequences of a customer's baskets."""
 
-    enabled: bool | Literal["auto"] = Field(
+    enabled: Literal["auto", True, False] = Field(
         "auto", description="auto: where lines have customer_id and ts, and unless there are too many sequences"
     )
     min_support: float = Field(0.05, gt=0, le=1, description="least share of customers whose history holds a sequence")
