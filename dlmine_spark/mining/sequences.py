@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -39,6 +40,8 @@ _PARTS = ("codes", "lengths", "ahead", "sizes")
 _PROJECTED = f"{_GROUP} int, " + ", ".join(f"{part} binary" for part in _PARTS)
 """One row per piece of the histories and group: the arrays of ``Histories`` as little-endian 32-bit integers."""
 _BINARY = np.dtype("<i4")
+_PIECE_ITEMS = 1_000_000
+"""Items that a task encodes at once, about."""
 _BATCH_SEQUENCES = 50_000
 """Sequences per Arrow batch that a task returns."""
 
@@ -207,8 +210,7 @@ def _projection(names: pa.Array, group_of: np.ndarray, limits: Limits, gap: Gap)
     """The function of the second pass: whole histories in, what each group needs of them out."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            lists = batch.column(0)
+        for lists in pieces_of(batches):
             customers = np.repeat(np.arange(len(lists)), np.asarray(lists.value_lengths()))
             # flatten() minds slices, of lists and of structs; .values and .field() do not all.
             times, days, items = lists.flatten().flatten()
@@ -223,6 +225,16 @@ def _projection(names: pa.Array, group_of: np.ndarray, limits: Limits, gap: Gap)
             )
 
     return run
+
+
+def pieces_of(batches: Iterator[pa.RecordBatch], piece_items: int = _PIECE_ITEMS) -> Iterator[pa.Array]:
+    """The histories of so few customers at a time that encoding them takes some tens of megabytes."""
+    for batch in batches:
+        lists = batch.column(0)
+        items = pc.sum(pc.list_value_length(lists.flatten().field(2))).as_py() or 0
+        step = max(1, len(lists) * piece_items // max(1, items))
+        for start in range(0, len(lists), step):
+            yield lists.slice(start, step)
 
 
 def _mining(names: pa.Array, group_of: np.ndarray, limits: Limits, max_sequences: int) -> ArrowFunction:

@@ -84,6 +84,8 @@ def mined_sequences(baskets: DataFrame, config: Config) -> Iterator[MinedSequenc
                 sequences = frequent_sequences(purchases, summary, config.mining).persist()
                 stack.callback(sequences.unpersist)
                 found = MinedSequences(sequences, count_by_length(sequences, settings), summary)
+            elif settings.enabled is True:
+                log.warning("no basket has a customer and a time: %s is not written", s.SEQUENCES.name)
         except TooManySequences as error:
             if settings.enabled is True:
                 raise DlmineError(f"{error}; no table was changed") from error

@@ -222,7 +222,9 @@ def test_lines_with_customers_and_times_give_sequences_too(lakehouse: Lakehouse)
     ]
 
 
-def test_without_customers_or_unless_wanted_there_are_no_sequences(lakehouse: Lakehouse) -> None:
+def test_without_customers_or_unless_wanted_there_are_no_sequences(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
     lakehouse.overwrite("silver.lines", visits_of(lakehouse, SHAVERS))
     for settings in (config(LINES), config(VISITS, sequences={"enabled": False})):
         report = mine.run(settings, lakehouse)
@@ -235,9 +237,10 @@ def test_without_customers_or_unless_wanted_there_are_no_sequences(lakehouse: La
     ):
         mine.run(config(LINES, sequences={"enabled": True}), lakehouse)
     lakehouse.overwrite("silver.lines", lines_of(lakehouse, BREAKFAST))
-    report = mine.run(config(VISITS), lakehouse)
+    report = mine.run(config(VISITS, sequences={"enabled": True}), lakehouse)
     assert isinstance(report, mine.MineReport)
     assert report.sequences_by_length is None
+    assert "no basket has a customer and a time" in caplog.text
 
 
 def test_too_many_sequences_stop_the_stage_only_where_they_are_asked_for(

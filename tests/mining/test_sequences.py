@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.ml.fpm import PrefixSpan
 from pyspark.sql import DataFrame, SparkSession
@@ -16,7 +17,13 @@ from dlmine_spark.errors import DlmineError
 from dlmine_spark.mining.baskets import baskets_of_lines
 from dlmine_spark.mining.histories import Gap
 from dlmine_spark.mining.sequence_table import count_by_length, described
-from dlmine_spark.mining.sequences import CustomerSummary, frequent_sequences, purchases_of, summarise_customers
+from dlmine_spark.mining.sequences import (
+    CustomerSummary,
+    frequent_sequences,
+    pieces_of,
+    purchases_of,
+    summarise_customers,
+)
 from tests.mining.purchases import Basket, Pattern, brute_force, contained
 
 pytestmark = pytest.mark.spark
@@ -120,6 +127,13 @@ def test_results_do_not_depend_on_order_partitions_or_tasks(engine: Engine, spar
         shuffled = baskets.orderBy(order).repartition(partitions)
         settings = config(6 / 40, tasks, max_gap=2, max_gap_days=9, max_elements=3)
         assert mine(engine, shuffled, settings) == expected
+
+
+def test_a_task_encodes_some_customers_at_a_time() -> None:
+    visit = {"time": 1, "day": 1, "items": ["a", "b", "c"]}
+    batch = pa.RecordBatch.from_pydict({"history": pa.array([[visit] * 2, [visit], [visit] * 3, [visit] * 2])})
+    pieces = list(pieces_of(iter([batch.slice(1), batch.slice(4)]), piece_items=12))
+    assert [piece.to_pylist() for piece in pieces] == [[[visit], [visit] * 3], [[visit] * 2]]
 
 
 def test_without_gaps_they_are_those_of_mllib(spark: SparkSession) -> None:
