@@ -224,6 +224,16 @@ def test_an_explosion_stops_with_what_to_change(
         )
 
 
+@every_engine
+def test_who_mines_stops_at_the_limit(engine: Engine, spark: SparkSession) -> None:
+    """A row without a sequence says so; the other rows are not those of all the thousands."""
+    purchases = purchases_of(baskets_of(spark, [[(day, list("abcdefg")) for day in range(3)]]))
+    settings = config(1.0, num_partitions=1, max_sequences=100)
+    rows = engine(purchases, summarise_customers(purchases, settings.sequences), settings).collect()
+    assert [row["sequence"] for row in rows].count(None) == 1
+    assert len(rows) <= 101
+
+
 def test_a_limit_passed_by_all_tasks_together_names_the_length(spark: SparkSession) -> None:
     purchases = purchases_of(baskets_of(spark, [[(1, ["a"]), (2, ["b"]), (3, ["c"])]]))
     settings = config(1.0, max_sequences=5)
