@@ -971,8 +971,27 @@ class SideTemplate(Section):
         return self
 
 
+class SequencesConfig(Section):
+    """Frequent sequences of a customer's baskets."""
+
+    enabled: Literal["auto", True, False] = Field(
+        "auto", description="auto: where lines have customer_id and ts, and unless there are too many sequences"
+    )
+    min_support: float = Field(0.05, gt=0, le=1, description="least share of customers whose history holds a sequence")
+    max_len: int | None = Field(4, ge=1, description="most items of a sequence in all; null: unbounded")
+    max_elements: int | None = Field(None, ge=1, description="most baskets of a sequence; default: as max_len allows")
+    max_gap: int | None = Field(
+        1, ge=1, description="a basket and the next one of a sequence are at most so many visits apart; null: unbounded"
+    )
+    max_gap_days: int | None = Field(None, ge=1, description="and at most so many days; null: unbounded")
+    max_sequences: int = Field(200_000, ge=1, description="guard: stop beyond so many")
+    max_history: int = Field(
+        10_000, ge=1, description="a customer with more baskets (an id that means unknown) is named and left out"
+    )
+
+
 class MiningConfig(Section):
-    """Frequent itemsets and rules over baskets."""
+    """Frequent itemsets, rules and sequences over baskets."""
 
     algorithm: Literal["auto", "apriori", "fpgrowth"] = Field("auto", description="engine; both count exactly")
     min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
@@ -996,6 +1015,9 @@ class MiningConfig(Section):
         None, description="known-future covariate that names the promoted item; rules say what it drags along"
     )
     verify: bool = Field(False, description="run both engines and compare")
+    sequences: SequencesConfig = Field(
+        default_factory=SequencesConfig, description="what customers buy one time after another"
+    )
 
     @model_validator(mode="after")
     def _templates_can_be_met(self) -> MiningConfig:

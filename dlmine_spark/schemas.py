@@ -293,7 +293,23 @@ RULES = Table(
     },
 )
 """All rules above the thresholds; those that are not worth acting on are marked, and readers take ``is_kept`` ones."""
-SEQUENCES = Table("gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"})
+SEQUENCES = Table(
+    "gold.sequences",
+    {
+        "sequence": "array<array<string>>",
+        "length": "int",
+        "elements": "int",
+        "count": "bigint",
+        "support": "double",
+        "confidence": "double",
+        "lift": "double",
+        "is_closed": "boolean",
+        "is_maximal": "boolean",
+    },
+)
+"""One row per frequent sequence of baskets: ``elements`` is their number, ``length`` that of the items in them.
+
+``confidence`` and ``lift`` are those of the last basket after all the others, null where there is but one."""
 ARIMA_MODELS = Table(
     "gold.arima_models",
     {

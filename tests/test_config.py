@@ -74,6 +74,13 @@ def test_environment_variables_are_filled_in_and_missing_ones_are_named(tmp_path
         ("mining.consequent.require=[a, b]", r"lists 2 items, max_consequent is 1: set max_consequent=2"),
         ("mining={antecedent: {require: a}, consequent: {require: a}}", r"item 'a' is required on both sides"),
         ("mining.consequent.requires=a", r"mining\.consequent\.requires: unknown key, did you mean require\?"),
+        ("mining.sequences.min_support=0", r"mining\.sequences\.min_support: .*greater than 0, got 0"),
+        ("mining.sequences.min_support=1.5", r"mining\.sequences\.min_support: .*less than or equal to 1, got 1\.5"),
+        ("mining.sequences.max_gap=0", r"mining\.sequences\.max_gap: .*greater than or equal to 1, got 0"),
+        ("mining.sequences.max_gap_days=-1", r"mining\.sequences\.max_gap_days: .*equal to 1, got -1"),
+        ("mining.sequences.max_len=0", r"mining\.sequences\.max_len: .*greater than or equal to 1, got 0"),
+        ("mining.sequences.enabled=maybe", r"sequences\.enabled: Input should be 'auto', True or False, got 'maybe'"),
+        ("mining.sequences.max_gaps=3", r"mining\.sequences\.max_gaps: unknown key, did you mean max_gap\?"),
         ("mining.max_q=0", r"mining\.max_q: .*greater than 0, got 0"),
     ],
 )

@@ -98,7 +98,7 @@ def mine_large(
     single_items = spark.createDataFrame(pa.Table.from_batches([_single_items(dictionary)]), MINED)
     if len(dictionary) < 2 or config.max_len == 1:
         return single_items
-    plan = plan_groups(dictionary.counts, dictionary.baskets, _tasks(spark, config), least_codes, most_codes)
+    plan = plan_groups(dictionary.counts, dictionary.baskets, task_count(spark, config), least_codes, most_codes)
     larger = (
         baskets.select(s.ITEMS)
         .mapInArrow(_projection(dictionary, plan), _PROJECTED)
@@ -135,7 +135,7 @@ def mine_small(
     return pa.Table.from_batches([_single_items(dictionary), *_itemsets(held, dictionary)])
 
 
-def _tasks(spark: SparkSession, config: MiningConfig) -> int:
+def task_count(spark: SparkSession, config: MiningConfig) -> int:
     """Groups wanted: as many as the session has tasks after a shuffle (a platform may say "auto")."""
     session = str(spark.conf.get("spark.sql.shuffle.partitions"))
     return config.num_partitions or (int(session) if session.isdigit() else _TASKS)

@@ -31,23 +31,31 @@ class BasketSummary:
 
     def min_count(self, min_support: float) -> int:
         """Least number of baskets that hold a frequent itemset: ``ceil(min_support * baskets)``, at least 1."""
-        # .28 * 25 is 7.000000000000001 in binary; whoever wrote .28 means 7.
-        return max(1, math.ceil(min_support * self.baskets - 1e-9))
+        return least_count(min_support, self.baskets)
 
 
-def baskets_of_lines(lines: DataFrame) -> DataFrame:
+def least_count(min_support: float, total: int) -> int:
+    """``ceil(min_support * total)``, at least 1."""
+    # .28 * 25 is 7.000000000000001 in binary; whoever wrote .28 means 7.
+    return max(1, math.ceil(min_support * total - 1e-9))
+
+
+def baskets_of_lines(lines: DataFrame, *, with_customer: bool = False) -> DataFrame:
     """Group basket lines.
 
     Args:
         lines: ``basket_id``, ``item``; lines without either are left out.
+        with_customer: also tell whose each basket is and when; ``lines`` have ``customer_id`` and ``ts`` then.
 
     Returns:
-        One row per basket: ``basket_id``, ``items`` (distinct, in no particular order).
+        One row per basket: ``basket_id``, ``items`` (distinct, in no particular order). With its customer also
+        ``customer_id`` (that of all lines that name one; null where they name several) and ``ts`` (of its first line).
     """
+    customer = F.when(F.min(s.CUSTOMER_ID) == F.max(s.CUSTOMER_ID), F.min(s.CUSTOMER_ID)).alias(s.CUSTOMER_ID)
     return (
         lines.where(F.col(s.BASKET_ID).isNotNull() & F.col(s.ITEM).isNotNull())
         .groupBy(s.BASKET_ID)
-        .agg(F.collect_set(s.ITEM).alias(s.ITEMS))
+        .agg(F.collect_set(s.ITEM).alias(s.ITEMS), *((customer, F.min(s.TS).alias(s.TS)) if with_customer else ()))
     )
 
 
@@ -57,10 +65,9 @@ def with_items(baskets: DataFrame) -> DataFrame:
     Items are compared as they are: what differs by case or spaces is cleaning's to unite.
 
     Returns:
-        One row per basket with at least one item: ``basket_id``, ``items``.
+        One row per basket with at least one item: its columns, of which ``items`` is changed.
     """
-    items = F.array_distinct(F.array_compact(s.ITEMS))
-    return baskets.select(s.BASKET_ID, items.alias(s.ITEMS)).where(F.size(s.ITEMS) > 0)
+    return baskets.withColumn(s.ITEMS, F.array_distinct(F.array_compact(s.ITEMS))).where(F.size(s.ITEMS) > 0)
 
 
 def summarise(baskets: DataFrame) -> BasketSummary:

@@ -122,10 +122,15 @@ def _positions_by_item(codes: Ints, items: NDArray[np.integer]) -> dict[int, Lon
 
 def gather(codes: Ints, starts: Longs, lengths: Longs) -> tuple[Ints, Ints]:
     """The slices of ``codes`` that start at ``starts``, one after the other, and the number of the slice of each."""
+    index, rows = ranges(starts, lengths)
+    return codes[index], rows
+
+
+def ranges(starts: Longs, lengths: NDArray[np.integer]) -> tuple[Longs, Ints]:
+    """The whole numbers from each start on, as many as its length, and the number of the range of each."""
     rows = np.repeat(np.arange(len(starts), dtype=np.int32), lengths)
     before = np.cumsum(lengths) - lengths
-    index = np.arange(len(rows), dtype=np.int64) + (starts - before)[rows]
-    return codes[index], rows
+    return np.arange(len(rows), dtype=np.int64) + (starts - before)[rows], rows
 
 
 def _mine_class(codes: Ints, rows: Ints, item_class: ItemClass, min_count: int, max_len: int | None) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Mine: what is bought together. Baskets in, frequent itemsets and the rules made of them out."""
+"""Mine: what is bought together, and what after it. Baskets in; itemsets, the rules made of them and sequences out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_l
 from dlmine_spark.mining.itemsets import MINED, check_equal, count_by_size, described, within_limit
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.mining.templates import unknown_items
+from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,15 @@ class RuleCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class MineReport(StageReport):
-    """What was found; ``rows_in`` counts baskets, ``rows_out`` itemsets and rules."""
+    """What was found; ``rows_in`` counts baskets, ``rows_out`` itemsets, rules and sequences.
+
+    ``sequences_by_length`` is None where no sequences were mined.
+    """
 
     algorithm: str
     itemsets_by_size: dict[int, int]
     rules: RuleCounts
+    sequences_by_length: dict[int, int] | None
     verified: bool
 
 
@@ -69,32 +74,44 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
 
     Raises:
         TableContractError: a basket is longer than ``mining.max_basket``, or two engines differ.
-        DlmineError: there are more itemsets than ``mining.max_itemsets``.
+        DlmineError: there are more itemsets than ``mining.max_itemsets`` or, unless sequences are mined only where they
+            can be, more of these than ``mining.sequences.max_sequences``.
     """
-    frames = baskets_of_sources(config, lakehouse)
+    frames = baskets_of_sources(config, lakehouse, with_customer=are_wanted(config))
     if not frames:
         return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
-    with kept(with_items(reduce(DataFrame.unionByName, frames))) as baskets:
+    with kept(with_items(reduce(_beside, frames))) as baskets:
         summary = summarise(baskets)
         if summary.baskets == 0:
             return NotApplicable("no basket holds an item")
-        with mined(baskets, summary, config.mining) as found:
+        with (
+            mined(baskets, summary, config.mining) as found,
+            mined_sequences(baskets, config) as sequences,
+        ):
             _check_templates(found.itemsets, config.mining)
             lakehouse.overwrite(s.ITEMSETS.name, described(found.itemsets, summary.baskets))
+            if sequences is not None:
+                write(sequences, config.mining.sequences, lakehouse)
             hypotheses = count_hypotheses(found.itemsets, config.mining)
     with kept(rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)) as rules:
         lakehouse.overwrite(s.RULES.name, with_verdicts(rules, hypotheses, config.mining))
-    return _report(config.mining, summary, found.by_size, _count_rules(lakehouse.read(s.RULES.name)))
+    rules_found = _count_rules(lakehouse.read(s.RULES.name))
+    return _report(config.mining, summary, found.by_size, rules_found, sequences)
 
 
-def baskets_of_sources(config: Config, lakehouse: Lakehouse) -> list[DataFrame]:
-    """One frame of baskets per source that has any."""
+def baskets_of_sources(config: Config, lakehouse: Lakehouse, *, with_customer: bool = False) -> list[DataFrame]:
+    """One frame of baskets per source that has any; those of lines can tell whose each is and when."""
     frames = []
     if config.source_of_kind("lines") is not None:
-        frames.append(baskets_of_lines(lakehouse.read(s.LINES.name)))
+        frames.append(baskets_of_lines(lakehouse.read(s.LINES.name), with_customer=with_customer))
     if config.source_of_kind("baskets") is not None:
         frames.append(lakehouse.read(s.BASKETS.name).select(s.BASKET_ID, s.ITEMS))
     return frames
+
+
+def _beside(one: DataFrame, other: DataFrame) -> DataFrame:
+    """The baskets of both; those of a source of baskets have no customer."""
+    return one.unionByName(other, allowMissingColumns=True)
 
 
 def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
@@ -211,7 +228,13 @@ def _told(rules: RuleCounts) -> str:
     return f"; {told} ones marked, {rules.kept:,} kept" if told else ""
 
 
-def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int], rules: RuleCounts) -> MineReport:
+def _report(
+    config: MiningConfig,
+    summary: BasketSummary,
+    by_size: dict[int, int],
+    rules: RuleCounts,
+    sequences: MinedSequences | None,
+) -> MineReport:
     name = engine_of(config)
     itemsets = sum(by_size.values())
     if itemsets == 0:
@@ -223,13 +246,14 @@ def _report(config: MiningConfig, summary: BasketSummary, by_size: dict[int, int
     verified = f" (verified against {other_engine(config)})" if config.verify else ""
     return MineReport(
         rows_in=summary.baskets,
-        rows_out=itemsets + rules.found,
+        rows_out=itemsets + rules.found + (sequences.total if sequences else 0),
         algorithm=name,
         itemsets_by_size=by_size,
         rules=rules,
+        sequences_by_length=sequences.by_length if sequences else None,
         verified=config.verify,
         message=(
             f"{itemsets:,} itemsets and {rules.found:,} rules from {summary.baskets:,} baskets by {name}{verified}"
-            f"{_told(rules)}"
+            f"{_told(rules)}{sequences.told if sequences else ''}"
         ),
     )

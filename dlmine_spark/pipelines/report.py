@@ -113,6 +113,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "truth": lambda: {"truth": compare(config, lakehouse)},
         "sources": partial(_row_fates, tables),
         "rules": partial(_rules, config, tables),
+        "sequences": partial(_sequences, config, tables),
         "segments": partial(_segments, tables),
         "accuracy": partial(_accuracy, tables),
         "repairs": partial(_repairs, tables),
@@ -300,6 +301,19 @@ def _rules(config: Config, tables: Tables) -> Fields:
         "rules_total": rules.count(),
         "itemsets": sizes.limit(MOST_GROUPS).toPandas(),
         "mining_note": tables.note("mine").partition(": ")[2],
+    }
+
+
+def _sequences(config: Config, tables: Tables) -> Fields:
+    """The best sequences of two baskets and more that no other one makes needless."""
+    sequences = tables.read(s.SEQUENCES.name, "mine")
+    if sequences is None:
+        return {}
+    best = sequences.where((F.col("elements") > 1) & F.col("is_closed")).orderBy(
+        F.desc("lift"), F.desc("support"), F.desc("confidence"), "sequence"
+    )
+    return {
+        "sequences": best.select("sequence", "support", "confidence", "lift").limit(config.report.max_rules).toPandas()
     }
 
 

@@ -33,10 +33,13 @@ def compare(config: Config, lakehouse: Lakehouse) -> Truth:
     folder = Path(config.report.truth)
     planted = _read(folder, "rules.csv", ("antecedent", "consequent"))
     found = _rules_found(lakehouse, planted)
+    sequences_found, sequences_planted = _sequences_found(lakehouse, folder)
     return Truth(
         irreducible_wape=_irreducible_wape(config, lakehouse, folder),
         rules_planted=None if found is None else len(planted),
         rules_found=found,
+        sequences_planted=sequences_planted,
+        sequences_found=sequences_found,
         store_types_ari=_store_types_ari(lakehouse, folder),
     )
 
@@ -48,6 +51,8 @@ def summary(truth: Truth) -> str:
         parts.append(f"irreducible WAPE {truth.irreducible_wape:.1%}")
     if truth.rules_planted is not None:
         parts.append(f"planted rules found {truth.rules_found} of {truth.rules_planted}")
+    if truth.sequences_planted is not None:
+        parts.append(f"planted sequences found {truth.sequences_found} of {truth.sequences_planted}")
     if truth.store_types_ari is not None:
         parts.append(f"store types ARI {truth.store_types_ari:.2f}")
     return ", ".join(parts)
@@ -128,6 +133,18 @@ def _rules_found(lakehouse: Lakehouse, planted: pd.DataFrame) -> int | None:
         .select(F.array_sort("antecedent").alias("antecedent"), "consequent")
     )
     return wanted.join(rules, on=["antecedent", "consequent"], how="left_semi").count()
+
+
+def _sequences_found(lakehouse: Lakehouse, folder: Path) -> tuple[int | None, int | None]:
+    """How many planted sequences of single items are in ``gold.sequences``, and how many there are."""
+    if not lakehouse.exists(s.SEQUENCES.name):
+        return None, None
+    planted = _read(folder, "sequences.csv", ("items",))
+    wanted = lakehouse.spark.createDataFrame(planted[["items"]]).select(
+        F.transform(F.split("items", r"\|"), lambda item: F.array(item)).alias("sequence")
+    )
+    sequences = lakehouse.read(s.SEQUENCES.name).select("sequence")
+    return wanted.join(sequences, on="sequence", how="left_semi").count(), len(planted)
 
 
 def _store_types_ari(lakehouse: Lakehouse, folder: Path) -> float | None:

@@ -53,12 +53,16 @@ class Truth:
         irreducible_wape: the WAPE (a share) of a forecast that knows the noiseless expected sales.
         rules_planted: number of planted rules.
         rules_found: how many of them are among the mined rules.
+        sequences_planted: number of planted sequences.
+        sequences_found: how many of them are among the mined sequences.
         store_types_ari: adjusted Rand index of the segments against the true store types.
     """
 
     irreducible_wape: float | None = None
     rules_planted: int | None = None
     rules_found: int | None = None
+    sequences_planted: int | None = None
+    sequences_found: int | None = None
     store_types_ari: float | None = None
 
 
@@ -82,6 +86,7 @@ class ReportData:
         rule_cloud: antecedent, consequent, support, confidence, lift; a bounded sample for the scatter.
         rules_total: number of rules in all.
         itemsets: size, count; number of frequent itemsets by size.
+        sequences: sequence (a list of lists), support, confidence, lift; the best of two baskets and more, best first.
         mining_note: one line of the mining stage about itself: engine, agreement of the engines.
         chosen: the series that are drawn.
         history: unique_id, ds, y, y_imputed; the last steps of the chosen series.
@@ -112,6 +117,7 @@ class ReportData:
     rule_cloud: pd.DataFrame = field(default_factory=pd.DataFrame)
     rules_total: int = 0
     itemsets: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sequences: pd.DataFrame = field(default_factory=pd.DataFrame)
     mining_note: str = ""
     chosen: tuple[ChosenSeries, ...] = ()
     history: pd.DataFrame = field(default_factory=pd.DataFrame)

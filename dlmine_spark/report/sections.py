@@ -376,6 +376,14 @@ def rules(report: ReportData) -> Section:
                 "good" if found == truth.rules_planted else "plain",
             )
         )
+    if truth.sequences_planted:
+        found = truth.sequences_found or 0
+        blocks.append(
+            Note(
+                f"{found} of {truth.sequences_planted} sequences planted by the simulation were found.",
+                "good" if found == truth.sequences_planted else "plain",
+            )
+        )
     if not report.itemsets.empty:
         blocks.append(
             Facts(
@@ -388,6 +396,8 @@ def rules(report: ReportData) -> Section:
             )
         )
     blocks.append(_rule_table(report))
+    if not report.sequences.empty:
+        blocks.append(_sequence_table(report))
     cloud = report.rules if report.rule_cloud.empty else report.rule_cloud
     blocks.append(
         Chart(
@@ -417,6 +427,23 @@ def _rule_table(report: ReportData) -> Table:
         [
             Column("antecedent", "if a basket holds"),
             Column("consequent", "it also holds"),
+            Column("support", "support", t.percent, numeric=True),
+            Column("confidence", "confidence", t.percent, numeric=True),
+            Column("lift", "lift", _two_decimals, numeric=True),
+        ],
+        sortable=True,
+    )
+
+
+def _sequence_table(report: ReportData) -> Table:
+    shown = report.sequences.assign(sequence=report.sequences["sequence"].map(t.sequence))
+    return table(
+        shown,
+        f"What customers buy one time after another: the {len(shown)} best sequences by lift. Support is the share of "
+        "customers who did, confidence the share of those who came as far as the last step that took it too, and lift "
+        "compares that with the share of customers who ever bought the last step",
+        [
+            Column("sequence", "customers bought"),
             Column("support", "support", t.percent, numeric=True),
             Column("confidence", "confidence", t.percent, numeric=True),
             Column("lift", "lift", _two_decimals, numeric=True),

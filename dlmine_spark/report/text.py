@@ -97,6 +97,11 @@ def items(value: Iterable[Any] | None) -> str:
     return MISSING if value is None else " + ".join(str(item) for item in value)
 
 
+def sequence(value: Iterable[Iterable[Any]] | None) -> str:
+    """Baskets one after another: ``bread + butter, then jam``."""
+    return MISSING if value is None else ", then ".join(items(basket) for basket in value)
+
+
 def model_name(model: str) -> str:
     """The name of a model for people."""
     return MODEL_NAMES.get(model, model)

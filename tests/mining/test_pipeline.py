@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -168,3 +170,104 @@ def test_one_basket_and_equal_baskets_prove_nothing(lakehouse: Lakehouse) -> Non
             assert (row["zhangs_metric"], row["certainty"], row["chi_squared"]) == (0.0, 0.0, None)
             assert (row["p_value"], row["p_improvement"], row["q_value"], row["improvement"]) == (1.0, 1.0, 1.0, 0.0)
             assert (row["is_redundant"], row["is_significant"], row["is_kept"]) == (True, False, False)
+
+
+VISITS: dict[str, object] = {
+    "kind": "lines",
+    "path": "lines.csv",
+    "columns": {"basket_id": None, "item": None, "customer_id": None, "ts": None},
+}
+
+
+def visits_of(lakehouse: Lakehouse, customers: dict[str, list[list[str]]]) -> DataFrame:
+    """Lines of customers who come once a week with some items each time."""
+    start = datetime(2024, 1, 1, 12)
+    rows = [
+        (f"{customer}-{week}", item, customer, start + timedelta(weeks=week))
+        for customer, visits in customers.items()
+        for week, items in enumerate(visits)
+        for item in items
+    ]
+    lines = lakehouse.spark.createDataFrame(rows, "basket_id string, item string, customer_id string, ts timestamp")
+    empty = {"quantity": "double", "price": "double", "store_id": "string"}
+    return lines.withColumns({name: F.lit(None).cast(type_) for name, type_ in empty.items()})
+
+
+SHAVERS = {"ann": [["razor"], ["foam", "tea"]], "bob": [["razor", "tea"], ["foam"]], "cid": [["tea"]]}
+
+
+def test_lines_with_customers_and_times_give_sequences_too(lakehouse: Lakehouse) -> None:
+    lakehouse.overwrite("silver.lines", visits_of(lakehouse, SHAVERS))
+    lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, BREAKFAST))
+
+    report = mine.run(config(VISITS, BASKETS, sequences={"min_support": 0.6}), lakehouse)
+
+    assert isinstance(report, mine.MineReport)
+    assert report.message.endswith("; 4 sequences of 3 customers")
+    assert report.sequences_by_length == {1: 3, 2: 1}
+    assert report.rows_out == sum(report.itemsets_by_size.values()) + report.rules.found + 4
+    rows = lakehouse.read("gold.sequences").where("elements = 2").collect()
+    assert [row.asDict() for row in rows] == [
+        {
+            "sequence": [["razor"], ["foam"]],
+            "length": 2,
+            "elements": 2,
+            "count": 2,
+            "support": 2 / 3,
+            "confidence": 1.0,
+            "lift": 1.5,
+            "is_closed": True,
+            "is_maximal": True,
+        }
+    ]
+
+
+def test_without_customers_or_unless_wanted_there_are_no_sequences(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    lakehouse.overwrite("silver.lines", visits_of(lakehouse, SHAVERS))
+    for settings in (config(LINES), config(VISITS, sequences={"enabled": False})):
+        report = mine.run(settings, lakehouse)
+        assert isinstance(report, mine.MineReport)
+        assert "sequences" not in report.message
+        assert report.sequences_by_length is None
+    assert not lakehouse.exists("gold.sequences")
+    with pytest.raises(
+        ConfigError, match=r"sequences\.enabled is true, but no source of kind lines maps customer_id and"
+    ):
+        mine.run(config(LINES, sequences={"enabled": True}), lakehouse)
+    lakehouse.overwrite("silver.lines", lines_of(lakehouse, BREAKFAST))
+    report = mine.run(config(VISITS, sequences={"enabled": True}), lakehouse)
+    assert isinstance(report, mine.MineReport)
+    assert report.sequences_by_length is None
+    assert "no basket has a customer and a time" in caplog.text
+
+
+def test_too_many_sequences_stop_the_stage_only_where_they_are_asked_for(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    lakehouse.overwrite("silver.lines", visits_of(lakehouse, SHAVERS))
+    mine.run(config(VISITS), lakehouse)
+    with pytest.raises(
+        DlmineError, match=r"max_sequences=3 .* passed by sequences of 2 items: .*; no table was changed"
+    ):
+        mine.run(config(VISITS, sequences={"enabled": True, "max_sequences": 3, "min_support": 0.1}), lakehouse)
+    assert {lakehouse.version(f"gold.{name}") for name in ("itemsets", "rules", "sequences")} == {0}
+
+    report = mine.run(config(VISITS, sequences={"max_sequences": 3, "min_support": 0.1}), lakehouse)
+
+    assert isinstance(report, mine.MineReport)
+    assert report.sequences_by_length is None
+    assert "gold.sequences is not written" in caplog.text
+    assert (lakehouse.version("gold.rules"), lakehouse.version("gold.sequences")) == (1, 0)
+
+
+def test_a_customer_who_is_none_is_named_and_left_out(lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture) -> None:
+    lakehouse.overwrite("silver.lines", visits_of(lakehouse, SHAVERS | {"guest": [["razor"]] * 9}))
+
+    report = mine.run(config(VISITS, sequences={"max_history": 8}), lakehouse)
+
+    assert isinstance(report, mine.MineReport)
+    assert report.message.endswith(" sequences of 3 customers (1 with too many baskets left out)")
+    assert "customer 'guest' has 9 baskets, mining.sequences.max_history is 8" in caplog.text
+    assert lakehouse.read("gold.sequences").agg(F.max("count")).collect()[0][0] == 3

@@ -115,6 +115,17 @@ def test_a_planted_rule_counts_as_found_with_the_same_sides(lakehouse: Lakehouse
     assert (found.rules_found, found.rules_planted) == (2, 4)
 
 
+def test_a_planted_sequence_counts_as_found_with_the_same_baskets(lakehouse: Lakehouse, truth: Path) -> None:
+    (truth / "sequences.csv").write_text("items,chance\nrazors|foam,.5\nsoap|tea,.5\na|b|c,.5\n", encoding="utf-8")
+    mined = [[["razors"], ["foam"]], [["soap", "tea"]], [["tea"], ["soap"]], [["a"], ["b"]], [["a"], ["b"], ["c"]]]
+    put(lakehouse, s.SEQUENCES, [(one, 2, 2, 5, 0.5, 0.5, 1.0, True, True) for one in mined])
+
+    found = compare(config_for(truth), lakehouse)
+
+    assert (found.sequences_found, found.sequences_planted) == (2, 3)
+    assert summary(found) == "planted sequences found 2 of 3"
+
+
 def test_segments_are_compared_with_the_types_of_stores(lakehouse: Lakehouse, truth: Path) -> None:
     segments = [("a", 3), ("b", 3), ("c", 0), ("d", 1)]
     stores = [("store", store, segment, 0.1, [1.0]) for store, segment in segments]

@@ -68,6 +68,13 @@ def fake_report(*, nasty: bool = True) -> ReportData:
         rule_cloud=_rules(rng, nasty),
         rules_total=len(_rules(rng, nasty)),
         itemsets=pd.DataFrame({"size": [1, 2, 3], "count": [61, 94, 22]}),
+        sequences=pd.DataFrame(
+            [
+                ([["razors"], ["shaving foam", NASTY if nasty else "soap"]], 0.02, 0.4, 1.9),
+                ([["flour"], ["sugar"], ["flour"]], 0.03, 0.5, 1.1),
+            ],
+            columns=["sequence", "support", "confidence", "lift"],
+        ),
         mining_note="177 itemsets by fpgrowth, the same by apriori; 60 rules",
         chosen=tuple(
             ChosenSeries(unique_id=name, why=why, segment=index % 3, wape=wape)

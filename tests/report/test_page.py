@@ -86,6 +86,12 @@ def test_names_from_data_stay_text(page: str, outline: Outline) -> None:
     assert any(NASTY in text for text in outline.texts)
 
 
+def test_sequences_read_as_one_basket_after_another(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    assert f"razors, then shaving foam + {NASTY}" in text
+    assert "flour, then sugar, then flour" in text
+
+
 def test_names_from_data_stay_text_in_charts() -> None:
     """Plotly reads HTML in labels: the title of a chart is ours, its labels are escaped."""
     report = fake_report()

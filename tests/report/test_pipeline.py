@@ -201,3 +201,15 @@ def test_features_keep_their_declared_order() -> None:
     ordered = in_feature_order(profiles)["feature"].tolist()
 
     assert ordered == ["Monday share", "Friday share", "January level", "April level", "novel"]
+
+
+def test_the_best_sequences_of_several_baskets_are_shown(filled: Lakehouse) -> None:
+    rows = [
+        ([["a"]], 1, 1, 9, 0.9, None, None, True, False),
+        ([["a"], ["b"]], 2, 2, 5, 0.5, 0.6, 1.1, True, False),
+        ([["b"], ["a"]], 2, 2, 4, 0.4, 0.6, 1.2, True, True),
+        ([["c"], ["a"]], 2, 2, 4, 0.4, 0.6, 1.3, False, False),
+    ]
+    filled.overwrite(s.SEQUENCES.name, filled.spark.createDataFrame(rows, s.SEQUENCES.ddl))
+    report = collect_report(config_for(filled), filled)
+    assert report.sequences["lift"].tolist() == [1.2, 1.1]
