@@ -208,6 +208,9 @@ def clean(
     if every is not None and not stream:
         raise ConfigError("--every says how often --stream looks for new files: give both or neither")
     resolved = _load(config, overrides)
+    if (rebuild or stream) and all(source.load != "merge" for source in resolved.sources.values()):
+        option = "--rebuild" if rebuild else "--stream"
+        raise ConfigError(f"{option}: no source has load: merge, so there is nothing that new files are added to")
     if profile:
         _profile(resolved, plan, force=force)
     elif dry_run:
@@ -236,10 +239,7 @@ def _rebuild(config: Config, lakehouse: Lakehouse) -> bool:
     """Have all rows of merged sources judged anew; whether there are any such sources."""
     from dlmine_spark.pipelines.batches import judge_anew
 
-    merged = [name for name, source in config.sources.items() if source.load == "merge"]
-    if not merged:
-        raise ConfigError("--rebuild: no source has load: merge; all others are judged anew in every run")
-    judge_anew(lakehouse, merged)
+    judge_anew(lakehouse, [name for name, source in config.sources.items() if source.load == "merge"])
     return True
 
 

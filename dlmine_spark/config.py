@@ -1239,7 +1239,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
-            if keys.count(key) > 1:
+            # In Python, 1 is True.
+            if sum(type(other) is type(key) and other == key for other in keys) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key} is there twice", node.start_mark)
         return super().construct_mapping(node, deep)
 

@@ -146,14 +146,14 @@ def _rules_of(left: str, right: str, coded: dict[str, _Coded], settings: MinedRu
                 rule = Dependency(
                     determinant=(left,),
                     dependent=right,
-                    error=1 - agreeing / size,
-                    agreement=agreement,
+                    error=float(1 - agreeing / size),
+                    agreement=float(agreement),
                     groups=1,
                     rows=int(size),
                     value=str(one.values[lefts[start]]),
                     usual=usual if len(usual) > 1 else (),
                 )
-                yield _Found(rule, size * _divergence(agreeing / size, chance))
+                yield _Found(rule, float(size * _divergence(agreeing / size, chance)))
             # With more values it would say less.
             break
 

@@ -54,6 +54,8 @@ def wrong_rules(spark: SparkSession, name: str, source: SourceConfig, others: Se
 
 def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> Iterator[str]:
     known = [*source.columns, *others]
+    if not known:
+        yield f"{at}.columns: none is mapped: list those that are needed, or set {at}.other_columns=keep"
     if source.kind == "panel":
         known.append(s.UNIQUE_ID)
     asked = [(f"{at}.key", source.key)]
@@ -152,8 +154,13 @@ def _wrong_condition(rows: DataFrame, key: str, text: str) -> Iterator[str]:
     try:
         # A filter, unlike a column, refuses aggregates and window functions.
         rows.where(F.expr(text).cast("boolean")).schema  # noqa: B018
+        found = rows.select(F.expr(text).alias("value")).schema["value"].dataType
     except PySparkException as error:
         yield f"{key}: {text!r} is no condition on a row: {_first_line(error)}"
+        return
+    # A column that holds booleans holds them as numbers.
+    if not isinstance(found, (BooleanType, NullType)) and text.strip().strip("`") not in rows.columns:
+        yield f"{key}: {text!r} is no condition on a row, but of type {found.simpleString()}"
 
 
 def _wrong_value(rows: DataFrame, key: str, text: str, type_: str) -> Iterator[str]:

@@ -117,7 +117,8 @@ def _suggestions(one: ColumnProfile, *, with_type: bool, is_active: bool) -> Ite
             yield f'{sign}decimal: ","'
     elif with_type and one.almost is not None:
         type_, share = one.almost
-        yield f"# type: {type_}  # {share:.2%} of the known cells read as one; the others would become blank"
+        # What is not all must not read as all.
+        yield f"# type: {type_}  # {min(share, 0.9999):.2%} of the known cells read as one; the others would become blank"
         if type_ in ("date", "timestamp"):
             yield f"# formats: [{', '.join(map(_quoted, one.formats[:4]))}]  # in the order they are tried"
     if one.type in ("integer", "double") and one.low is not None:
@@ -135,7 +136,7 @@ def _suggestions(one: ColumnProfile, *, with_type: bool, is_active: bool) -> Ite
 
 def _evidence(one: ColumnProfile) -> str:
     """What a column holds, in one line of a comment."""
-    parts = [f"{one.missing:.1%} missing", f"{one.distinct:,} different"]
+    parts = [f"{one.missing:.1%} missing", f"about {one.distinct:,} different"]
     if one.low is not None and one.type != "string":
         parts.append(f"{one.low} to {one.high}")
     if one.top:

@@ -365,16 +365,28 @@ def _csv_records(
     options = {**_csv_options(source), **_READ_ALL, "multiLine": "true", "encoding": encoding.spark}
     records = spark.read.schema(schema).options(**options, header="true").csv(list(paths))
     cells = [F.col(f"`{column}`") for column in header.names]
+    delimiters = len(header.names) - 1
+
+    def swallows(cell: Column) -> Column:
+        return _swallows_lines(cell, source.delimiter, delimiters)
+
     # Spark keeps the quote of a cell that goes wrong, and puts a sign where bytes cannot be decoded.
-    is_wrong = F.exists(F.array(*cells), lambda cell: F.contains(cell, F.lit(_UNDECODABLE)) | _swallows_lines(cell))
+    is_wrong = F.exists(F.array(*cells), lambda cell: F.contains(cell, F.lit(_UNDECODABLE)) | swallows(cell))
     text = F.concat_ws(source.delimiter, *(F.coalesce(cell, F.lit("")) for cell in cells))
     raw = F.coalesce(F.col(s.RAW_LINE), F.when(is_wrong, text))
     return records.select(*cells, raw.alias(s.RAW_LINE), *_place())
 
 
-def _swallows_lines(cell: Column) -> Column:
-    quotes = F.length(cell) - F.length(F.replace(cell, F.lit('"'), F.lit("")))
-    return F.startswith(cell, F.lit('"')) & (quotes % 2 == 1)
+def _swallows_lines(cell: Column, delimiter: str, delimiters: int) -> Column:
+    """Whether a quote was not closed, so that the cell goes on into later lines; one of these looks like a record."""
+
+    def count(text: Column, sign: str) -> Column:
+        return (F.length(text) - F.length(F.replace(text, F.lit(sign), F.lit("")))) / len(sign)
+
+    later = F.slice(F.split(cell, r"\r?\n"), 2, F.length(cell))
+    holds_record = F.exists(later, lambda line: count(line, delimiter) == delimiters)
+    is_record = holds_record if delimiters else F.lit(False)
+    return F.startswith(cell, F.lit('"')) & ((count(cell, '"') % 2 == 1) | is_record)
 
 
 def _csv_options(source: SourceConfig) -> dict[str, str]:
