@@ -12,9 +12,10 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import SegmentationConfig
+from dlmine_spark.segmentation.blocked import fit_by_blocks
 from dlmine_spark.segmentation.choice import Candidate, assess, choose, silhouette
 from dlmine_spark.segmentation.features import ENTITY_ID, VALUES, Catalogue
-from dlmine_spark.segmentation.kmeans import POINT, assign, fit_centres
+from dlmine_spark.segmentation.kmeans import POINT, assign, fit_by_mllib
 from dlmine_spark.segmentation.lloyd import nearest
 from dlmine_spark.segmentation.profiles import profile_rows, summarise
 from dlmine_spark.segmentation.scaling import Scaling, fit_scaling
@@ -105,8 +106,11 @@ def segment(features: DataFrame, catalogue: Catalogue, config: SegmentationConfi
     if candidates:
         chosen = choose(candidates)
         placed = features.select(ENTITY_ID, scaling.column(VALUES).alias(POINT))
-        attainable = chosen.inertia * (SAME if entities == len(sample) else SIMILAR)
-        centres = fit_centres(placed, entities, chosen.k, config, attainable)
+        if config.engine == "mllib":
+            attainable = chosen.inertia * (SAME if entities == len(sample) else SIMILAR)
+            centres = fit_by_mllib(placed, entities, chosen.k, config, attainable)
+        else:
+            centres = fit_by_blocks(placed, entities, points.shape[1], chosen.k, config)
     else:
         centres = points.mean(axis=0, keepdims=True)
 
