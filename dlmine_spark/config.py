@@ -938,6 +938,9 @@ class SegmentationConfig(Section):
     )
     max_iter: int = Field(30, ge=1, description="Lloyd iterations at most")
     customers: bool = Field(True, description="also cluster customers by recency, frequency and money")
+    assign_only: bool = Field(
+        False, description="place stores and customers in the segments of the last fit (gold.segment_models), fit none"
+    )
     seed: int = Field(7, description="of the starts")
 
     @field_validator("k")
