@@ -75,8 +75,9 @@ def _of_store(standings: Standings) -> list[Word]:
         uplift = f"({standings[f.PROMOTION].mean:+.0%})"
         strong, weak = f"strong response to promotions {uplift}", f"weak response to promotions {uplift}"
         words += _either(standings, f.PROMOTION, strong, weak, least=0.05)
-    words += _either(standings, f.CLOSED, "often closed", "seldom closed", least=0.03)
-    words += _either(standings, f.EMPTY, "often without a sale", "seldom without a sale", least=0.05)
+    # That the others are closed more often is no news about these.
+    words += [word for word in _either(standings, f.CLOSED, "often closed", "", least=0.03) if word[1]]
+    words += [word for word in _either(standings, f.EMPTY, "often without a sale", "", least=0.05) if word[1]]
     return words
 
 
