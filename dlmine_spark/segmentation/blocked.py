@@ -26,7 +26,7 @@ from dlmine_spark.segmentation.blocks import (
     total,
 )
 from dlmine_spark.segmentation.features import ENTITY_ID
-from dlmine_spark.segmentation.kmeans import POINT, ROWS_PER_TASK
+from dlmine_spark.segmentation.kmeans import POINT
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ Batches = Iterator[pa.RecordBatch]
 
 DRIVER_COORDINATES = 2_000_000
 """Up to so many coordinates come to the driver (8 MB): its work on them takes less time than a Spark job."""
+ROWS_PER_TASK = 250_000
+"""A pass over so many takes a tenth of a second, about ten times what a task costs by itself."""
 START_SAMPLE = 10_000
 """Entities that starts are tried on, about: those whose ids have the smallest hashes."""
 

@@ -50,7 +50,9 @@ class Grid:
 
     def cells(self, points: NDArray[np.floating]) -> Cells:
         """Points in steps, rounded to whole ones."""
-        return np.rint(points.astype(np.float64) / self.step)
+        # One over a power of two is exact too.
+        cells: Cells = np.multiply(points, 1 / self.step, dtype=np.float64)
+        return np.rint(cells, out=cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,7 @@ def _members(cells: Cells, centres: Integers) -> Iterable[Floats]:
     numbers = np.arange(k, dtype=np.int8 if k <= 127 else np.int64)
     flat = centres.reshape(sets * k, width).astype(np.float64)
     # The square of the point itself is the same for all centres.
-    scores = flat @ cells.T
-    scores *= -2
+    scores = (-2 * flat) @ cells.T
     scores += (flat**2).sum(axis=1)[:, None]
     for of_set in scores.reshape(sets, k, len(cells)):
         # A row a centre: numpy's argmin over a short axis takes longer than the product.

@@ -102,6 +102,33 @@ def test_a_centre_without_points_moves_to_where_the_sample_is_farthest() -> None
     starts = np.array([[[0], [1], [1_000]]])
     fit = descend(lambda c: sums_of_cells(cells, c), starts, cells, 30)[0]
     assert sorted(fit.centres[:, 0]) == [0.5, 50.5, 90.0]
+    # Two at once: to the farthest, then to what is farthest from that one too, and not beside it.
+    cells = np.array([[0.0], [1.0], [80.0], [89.0], [90.0], [-70.0]])
+    starts = np.array([[[0], [1_000], [2_000]]])
+    seen: list[np.ndarray] = []
+
+    def sums_of(centres: np.ndarray) -> Sums:
+        seen.append(centres)
+        return sums_of_cells(cells, centres)
+
+    descend(sums_of, starts, cells, 2)
+    assert seen[1][0, :, 0].tolist() == [32, -70, 90]
+
+
+def test_a_last_centre_that_was_empty_is_tried_though_nothing_was_gained() -> None:
+    # All of the first iteration's gain is lost in the second, in which one centre finds no point.
+    cells = np.array([[0.0], [2.0], [10.0], [12.0]])
+    first = sums_of_cells(cells, np.array([[[1], [11]]]))
+    none = Sums(np.array([[4, 0]]), np.array([[[24], [0]]]), first.squares)
+    answers = iter([none, none, first, first])
+    fit = descend(lambda c: next(answers), np.array([[[6], [99]]]), cells, 30)[0]
+    assert (fit.inertia, fit.iterations) == (4, 4)
+
+
+def test_without_points_a_centre_stays_where_it_was() -> None:
+    cells = np.array([[3.0], [3.0]])
+    fit = descend(lambda c: sums_of_cells(cells, c), np.array([[[3], [9]]]), cells, 30)[0]
+    assert fit.centres[:, 0].tolist() == [3.0, 9.0]
 
 
 def test_more_centres_than_different_points_end_and_leave_some_empty() -> None:
@@ -147,6 +174,10 @@ def test_starts_that_differ_and_are_nearly_as_good_are_all_continued(monkeypatch
     monkeypatch.setattr(blocks, "CLOSE", 1.001)
     left = iter([np.array(start, dtype=float) for start in given])
     assert len(fit_starts(cells, 3, 3, 30, 7)) == 1
+    # A start with fewer centres cannot go on beside one with more.
+    monkeypatch.setattr(blocks, "CLOSE", 1e9)
+    left = iter([cells[[0, 1]], cells[[0, 1, 2]], cells[[0, 1]]])
+    assert fit_starts(cells, 3, 3, 30, 7).shape == (1, 3, 2)
 
 
 @pytest.mark.parametrize(("largest", "width"), [(1.0, 16), (3.7, 1), (1e-9, 30), (1e30, 5_000)])

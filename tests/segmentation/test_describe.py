@@ -40,6 +40,10 @@ WEEKDAY = week(0.02, 0.02, 0.02, 0.02, 0.02, -0.06, -0.04)
         ({"promotion uplift": Standing(0.02, 0.2, -1.1)}, "stores, weak response to promotions (+2%)"),
         ({"growth per year": Standing(-0.12, 0.0, -1.0)}, "stores, shrinking by 12% a year"),
         ({"growth per year": Standing(0.04, 0.1, -1.0)}, "stores, growing by 4% a year"),
+        # Telling by standard deviations, but a hundredth of the week's trade is not seen.
+        (week(0.001, 0.001, 0.001, 0.001, 0.001, -0.003, -0.002), "average stores"),
+        (week(0.012, -0.003, -0.003, -0.003, -0.003, 0.0, 0.0), "average stores"),
+        (year(December=0.6, March=-0.2), "stores, strong in December"),
         ({"closed share": Standing(0.3, 0.1, 0.9)}, "stores, often closed"),
         ({"closed share": Standing(0.0, 0.1, -0.9), "share of zeros": Standing(0.0, 0.1, -0.9)}, "average stores"),
         # Far in standard deviations, but nobody would see it in a shop; and the other way round.

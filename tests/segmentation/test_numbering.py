@@ -28,6 +28,10 @@ def test_a_new_segment_takes_the_free_number() -> None:
     assert keep_numbers([1, 0, 2], np.array([[6, 0], [7, 0], [0, 5]])) == [1, 2, 0]
 
 
+def test_a_single_entity_is_enough_to_keep_a_number() -> None:
+    assert keep_numbers([0, 1], np.array([[0, 1], [0, 0]])) == [1, 0]
+
+
 def test_of_a_segment_that_is_gone_the_number_goes_to_the_last_one() -> None:
     assert keep_numbers([0, 1], np.array([[9, 0, 0], [0, 0, 4]])) == [0, 1]
     assert keep_numbers([0, 1], np.array([[0, 0, 9], [4, 0, 0]])) == [1, 0]
