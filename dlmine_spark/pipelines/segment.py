@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame
@@ -136,7 +136,8 @@ def _stores(config: Config, lakehouse: Lakehouse) -> Found | None:
     if found is None:
         return None
     of_sample = described.join(_sampled(features, s.UNIQUE_ID), on=s.UNIQUE_ID, how="left_semi")
-    halves = [store_features(half, promo) for half in _halves(of_sample, F.col(s.DS), F.col(s.Y).isNotNull())]
+    middle = _middle(panel.where(F.col(s.Y).isNotNull()), F.col(s.DS))
+    halves = [store_features(half, promo) for half in _halves(of_sample, F.col(s.DS), middle)]
     return _with_agreement(config, found, STORES, halves)
 
 
@@ -152,7 +153,7 @@ def _customers(config: Config, lakehouse: Lakehouse) -> Found | None:
     if found is None:
         return None
     of_sample = lines.join(_sampled(features, s.CUSTOMER_ID), on=s.CUSTOMER_ID, how="left_semi")
-    halves = [customer_features(half) for half in _halves(of_sample, F.to_date(s.TS), F.col(s.TS).isNotNull())]
+    halves = [customer_features(half) for half in _halves(of_sample, F.to_date(s.TS), _middle(lines, F.to_date(s.TS)))]
     return _with_agreement(config, found, CUSTOMERS, halves)
 
 
@@ -198,16 +199,16 @@ def _sampled(features: DataFrame, name: str) -> DataFrame:
     return F.broadcast(sample_of(features).select(F.col(ENTITY_ID).alias(name)))
 
 
-def _halves(rows: DataFrame, day: Column, is_known: Column) -> list[DataFrame]:
-    """The rows up to the middle of the time that is known, and those after it; none where no row is known.
+def _middle(known: DataFrame, day: Column) -> date | None:
+    """The middle between the first and the last date; None where there is no date (one aggregation)."""
+    ends = known.agg(F.min(day).alias("first"), F.max(day).alias("last")).collect()[0]
+    first: date | None = ends["first"]
+    return None if first is None else first + (ends["last"] - first) // 2
 
-    One aggregation.
-    """
-    known = rows.where(is_known).agg(F.min(day).alias("first"), F.max(day).alias("last")).collect()[0]
-    if known["first"] is None:
-        return []
-    middle = F.lit(known["first"] + (known["last"] - known["first"]) // 2)
-    return [rows.where(day <= middle), rows.where(day > middle)]
+
+def _halves(rows: DataFrame, day: Column, middle: date | None) -> list[DataFrame]:
+    """The rows up to the middle of history, and those after it; none where history has no middle."""
+    return [] if middle is None else [rows.where(day <= F.lit(middle)), rows.where(day > F.lit(middle))]
 
 
 def _with_agreement(config: Config, found: Segmentation, catalogue: Catalogue, halves: Sequence[DataFrame]) -> Found:
