@@ -57,7 +57,7 @@ JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Log one JSON object
 
 STAGE_HELP = {
     "clean": "Read the sources, repair what can be repaired, put the rest into quarantine: bronze and silver tables.",
-    "segment": "Cluster stores and customers with k-means: gold.segments, gold.segment_profiles.",
+    "segment": "Cluster stores and customers with k-means: gold.segments, gold.segment_profiles, gold.segment_models.",
     "mine": "Mine itemsets, rules and sequences from baskets: gold.itemsets, gold.rules, gold.sequences.",
     "arima": "Fit one ARIMA per series and forecast: gold.arima_models, gold.forecasts.",
     "train": "Train the LSTM on everything that was mined: models/, gold.forecasts.",

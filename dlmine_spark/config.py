@@ -929,11 +929,18 @@ class SegmentationConfig(Section):
 
     k: int | Literal["auto"] = Field("auto", description="clusters; auto: by silhouette up to k_max")
     k_max: int = Field(8, ge=2, description="largest k tried by auto")
+    engine: Literal["auto", "mllib", "blocked"] = Field(
+        "auto",
+        description="what fits the centres; mllib: MLlib; blocked: matrix products in Arrow batches; auto: blocked",
+    )
     restarts: int = Field(
-        5, ge=1, description="starts of MLlib's k-means at most; fewer where one is as good as a sample can do"
+        10, ge=1, description="starts; of MLlib's at most, fewer where one is as good as a sample can do"
     )
     max_iter: int = Field(30, ge=1, description="Lloyd iterations at most")
     customers: bool = Field(True, description="also cluster customers by recency, frequency and money")
+    assign_only: bool = Field(
+        False, description="place stores and customers in the segments of the last fit (gold.segment_models), fit none"
+    )
     seed: int = Field(7, description="of the starts")
 
     @field_validator("k")

@@ -239,8 +239,10 @@ SEGMENTS = Table(
         "segment": "int",
         "distance": "double",
         "membership": "array<double>",
+        "is_outlier": "boolean",
     },
 )
+"""``distance`` is that to the segment's centre in scaled units; an outlier is far from every centre."""
 SEGMENT_PROFILES = Table(
     "gold.segment_profiles",
     {
@@ -250,8 +252,28 @@ SEGMENT_PROFILES = Table(
         "feature": "string",
         "mean": "double",
         "z": "double",
+        "description": "string",
     },
 )
+"""``description`` says in a few words what sets the segment apart, the same in all of its rows."""
+SEGMENT_MODELS = Table(
+    "gold.segment_models",
+    {
+        "entity": "string",
+        "features": "array<string>",
+        "axes": (
+            "array<struct<position: int, skewed: boolean, median: double, lower: double, upper: double, "
+            "centre: double, weight: double>>"
+        ),
+        "centres": "array<array<double>>",
+        "limits": "array<double>",
+        RUN_ID: "string",
+        "fitted_at": "timestamp",
+    },
+)
+"""What assigns stores and customers to the segments, one row each: the axes of the scaling (see
+``segmentation.scaling.Axis``; ``position`` is a feature's place in ``features``), the centres in scaled units by the
+segments' numbers, and the distances from them beyond which an entity is an outlier."""
 ITEMSETS = Table(
     "gold.itemsets",
     {
@@ -446,6 +468,7 @@ TABLES: dict[str, Table] = {
         DEPENDENCIES,
         SEGMENTS,
         SEGMENT_PROFILES,
+        SEGMENT_MODELS,
         ITEMSETS,
         RULES,
         SEQUENCES,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial, reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import calendar_of, covariates, promotion_of
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.segmentation.customers import customer_features
-from dlmine_spark.segmentation.features import CUSTOMERS, STORES
-from dlmine_spark.segmentation.segments import Segmentation, segment
+from dlmine_spark.segmentation.features import CUSTOMERS, ENTITY_ID, STORES, Catalogue
+from dlmine_spark.segmentation.models import from_row, to_row
+from dlmine_spark.segmentation.periods import agreement
+from dlmine_spark.segmentation.segments import Segmentation, SegmentModel, place, sample_of, segment
 from dlmine_spark.segmentation.stores import store_features
 
 log = logging.getLogger(__name__)
@@ -31,11 +35,22 @@ WEAK = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SegmentCount:
-    """The segments of one kind of entity: their sizes, and how well they are set apart (None for one segment)."""
+    """The segments of one kind of entity.
+
+    Attributes:
+        entity: ``store`` or ``customer``.
+        sizes: entities of each segment.
+        silhouette: how well they are set apart; None for one segment.
+        agreement: adjusted Rand index of the segments found in the two halves of history; None where they cannot be
+            compared.
+        outliers: entities far from every centre.
+    """
 
     entity: str
     sizes: tuple[int, ...]
     silhouette: float | None
+    agreement: float | None = None
+    outliers: int = 0
 
     def __str__(self) -> str:
         """For the terminal."""
@@ -43,8 +58,22 @@ class SegmentCount:
         many = f"{entities:,} {self.entity}{'' if entities == 1 else 's'} in {len(self.sizes)} segment"
         if self.silhouette is None:
             return f"{many} (there is nothing to tell apart)"
-        weak = ", hardly set apart" if self.silhouette < WEAK else ""
-        return f"{many}s (silhouette {self.silhouette:.2f}{weak})"
+        told = [f"silhouette {self.silhouette:.2f}"]
+        if self.silhouette < WEAK:
+            told.append("hardly set apart")
+        if self.agreement is not None:
+            told.append(f"halves of history agree by {self.agreement:.2f}")
+        if self.outliers:
+            told.append(f"{self.outliers:,} far from all")
+        return f"{many}s ({', '.join(told)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The segments of one kind of entity, and how far those of two halves of history agree."""
+
+    segmentation: Segmentation
+    agreement: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +90,15 @@ def run(config: Config, lakehouse: Lakehouse) -> SegmentReport | NotApplicable:
     if not found:
         return NotApplicable("no panel, and no basket lines with customer and time: there is nobody to segment")
     tables = {
-        s.SEGMENTS.name: _stacked([segments.assignments for segments in found]),
-        s.SEGMENT_PROFILES.name: _stacked([segments.profiles for segments in found]),
+        s.SEGMENTS.name: _stacked([one.segmentation.assignments for one in found]),
+        s.SEGMENT_PROFILES.name: _stacked([one.segmentation.profiles for one in found]),
     }
+    if not config.segmentation.assign_only:
+        tables[s.SEGMENT_MODELS.name] = _models(lakehouse, [one.segmentation for one in found])
     in_parallel(lakehouse.spark, {name: partial(lakehouse.overwrite, name, frame) for name, frame in tables.items()})
 
-    counts = tuple(SegmentCount(one.entity, one.sizes, one.silhouette) for one in found)
-    entities = sum(one.entities for one in found)
+    counts = tuple(_count(one) for one in found)
+    entities = sum(one.segmentation.entities for one in found)
     return SegmentReport(
         rows_in=entities,
         rows_out=entities,
@@ -93,21 +124,109 @@ def segment_series(
     return segment(lakehouse.read(staging), STORES, config.segmentation)
 
 
-def _stores(config: Config, lakehouse: Lakehouse) -> Segmentation | None:
+def _stores(config: Config, lakehouse: Lakehouse) -> Found | None:
     if not lakehouse.exists(s.PANEL.name):
         return None
     panel, calendar = lakehouse.read(s.PANEL.name), calendar_of(lakehouse, config)
-    return segment_series(config, lakehouse, panel, calendar, STORE_FEATURES)
+    promo = promotion_of(panel, calendar, covariates(config, panel, calendar))
+    described = _with_promotion(panel, calendar, promo)
+    lakehouse.overwrite(STORE_FEATURES, store_features(described, promo))
+    features = lakehouse.read(STORE_FEATURES)
+    found = _fit_or_place(config, lakehouse, features, STORES)
+    if found is None:
+        return None
+    of_sample = described.join(_sampled(features, s.UNIQUE_ID), on=s.UNIQUE_ID, how="left_semi")
+    middle = _middle(panel.where(F.col(s.Y).isNotNull()), F.col(s.DS))
+    halves = [store_features(half, promo) for half in _halves(of_sample, F.col(s.DS), middle)]
+    return _with_agreement(config, found, STORES, halves)
 
 
-def _customers(config: Config, lakehouse: Lakehouse) -> Segmentation | None:
+def _customers(config: Config, lakehouse: Lakehouse) -> Found | None:
     if not config.segmentation.customers or not lakehouse.exists(s.LINES.name):
         return None
     lines = lakehouse.read(s.LINES.name)
     if lines.where(F.col(s.CUSTOMER_ID).isNotNull() & F.col(s.TS).isNotNull()).isEmpty():
         return None
     lakehouse.overwrite(CUSTOMER_FEATURES, customer_features(lines))
-    return segment(lakehouse.read(CUSTOMER_FEATURES), CUSTOMERS, config.segmentation)
+    features = lakehouse.read(CUSTOMER_FEATURES)
+    found = _fit_or_place(config, lakehouse, features, CUSTOMERS)
+    if found is None:
+        return None
+    of_sample = lines.join(_sampled(features, s.CUSTOMER_ID), on=s.CUSTOMER_ID, how="left_semi")
+    halves = [customer_features(half) for half in _halves(of_sample, F.to_date(s.TS), _middle(lines, F.to_date(s.TS)))]
+    return _with_agreement(config, found, CUSTOMERS, halves)
+
+
+def _fit_or_place(
+    config: Config, lakehouse: Lakehouse, features: DataFrame, catalogue: Catalogue
+) -> Segmentation | None:
+    if config.segmentation.assign_only:
+        return place(features, _kept_model(lakehouse, catalogue))
+    return segment(features, catalogue, config.segmentation, _earlier_segments(lakehouse, catalogue))
+
+
+def _kept_model(lakehouse: Lakehouse, catalogue: Catalogue) -> SegmentModel:
+    """The model of the last run that fitted one.
+
+    Raises:
+        ConfigError: there is none.
+        TableContractError: it knows other features than there are now.
+    """
+    rows = []
+    if lakehouse.adopt(s.SEGMENT_MODELS.name):
+        rows = lakehouse.read(s.SEGMENT_MODELS.name).where(F.col("entity") == catalogue.entity).collect()
+    if not rows:
+        raise ConfigError(
+            f"segmentation.assign_only: {s.SEGMENT_MODELS.name} has no segments of {catalogue.entity}s to assign to; "
+            "run 'dlmine segment' with segmentation.assign_only=false once"
+        )
+    return from_row(rows[0].asDict(recursive=True), catalogue)
+
+
+def _earlier_segments(lakehouse: Lakehouse, catalogue: Catalogue) -> DataFrame | None:
+    """The segments that the entities have had so far, whose numbers are to be kept; None where there are none."""
+    if not lakehouse.adopt(s.SEGMENTS.name):
+        return None
+    try:
+        segments = lakehouse.read(s.SEGMENTS.name)
+    except TableContractError as error:
+        log.warning("segments are numbered by size, not as before: %s", error)
+        return None
+    return segments.where(F.col("entity") == catalogue.entity).select(ENTITY_ID, "segment")
+
+
+def _sampled(features: DataFrame, name: str) -> DataFrame:
+    return F.broadcast(sample_of(features).select(F.col(ENTITY_ID).alias(name)))
+
+
+def _middle(known: DataFrame, day: Column) -> date | None:
+    """The middle between the first and the last date; None where there is no date (one aggregation)."""
+    ends = known.agg(F.min(day).alias("first"), F.max(day).alias("last")).collect()[0]
+    first: date | None = ends["first"]
+    return None if first is None else first + (ends["last"] - first) // 2
+
+
+def _halves(rows: DataFrame, day: Column, middle: date | None) -> list[DataFrame]:
+    """The rows up to the middle of history, and those after it; none where history has no middle."""
+    return [] if middle is None else [rows.where(day <= F.lit(middle)), rows.where(day > F.lit(middle))]
+
+
+def _with_agreement(config: Config, found: Segmentation, catalogue: Catalogue, halves: Sequence[DataFrame]) -> Found:
+    if found.k < 2 or not halves:
+        return Found(found, None)
+    first, second = halves
+    return Found(found, agreement(first, second, catalogue, found.k, config.segmentation))
+
+
+def _count(found: Found) -> SegmentCount:
+    one = found.segmentation
+    return SegmentCount(one.entity, one.sizes, one.silhouette, found.agreement, one.outliers)
+
+
+def _models(lakehouse: Lakehouse, found: Sequence[Segmentation]) -> DataFrame:
+    now = datetime.now(UTC)
+    rows = [to_row(one.model, lakehouse.run_id, now) for one in found]
+    return lakehouse.spark.createDataFrame(rows, s.SEGMENT_MODELS.ddl)
 
 
 def _with_promotion(panel: DataFrame, calendar: DataFrame | None, promo: str | None) -> DataFrame:

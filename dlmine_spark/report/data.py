@@ -80,7 +80,7 @@ class ReportData:
         repairs: source, rule, column, count; one row per combination.
         repair_examples: source, key, column, old_value, new_value, rule.
         rejections: source, rule, column, count, message (an example); one row per reason.
-        profiles: entity, segment, size, feature, mean, z.
+        profiles: entity, segment, size, feature, mean, z, description.
         members: entity, entity_id, segment, distance; a bounded number per segment, nearest first.
         rules: antecedent, consequent (lists), support, confidence, lift ...; the best rules, best first.
         rule_cloud: antecedent, consequent, support, confidence, lift; a bounded sample for the scatter.

@@ -288,6 +288,7 @@ def segments(report: ReportData) -> Section:
 def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
     profiles = report.profiles[report.profiles["entity"] == entity]
     sizes = profiles.drop_duplicates("segment").sort_values("segment")
+    number = Column("segment", "segment", t.count, numeric=True)
     title = "Stores and series" if entity == "store" else f"{entity.capitalize()}s"
     bars = [
         charts.Bar(f"segment {segment}", float(size), t.count(size))
@@ -296,6 +297,11 @@ def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
     noun = "series" if entity == "store" else f"{entity}s"
     blocks: list[Block] = [
         Heading(title),
+        table(
+            sizes,
+            "In a few words",
+            [number, Column("size", "size", t.count, numeric=True), Column("description", "what sets them apart")],
+        ),
         Chart(
             f"sizes-{entity}",
             "How large the segments are",
@@ -313,7 +319,7 @@ def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
                 profiles.sort_values("segment", kind="stable"),
                 "Means by segment and feature",
                 [
-                    Column("segment", "segment", t.count, numeric=True),
+                    number,
                     Column("feature", "feature"),
                     Column("mean", "mean", t.number, numeric=True),
                     Column("z", "sd from overall mean", _signed, numeric=True),

@@ -1,4 +1,4 @@
-"""k-means of every entity by MLlib, and the membership that follows from its centres."""
+"""k-means of every entity by MLlib, and the membership that follows from an engine's centres."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINT = "point"
 ROWS_PER_TASK = 100_000
 
 
-def fit_centres(points: DataFrame, entities: int, k: int, config: SegmentationConfig, attainable: float) -> Floats:
+def fit_by_mllib(points: DataFrame, entities: int, k: int, config: SegmentationConfig, attainable: float) -> Floats:
     """Centres of the best of several MLlib fits (Bahmani et al. 2012, k-means||, then Lloyd).
 
     Lloyd's iterations end in a local optimum, on a bad start in a poor one. So ``config.restarts`` starts are tried and

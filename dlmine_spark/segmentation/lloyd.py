@@ -22,7 +22,7 @@ class Clusters:
 
 def best_clusters(points: Floats, k: int, restarts: int, max_iter: int, rng: np.random.Generator) -> Clusters:
     """The clustering of lowest inertia among several starts."""
-    found = [_lloyd(points, _spread_start(points, k, rng), max_iter) for _ in range(restarts)]
+    found = [_lloyd(points, spread_start(points, k, rng), max_iter) for _ in range(restarts)]
     return min(found, key=lambda clusters: clusters.inertia)
 
 
@@ -31,7 +31,7 @@ def nearest(points: Floats, centres: Floats) -> Labels:
     return np.asarray(_distances(points, centres).argmin(axis=1))
 
 
-def _spread_start(points: Floats, k: int, rng: np.random.Generator) -> Floats:
+def spread_start(points: Floats, k: int, rng: np.random.Generator) -> Floats:
     """Greedy k-means++ (Arthur & Vassilvitskii 2007): each centre the best of a few drawn by squared distance."""
     chosen = [int(rng.integers(len(points)))]
     closest = _distances(points, points[chosen])[:, 0]

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dlmine_spark.segmentation.describe import Standing, describe
 from dlmine_spark.segmentation.features import VALUES, Catalogue
 
 Floats = NDArray[np.float64]
+
+OUTLIER = "is_outlier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +27,32 @@ class Summary:
         means: one row per segment, one column per feature.
         overall_mean: of every feature over all entities.
         overall_sd: its standard deviation over all entities.
+        outliers: entities that are marked as far from every centre.
     """
 
     sizes: tuple[int, ...]
     means: Floats
     overall_mean: Floats
     overall_sd: Floats
+    outliers: int
+
+    def standing(self, segment: int, position: int) -> Standing | None:
+        """How a segment stands in a feature; None where none of its members has the feature.
+
+        ``z`` is 0 for a feature that is the same for all.
+        """
+        mean, overall = float(self.means[segment, position]), float(self.overall_mean[position])
+        if np.isnan(mean):
+            return None
+        sd = float(self.overall_sd[position])
+        return Standing(mean, overall, (mean - overall) / sd if sd > 0 else 0.0)
 
 
 def summarise(assigned: DataFrame, catalogue: Catalogue, k: int) -> Summary:
     """Count and average the segments (one aggregation; one row per segment is collected).
 
     Args:
-        assigned: ``segment`` and ``values`` (array of features) of every entity.
+        assigned: ``segment``, ``values`` (array of features) and ``is_outlier`` of every entity.
         catalogue: the features in the order of ``values``.
         k: number of segments.
     """
@@ -45,6 +61,7 @@ def summarise(assigned: DataFrame, catalogue: Catalogue, k: int) -> Summary:
         assigned.rollup("segment")
         .agg(
             F.count(F.lit(1)).alias("size"),
+            F.count_if(OUTLIER).alias("outliers"),
             F.array(*(F.avg(_known(position)) for position in range(width))).alias("means"),
             F.array(*(F.stddev_pop(_known(position)) for position in range(width))).alias("sds"),
         )
@@ -57,16 +74,17 @@ def summarise(assigned: DataFrame, catalogue: Catalogue, k: int) -> Summary:
         means=np.array([_floats(by_segment[i]["means"] if i in by_segment else [None] * width) for i in range(k)]),
         overall_mean=_floats(overall["means"]),
         overall_sd=_floats(overall["sds"]),
+        outliers=int(overall["outliers"]),
     )
 
 
 def profile_rows(
     summary: Summary, catalogue: Catalogue, order: Sequence[int]
-) -> Iterator[tuple[str, int, int, str, float | None, float | None]]:
+) -> Iterator[tuple[str, int, int, str, float | None, float | None, str]]:
     """The rows of ``gold.segment_profiles``, without features that no entity has.
 
     ``z`` is the distance of the segment's mean from the overall mean in overall standard deviations, 0 for a feature
-    that is the same for all.
+    that is the same for all. ``description`` says the same of every row of a segment.
 
     Args:
         summary: of the segments as they were fitted.
@@ -74,21 +92,13 @@ def profile_rows(
         order: the fitted segment that becomes segment 0, 1, ...
     """
     for number, fitted in enumerate(order):
-        for position, name in enumerate(catalogue.names):
+        standings = {name: summary.standing(fitted, position) for position, name in enumerate(catalogue.names)}
+        words = describe(catalogue.entity, {name: one for name, one in standings.items() if one is not None})
+        for position, (name, standing) in enumerate(standings.items()):
             if np.isnan(summary.overall_mean[position]):
                 continue
-            mean, sd = float(summary.means[fitted, position]), float(summary.overall_sd[position])
-            away = mean - float(summary.overall_mean[position])
-            z = away / sd if sd > 0 else 0.0
-            known = not np.isnan(mean)
-            yield (
-                catalogue.entity,
-                number,
-                summary.sizes[fitted],
-                name,
-                mean if known else None,
-                z if known else None,
-            )
+            mean, z = (None, None) if standing is None else (standing.mean, standing.z)
+            yield (catalogue.entity, number, summary.sizes[fitted], name, mean, z, words)
 
 
 def _known(position: int) -> Column:

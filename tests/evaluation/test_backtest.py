@@ -50,7 +50,7 @@ def value(lakehouse: Lakehouse, model: str, metric: str, scope: str = "overall",
 
 def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_segment(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
-    rows = [("store", "a", 0, 0.1, [1.0]), ("store", "b", 1, 0.1, [1.0])]
+    rows = [("store", "a", 0, 0.1, [1.0], False), ("store", "b", 1, 0.1, [1.0], False)]
     lakehouse.overwrite("gold.segments", lakehouse.spark.createDataFrame(rows, SEGMENTS.ddl))
     report = backtest.run(CONFIG, lakehouse)
     # a: forecasts 7 and 8 for 14 and 15; b: exact.

@@ -68,7 +68,7 @@ def rules(spark: SparkSession, confidence: float) -> DataFrame:
 def segments(spark: SparkSession, segment: int) -> DataFrame:
     """Both series in one segment, whose number says who found it."""
     shares = [float(segment == number) for number in range(2)]
-    return spark.createDataFrame([("store", name, segment, 0.1, shares) for name in "ab"], s.SEGMENTS.ddl)
+    return spark.createDataFrame([("store", name, segment, 0.1, shares, False) for name in "ab"], s.SEGMENTS.ddl)
 
 
 def test_a_backtest_cutoff_is_mined_from_what_came_before(

@@ -128,8 +128,8 @@ def test_a_planted_sequence_counts_as_found_with_the_same_baskets(lakehouse: Lak
 
 def test_segments_are_compared_with_the_types_of_stores(lakehouse: Lakehouse, truth: Path) -> None:
     segments = [("a", 3), ("b", 3), ("c", 0), ("d", 1)]
-    stores = [("store", store, segment, 0.1, [1.0]) for store, segment in segments]
-    customer_of_the_same_name = ("customer", "a", 0, 0.1, [1.0])
+    stores = [("store", store, segment, 0.1, [1.0], False) for store, segment in segments]
+    customer_of_the_same_name = ("customer", "a", 0, 0.1, [1.0], False)
     put(lakehouse, s.SEGMENTS, [*stores, customer_of_the_same_name])
 
     found = compare(config_for(truth), lakehouse)

@@ -165,8 +165,9 @@ def _profiles(rng: np.random.Generator) -> pd.DataFrame:
     ):
         for segment in range(segments):
             size = int(rng.integers(5, 15)) * (1 if entity == "store" else 200)
-            rows += [(entity, segment, size, name, rng.normal(10, 3), rng.normal(0, 1.2)) for name in features]
-    return pd.DataFrame(rows, columns=["entity", "segment", "size", "feature", "mean", "z"])
+            words = f"large {entity}s, strong in December"
+            rows += [(entity, segment, size, name, rng.normal(10, 3), rng.normal(0, 1.2), words) for name in features]
+    return pd.DataFrame(rows, columns=["entity", "segment", "size", "feature", "mean", "z", "description"])
 
 
 def _members(names: list[str]) -> pd.DataFrame:

@@ -58,8 +58,14 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         s.QUARANTINE,
         [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r", None)],
     )
-    put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0]), ("store", "b", 1, 0.2, [0.0, 1.0])])
-    put(s.SEGMENT_PROFILES, [("store", 0, 1, "mean level", 10.0, -1.0), ("store", 1, 1, "mean level", 90.0, 1.0)])
+    put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0], False), ("store", "b", 1, 0.2, [0.0, 1.0], False)])
+    put(
+        s.SEGMENT_PROFILES,
+        [
+            ("store", 0, 1, "mean level", 10.0, -1.0, "small stores"),
+            ("store", 1, 1, "mean level", 90.0, 1.0, "large stores"),
+        ],
+    )
     put(
         s.ITEMSETS,
         [(["x"], 1, 3, 0.6, True, False), (["y"], 1, 2, 0.4, False, False), (["x", "y"], 2, 2, 0.4, True, True)],

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
+from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import segment
 from dlmine_spark.runs import NotApplicable
@@ -32,6 +33,16 @@ def config(**segmentation: object) -> Config:
             "segmentation": segmentation,
         }
     )
+
+
+def bound(lakehouse: Lakehouse) -> Lakehouse:
+    """As a stage gets it: what earlier runs wrote is not there unless it is asked for."""
+    return lakehouse.for_run("run", {s.PANEL.name: lakehouse.pinned_version(s.PANEL.name)})
+
+
+def numbers(lakehouse: Lakehouse) -> dict[str, int]:
+    segments = Lakehouse(lakehouse.spark, lakehouse.config).read(s.SEGMENTS.name)
+    return {row["entity_id"]: row["segment"] for row in segments.where("entity = 'store'").collect()}
 
 
 def write_lines(lakehouse: Lakehouse) -> None:
@@ -68,6 +79,78 @@ def test_stores_and_customers_are_written_and_counted(lakehouse: Lakehouse) -> N
     assert known == set(STORES.names) - {name for name in STORES.names if name.split()[-1] == "level"} - {
         "growth per year"
     } | {"average level"}
+
+
+def test_segments_keep_their_numbers_and_can_be_kept_as_they_are(lakehouse: Lakehouse) -> None:
+    rows, kinds = stores_of_two_kinds()
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, rows))
+    settings = config_without_calendar()
+    first = bound(lakehouse)
+    segment.run(settings, first)
+    assert s.SEGMENT_MODELS.name in first.written
+    before = numbers(lakehouse)
+    words = {
+        row["segment"]: row["description"]
+        for row in lakehouse.read(s.SEGMENT_PROFILES.name).where("entity = 'store'").collect()
+    }
+    weekend = before["s0"]
+    assert "weekend" in words[weekend]
+    assert "weekday" in words[1 - weekend]
+
+    # Stores that live from the week come to be the most: by size, the numbers would change places.
+    more = [(f"n{n}", *row[1:]) for n in range(4) for row in rows if row[0] == "s1"]
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, rows + more))
+    report = segment.run(settings, bound(lakehouse))
+    assert isinstance(report, segment.SegmentReport)
+    assert report.segments[0].sizes == (4, 7)
+    grown = numbers(lakehouse)
+    assert {name: grown[name] for name in kinds} == before
+
+    # One of them alone is placed, where a fit would find that there is nothing to tell apart.
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, more[:42]))
+    placing = bound(lakehouse)
+    report = segment.run(config_without_calendar(assign_only=True), placing)
+    assert isinstance(report, segment.SegmentReport)
+    assert report.segments[0].sizes == (0, 1)
+    assert numbers(lakehouse) == {"n0": 1 - weekend}
+    assert placing.written[s.SEGMENT_MODELS.name] == lakehouse.version(s.SEGMENT_MODELS.name) == 1
+
+
+def test_nothing_can_be_placed_without_a_fit(lakehouse: Lakehouse) -> None:
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, rows_of("all", 20, float)))
+    with pytest.raises(ConfigError, match=r"segmentation.assign_only: gold.segment_models has no segments of stores"):
+        segment.run(config_without_calendar(assign_only=True), bound(lakehouse))
+
+
+def test_segments_of_an_older_version_do_not_stop_a_run(lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture) -> None:
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, rows_of("all", 20, float)))
+    lakehouse.spark.sql("select 'store' as entity, 'all' as entity_id, 3 as segment").write.format("delta").save(
+        lakehouse.address(s.SEGMENTS.name)
+    )
+    segment.run(config_without_calendar(), bound(lakehouse))
+    assert numbers(lakehouse) == {"all": 0}
+    assert "numbered by size, not as before" in caplog.text
+
+
+def test_halves_of_history_are_compared(lakehouse: Lakehouse) -> None:
+    """Customers who swap their habits, stores that do not."""
+    rows, _ = stores_of_two_kinds()
+    lakehouse.overwrite(s.PANEL.name, panel(lakehouse.spark, rows))
+    visits = [
+        (f"{customer}-{day}", datetime(2024, 1, 1) + timedelta(days=day), "milk", 1.0, 2.0, f"c{customer}", None)
+        for customer in range(12)
+        for day in range(40)
+        # Some come daily in the first half and every tenth day in the second; of a third kind are both.
+        if day % 10 == 0 or (customer % 2 == 0) == (day < 20) or customer % 3 == 0
+    ]
+    lakehouse.overwrite(s.LINES.name, lakehouse.spark.createDataFrame(visits, s.LINES.ddl))
+    report = segment.run(config_without_calendar(k=2), lakehouse)
+    assert isinstance(report, segment.SegmentReport)
+    stores, customers = report.segments
+    assert stores.agreement == 1.0
+    assert customers.agreement is not None
+    assert customers.agreement < 0.5
+    assert "halves of history agree by 1.00" in report.message
 
 
 def test_one_series_is_one_segment_and_the_message_says_so(lakehouse: Lakehouse) -> None:

@@ -9,11 +9,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dlmine_spark import schemas as s
 from dlmine_spark.config import SegmentationConfig
 from dlmine_spark.segmentation import segments as module
 from dlmine_spark.segmentation.features import Block, Catalogue
 from dlmine_spark.segmentation.kmeans import assign
-from dlmine_spark.segmentation.segments import Segmentation, segment
+from dlmine_spark.segmentation.segments import Segmentation, place, segment
 from tests.segmentation.examples import adjusted_rand
 
 pytestmark = pytest.mark.spark
@@ -54,7 +55,7 @@ def test_planted_groups_are_found_counted_and_described(spark: SparkSession) -> 
     assert segmentation.silhouette is not None
     assert segmentation.silhouette > 0.9
     assert numbers(segmentation) == {name: 1 if i < 4 else 0 if i < 10 else 2 for i, name in enumerate(points)}
-    assert segmentation.assignments.columns == ["entity", "entity_id", "segment", "distance", "membership"]
+    assert segmentation.assignments.columns == s.SEGMENTS.names
 
     values = np.array(list(points.values()))
     profile = {(row["segment"], row["feature"]): row for row in segmentation.profiles.collect()}
@@ -106,6 +107,54 @@ def test_a_new_entity_is_assigned_without_fitting_again(spark: SparkSession) -> 
     row = segmentation.model.assign(features(spark, {"new": (9.0, 1.0), "unknown": (np.nan, np.nan)})).collect()
     assert [one["segment"] for one in row if one["entity_id"] == "new"] == [0]
     assert all(sum(one["membership"]) == pytest.approx(1.0) for one in row)
+
+
+def test_mllib_and_blocks_find_the_same_groups(spark: SparkSession) -> None:
+    table = features(spark, three_groups())
+    theirs = found(segment(table, PLANE, SegmentationConfig(engine="mllib")))
+    ours = found(segment(table, PLANE, SegmentationConfig(engine="blocked")))
+    assert numbers(theirs) == numbers(ours)
+    assert np.allclose(theirs.model.centres, ours.model.centres, atol=1e-5)
+
+
+def test_entities_keep_the_number_of_their_segment(spark: SparkSession) -> None:
+    points = three_groups()
+    first = found(segment(features(spark, points), PLANE, AUTO))
+    # Now the smallest group is the largest, and one of its old members has moved to another.
+    rng = np.random.default_rng(12)
+    grown = {**points, **{f"new{n}": (float(rng.normal(0, 0.3)), 10 + float(rng.normal(0, 0.3))) for n in range(9)}}
+    grown["e11"] = (10.0, 0.0)
+    again = found(segment(features(spark, grown), PLANE, AUTO, first.assignments))
+    assert first.sizes == (6, 4, 2)
+    assert again.sizes == (7, 4, 10)
+    before, now = numbers(first), numbers(again)
+    assert {name: now[name] for name in before} == {**before, "e11": 0}
+    assert {now[f"new{n}"] for n in range(9)} == {2}
+    membership = {row["entity_id"]: row["membership"] for row in again.assignments.collect()}
+    assert max(range(3), key=membership["new0"].__getitem__) == 2
+
+
+def test_placed_entities_leave_the_segments_as_they_were(spark: SparkSession) -> None:
+    points = three_groups()
+    fitted = found(segment(features(spark, points), PLANE, AUTO))
+    others = {"a": (9.0, 1.0), "b": (10.0, 0.0), "c": (1.0, 9.0)}
+    placed = found(place(features(spark, others), fitted.model))
+    assert numbers(placed) == {"a": 0, "b": 0, "c": 2}
+    assert placed.sizes == (2, 0, 1)
+    assert {row["segment"] for row in placed.profiles.where("mean is null").collect()} == {1}
+    assert placed.model.centres.tolist() == fitted.model.centres.tolist()
+    assert place(features(spark, others).where(F.lit(False)), fitted.model) is None
+
+
+def test_an_entity_far_from_every_centre_is_marked(spark: SparkSession) -> None:
+    rng = np.random.default_rng(13)
+    corners = [(0.0, 0.0), (30.0, 0.0)]
+    points = {f"e{n}": tuple(corners[n % 2] + rng.normal(size=2)) for n in range(60)}
+    points["odd"] = (15.0, 500.0)
+    segmentation = found(segment(features(spark, points), PLANE, SegmentationConfig(k=2)))
+    assert {row["entity_id"] for row in segmentation.assignments.where("is_outlier").collect()} == {"odd"}
+    assert segmentation.outliers == 1
+    assert segmentation.assignments.where("is_outlier is null").isEmpty()
 
 
 @pytest.mark.parametrize(
