@@ -24,6 +24,7 @@ from dlmine_spark.progress import StageProgress, configure_logging
 
 if TYPE_CHECKING:
     from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.runs import Run
 
 log = logging.getLogger("dlmine")
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
@@ -120,10 +121,12 @@ def _run_stages(
     upstream: bool,
     json_logs: bool,
     prepare: Callable[[Config, Lakehouse], bool] | None = None,
+    follow: Sequence[Callable[[Config, Lakehouse, Run], None]] = (),
 ) -> None:
     """Bring the targets up to date in one session and say where the results are.
 
-    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date.
+    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date; each of
+    ``follow`` afterwards, with the run of the last target.
     """
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines.graph import bring_up_to_date, check_sources
@@ -140,8 +143,10 @@ def _run_stages(
         if prepare is not None and prepare(config, lakehouse):
             force = True
         runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
-    for target in targets:
-        output.print(f"{target}: {runs[target].message}", markup=False)
+        for target in targets:
+            output.print(f"{target}: {runs[target].message}", markup=False)
+        for further in follow:
+            further(config, lakehouse, runs[targets[-1]])
 
 
 def _add_stage_command(stage: str) -> None:
@@ -298,8 +303,42 @@ def _dry_run(config: Config) -> None:
     output.print("dry run: no table was changed")
 
 
+@app.command("mine", help=STAGE_HELP["mine"])
+def mine(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    recommend: Annotated[
+        bool,
+        typer.Option(
+            "--recommend", help="Then apply the rules: gold.recommendations, and their score on held-out baskets."
+        ),
+    ] = False,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    follow = [_recommend] if recommend else []
+    _run_stages(["mine"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _recommend(config: Config, lakehouse: Lakehouse, mined: Run) -> None:
+    """Apply the rules of a run, and say how well that does."""
+    from dlmine_spark.pipelines import recommend
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if mined.status != DONE:
+        output.print(f"recommend: nothing to apply ({mined.message})", markup=False)
+        return
+    output.print(f"recommend: {recommend.run(config, tables_of(lakehouse, mined))}", markup=False)
+
+
 for _stage in STAGE_HELP:
-    if _stage != "clean":
+    if _stage not in ("clean", "mine"):
         _add_stage_command(_stage)
 
 

@@ -971,8 +971,30 @@ class SideTemplate(Section):
         return self
 
 
+class RecommendConfig(Section):
+    """What ``dlmine mine --recommend`` makes of the rules."""
+
+    entity: Literal["basket", "customer"] = Field(
+        "basket", description="to whom: each basket, or each customer by all that he bought"
+    )
+    top: int = Field(5, ge=1, le=1000, description="items recommended to each")
+    rules: Literal["kept", "all"] = Field(
+        "kept", description="rules applied: those that are kept, or all in gold.rules"
+    )
+    holdout: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the baskets, the last in time, that the score is measured on; without times, those that "
+        "a hash of their id chooses",
+    )
+
+
 class MiningConfig(Section):
     """Frequent itemsets and rules over baskets."""
+
+    # Applying rules leaves them as they are.
+    execution = frozenset({"recommend"})
 
     algorithm: Literal["auto", "apriori", "fpgrowth"] = Field("auto", description="engine; both count exactly")
     min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
@@ -996,6 +1018,7 @@ class MiningConfig(Section):
         None, description="known-future covariate that names the promoted item; rules say what it drags along"
     )
     verify: bool = Field(False, description="run both engines and compare")
+    recommend: RecommendConfig = Field(default_factory=RecommendConfig, description="see dlmine mine --recommend")
 
     @model_validator(mode="after")
     def _templates_can_be_met(self) -> MiningConfig:

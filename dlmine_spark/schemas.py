@@ -293,6 +293,40 @@ RULES = Table(
     },
 )
 """All rules above the thresholds; those that are not worth acting on are marked, and readers take ``is_kept`` ones."""
+RECOMMENDATIONS = Table(
+    "gold.recommendations",
+    {
+        "source": "string",
+        "entity": "string",
+        "entity_id": "string",
+        "rank": "int",
+        ITEM: "string",
+        "score": "double",
+        "basis": "string",
+        "antecedent": "array<string>",
+        "lift": "double",
+    },
+)
+"""What each basket or customer (``entity``) does not have yet. ``basis``: ``rule``, by ``antecedent => item``, whose
+confidence is the ``score``; or ``popularity``, by the share of the baskets that hold the item."""
+RECOMMENDATION_SCORES = Table(
+    "gold.recommendation_scores",
+    {
+        RUN_ID: "string",
+        "entity": "string",
+        MODEL: "string",
+        "metric": "string",
+        "top": "int",
+        "value": "double",
+        "lo_95": "double",
+        "hi_95": "double",
+        "cases": "bigint",
+        "split": "string",
+        CUTOFF: "date",
+    },
+)
+"""How well one hidden item of each held-out basket or customer was found: by ``rules``, by ``popularity``, and their
+``difference``. ``split``: ``time`` (held out is what came on ``cutoff`` or later) or ``hash``."""
 SEQUENCES = Table("gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"})
 ARIMA_MODELS = Table(
     "gold.arima_models",
@@ -432,6 +466,8 @@ TABLES: dict[str, Table] = {
         SEGMENT_PROFILES,
         ITEMSETS,
         RULES,
+        RECOMMENDATIONS,
+        RECOMMENDATION_SCORES,
         SEQUENCES,
         ARIMA_MODELS,
         FORECASTS,

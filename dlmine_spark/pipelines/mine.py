@@ -107,10 +107,15 @@ def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
         The columns of ``gold.rules``, one row per rule; computed already, once, and held by the executors while the
         frame is in use.
     """
-    with kept(with_items(baskets_of_lines(lines))) as baskets:
+    return rules_of_baskets(baskets_of_lines(lines), config)
+
+
+def rules_of_baskets(frame: DataFrame, config: MiningConfig) -> DataFrame:
+    """The same from baskets: ``basket_id``, ``items``."""
+    with kept(with_items(frame)) as baskets:
         summary = summarise(baskets)
         if summary.baskets == 0:
-            return lines.sparkSession.createDataFrame([], s.RULES.ddl)
+            return frame.sparkSession.createDataFrame([], s.RULES.ddl)
         with mined(baskets, summary, config) as found:
             hypotheses = count_hypotheses(found.itemsets, config)
             with kept(rules_of(found.itemsets, summary.baskets, config)) as rules:
