@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -313,6 +314,16 @@ def mine(
             "--recommend", help="Then apply the rules: gold.recommendations, and their score on held-out baskets."
         ),
     ] = False,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Then tell which rules appeared, vanished or changed: gold.rule_drift."),
+    ] = False,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="VERSION", help="With --drift: of gold.rules; default: the last with other rules than now."
+        ),
+    ] = None,
     force: Force = False,
     no_upstream: NoUpstream = False,
     debug: Debug = False,
@@ -320,9 +331,29 @@ def mine(
     json_logs: JsonLogs = False,
 ) -> None:
     _start_logging(json_logs, verbose)
+    if since is not None and not drift:
+        raise ConfigError("--since says what --drift compares with: give both or neither")
     resolved = _load(config, overrides)
-    follow = [_recommend] if recommend else []
+    follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    if drift:
+        follow.append(partial(_drift, since))
+    if recommend:
+        follow.append(_recommend)
     _run_stages(["mine"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _drift(since: int | None, config: Config, lakehouse: Lakehouse, mined: Run) -> None:
+    """Compare the rules of a run with earlier ones."""
+    from dlmine_spark.pipelines import drift
+    from dlmine_spark.runs import DONE
+
+    if mined.status != DONE:
+        output.print(f"drift: nothing to compare ({mined.message})", markup=False)
+        return
+    message, table = drift.run(config, lakehouse, mined, since)
+    output.print(f"drift: {message}", markup=False)
+    if table:
+        typer.echo(table)
 
 
 def _recommend(config: Config, lakehouse: Lakehouse, mined: Run) -> None:

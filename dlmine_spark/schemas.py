@@ -327,6 +327,29 @@ RECOMMENDATION_SCORES = Table(
 )
 """How well one hidden item of each held-out basket or customer was found: by ``rules``, by ``popularity``, and their
 ``difference``. ``split``: ``time`` (held out is what came on ``cutoff`` or later) or ``hash``."""
+RULE_DRIFT = Table(
+    "gold.rule_drift",
+    {
+        "antecedent": "array<string>",
+        "consequent": "array<string>",
+        "status": "string",
+        "kept_before": "boolean",
+        "kept_after": "boolean",
+        "support_before": "double",
+        "support_after": "double",
+        "confidence_before": "double",
+        "confidence_after": "double",
+        "lift_before": "double",
+        "lift_after": "double",
+        "p_confidence": "double",
+        "p_support": "double",
+        "q_value": "double",
+        "version_before": "bigint",
+        "version_after": "bigint",
+    },
+)
+"""What became of the rules between two versions of ``gold.rules``: ``appeared``, ``vanished``, ``changed`` (in both,
+and beyond chance) or ``same``. Measures are null where the rule's items are not frequent together."""
 SEQUENCES = Table("gold.sequences", {"sequence": "array<array<string>>", "count": "bigint", "support": "double"})
 ARIMA_MODELS = Table(
     "gold.arima_models",
@@ -468,6 +491,7 @@ TABLES: dict[str, Table] = {
         RULES,
         RECOMMENDATIONS,
         RECOMMENDATION_SCORES,
+        RULE_DRIFT,
         SEQUENCES,
         ARIMA_MODELS,
         FORECASTS,
