@@ -13,12 +13,13 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, MiningConfig
-from dlmine_spark.errors import ConfigError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
 from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
 from dlmine_spark.mining.itemsets import check_equal, count_by_size, described
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
+from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.runs import NotApplicable, StageReport
 
@@ -73,11 +74,15 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
     frames = baskets_of_sources(config, lakehouse)
     if not frames:
         return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
+    categories = categories_of_source(config, lakehouse)
+    if categories is not None:
+        frames = [_extended(frame, categories, config.mining) for frame in frames]
     with kept(with_items(reduce(DataFrame.unionByName, frames))) as baskets:
         summary = summarise(baskets)
         if summary.baskets == 0:
             return NotApplicable("no basket holds an item")
-        with mined(baskets, summary, config.mining) as found:
+        related = None if categories is None else ancestors(categories)
+        with mined(baskets, summary, config.mining, related) as found:
             _check_templates(found.itemsets, config.mining)
             lakehouse.overwrite(s.ITEMSETS.name, described(found.itemsets, summary.baskets))
             hypotheses = count_hypotheses(found.itemsets, config.mining)
@@ -94,6 +99,37 @@ def baskets_of_sources(config: Config, lakehouse: Lakehouse) -> list[DataFrame]:
     if config.source_of_kind("baskets") is not None:
         frames.append(lakehouse.read(s.BASKETS.name).select(s.BASKET_ID, s.ITEMS))
     return frames
+
+
+def categories_of_source(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
+    """The categories of items, of the source that ``mining.taxonomy`` names; None without one.
+
+    Raises:
+        TableContractError: a column is missing.
+    """
+    taxonomy = config.mining.taxonomy
+    if taxonomy is None:
+        return None
+    table = s.LINES.name
+    if taxonomy.source is not None:
+        is_table = config.sources[taxonomy.source].kind == "table"
+        table = f"silver.{taxonomy.source}" if is_table else s.STATICS.name
+    rows = lakehouse.read(table)
+    missing = [name for name in (taxonomy.item, *taxonomy.categories) if name not in rows.columns]
+    if missing:
+        raise TableContractError(
+            f"mining.taxonomy: {table} has no column {', '.join(missing)}; found {', '.join(rows.columns)}: map it in "
+            "the source's columns"
+        )
+    return categories_of(rows, taxonomy.item, taxonomy.categories)
+
+
+def _extended(frame: DataFrame, categories: DataFrame, config: MiningConfig) -> DataFrame:
+    """One source's baskets with the categories of their items."""
+    baskets = with_items(frame)
+    if config.taxonomy is not None:
+        check_names(baskets, config.taxonomy)
+    return extended(baskets, categories)
 
 
 def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
@@ -142,8 +178,12 @@ def kept(frame: DataFrame) -> Iterator[DataFrame]:
 
 
 @contextmanager
-def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> Iterator[Mined]:
+def mined(
+    baskets: DataFrame, summary: BasketSummary, config: MiningConfig, related: DataFrame | None = None
+) -> Iterator[Mined]:
     """Frequent itemsets, each once and within the limits; mined twice and compared with ``verify``.
+
+    Those that hold two items of which one is an ancestor of the other, by ``related``, are left out.
 
     Raises:
         TableContractError: a basket is longer than ``mining.max_basket``, or the engines differ.
@@ -151,14 +191,18 @@ def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> I
     """
     check_longest(summary, config)
     name = engine_of(config)
-    with kept(ENGINES[name](baskets, summary, config)) as itemsets:
+    with kept(_telling(ENGINES[name](baskets, summary, config), related)) as itemsets:
         # Counted before anything is written: an explosion must not replace a good table.
         by_size = count_by_size(itemsets, config)
         if config.verify:
             other = other_engine(config)
-            check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
+            check_equal(itemsets, _telling(ENGINES[other](baskets, summary, config), related), (name, other))
             log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
         yield Mined(itemsets, by_size)
+
+
+def _telling(itemsets: DataFrame, related: DataFrame | None) -> DataFrame:
+    return itemsets if related is None else without_trivial(itemsets, related)
 
 
 def other_engine(config: MiningConfig) -> str:

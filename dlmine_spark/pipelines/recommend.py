@@ -15,6 +15,7 @@ from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import recommend as rec
 from dlmine_spark.mining.holdout import CUSTOMER, HIDDEN, TIME, Score, Split, customers_of, found_at, scores, split
+from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.pipelines.mine import kept, rules_of_baskets
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def run(config: Config, lakehouse: Lakehouse) -> str:
                 "mining.recommend.entity is customer, but no basket has a customer: map customer_id in the source of "
                 "kind lines, or set mining.recommend.entity=basket"
             )
-        written = _write_recommendations(lakehouse, baskets, entities, settings)
+        written = _write_recommendations(config, lakehouse, baskets, entities)
         told = _write_scores(config, lakehouse, baskets)
     return f"{written}; {told}"
 
@@ -87,11 +88,11 @@ def _entities(baskets: DataFrame, settings: RecommendConfig) -> DataFrame:
     return customers_of(baskets) if settings.entity == "customer" else baskets.select(*rec.KEY, s.ITEMS)
 
 
-def _write_recommendations(
-    lakehouse: Lakehouse, baskets: DataFrame, entities: DataFrame, settings: RecommendConfig
-) -> str:
+def _write_recommendations(config: Config, lakehouse: Lakehouse, baskets: DataFrame, entities: DataFrame) -> str:
+    settings = config.mining.recommend
+    mined = between_items(lakehouse.read(s.RULES.name), config.mining.taxonomy)
     with kept(rec.popularity(baskets)) as popular:
-        rules = rec.firing_rules(_applied(lakehouse.read(s.RULES.name), settings), popular)
+        rules = rec.firing_rules(_applied(mined, settings), popular)
         best = rec.recommend(entities, rules, popular, settings.top, longest=_longest(entities))
         lakehouse.overwrite(s.RECOMMENDATIONS.name, best.withColumn("entity", F.lit(settings.entity)))
     row = (
