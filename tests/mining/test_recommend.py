@@ -251,6 +251,11 @@ def config(**mining: object) -> Config:
     )
 
 
+def test_how_rules_are_applied_is_no_reason_to_mine_again() -> None:
+    assert config().digest("mining") == config(recommend={"top": 9}).digest("mining")
+    assert config().digest("mining") != config(min_lift=2).digest("mining")
+
+
 def write_lines(lakehouse: Lakehouse, days: int = 10, *, dated: bool = True) -> None:
     """Every day 20 baskets of one pair each, with bread in two of five."""
     rows = []
