@@ -93,7 +93,18 @@ def test_the_surest_rule_wins_and_popular_items_fill_up(spark: SparkSession) -> 
     }
 
 
-def test_recommendations_are_those_of_the_definition(spark: SparkSession) -> None:
+@pytest.mark.parametrize("threshold", ["10MB", "-1"], ids=["broadcast", "shuffled"])
+def test_recommendations_are_those_of_the_definition(spark: SparkSession, threshold: str) -> None:
+    setting = "spark.sql.autoBroadcastJoinThreshold"
+    before = str(spark.conf.get(setting))
+    spark.conf.set(setting, threshold)
+    try:
+        check_against_the_definition(spark)
+    finally:
+        spark.conf.set(setting, before)
+
+
+def check_against_the_definition(spark: SparkSession) -> None:
     rng = np.random.default_rng(11)
     items = [f"i{number:02}" for number in range(12)]
     baskets = [sorted(rng.choice(items, size=rng.integers(1, 9), replace=False).tolist()) for _ in range(60)] + [items]
