@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from dlmine_spark.progress import StageProgress, configure_logging
 
 if TYPE_CHECKING:
     from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.runs import Run
 
 log = logging.getLogger("dlmine")
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
@@ -120,10 +122,12 @@ def _run_stages(
     upstream: bool,
     json_logs: bool,
     prepare: Callable[[Config, Lakehouse], bool] | None = None,
+    follow: Sequence[Callable[[Config, Lakehouse, Run], None]] = (),
 ) -> None:
     """Bring the targets up to date in one session and say where the results are.
 
-    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date.
+    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date; each of
+    ``follow`` afterwards, with the run of the last target.
     """
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines.graph import bring_up_to_date, check_sources
@@ -140,8 +144,10 @@ def _run_stages(
         if prepare is not None and prepare(config, lakehouse):
             force = True
         runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
-    for target in targets:
-        output.print(f"{target}: {runs[target].message}", markup=False)
+        for target in targets:
+            output.print(f"{target}: {runs[target].message}", markup=False)
+        for further in follow:
+            further(config, lakehouse, runs[targets[-1]])
 
 
 def _add_stage_command(stage: str) -> None:
@@ -298,8 +304,72 @@ def _dry_run(config: Config) -> None:
     output.print("dry run: no table was changed")
 
 
+@app.command("mine", help=STAGE_HELP["mine"])
+def mine(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    recommend: Annotated[
+        bool,
+        typer.Option(
+            "--recommend", help="Then apply the rules: gold.recommendations, and their score on held-out baskets."
+        ),
+    ] = False,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Then tell which rules appeared, vanished or changed: gold.rule_drift."),
+    ] = False,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="VERSION", help="With --drift: of gold.rules; default: the last with other rules than now."
+        ),
+    ] = None,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    if since is not None and not drift:
+        raise ConfigError("--since says what --drift compares with: give both or neither")
+    resolved = _load(config, overrides)
+    follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    if drift:
+        follow.append(partial(_drift, since))
+    if recommend:
+        follow.append(_recommend)
+    _run_stages(["mine"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _drift(since: int | None, config: Config, lakehouse: Lakehouse, mined: Run) -> None:
+    """Compare the rules of a run with earlier ones."""
+    from dlmine_spark.pipelines import drift
+    from dlmine_spark.runs import DONE
+
+    if mined.status != DONE:
+        output.print(f"drift: nothing to compare ({mined.message})", markup=False)
+        return
+    message, table = drift.run(config, lakehouse, mined, since)
+    output.print(f"drift: {message}", markup=False)
+    if table:
+        typer.echo(table)
+
+
+def _recommend(config: Config, lakehouse: Lakehouse, mined: Run) -> None:
+    """Apply the rules of a run, and say how well that does."""
+    from dlmine_spark.pipelines import recommend
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if mined.status != DONE:
+        output.print(f"recommend: nothing to apply ({mined.message})", markup=False)
+        return
+    output.print(f"recommend: {recommend.run(config, tables_of(lakehouse, mined))}", markup=False)
+
+
 for _stage in STAGE_HELP:
-    if _stage != "clean":
+    if _stage not in ("clean", "mine"):
         _add_stage_command(_stage)
 
 

@@ -997,8 +997,51 @@ class SequencesConfig(Section):
     )
 
 
+class RecommendConfig(Section):
+    """What ``dlmine mine --recommend`` makes of the rules."""
+
+    entity: Literal["basket", "customer"] = Field(
+        "basket", description="to whom: each basket, or each customer by all that he bought"
+    )
+    top: int = Field(5, ge=1, le=1000, description="items recommended to each")
+    rules: Literal["kept", "all"] = Field(
+        "kept", description="rules applied: those that are kept, or all in gold.rules"
+    )
+    holdout: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the baskets, the last in time, that the score is measured on; without times, those that "
+        "a hash of their id chooses",
+    )
+
+
+class TaxonomyConfig(Section):
+    """Categories of items, for rules of mixed levels."""
+
+    source: str | None = Field(
+        None, description="source of kind table or statics, a row an item; default: columns of the basket lines"
+    )
+    item: str = Field(s.ITEM, min_length=1, description="with a source: its column that names the item")
+    categories: tuple[str, ...] = Field(min_length=1, description="columns of categories, each a level or a view")
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> TaxonomyConfig:
+        twice = [name for name in dict.fromkeys(self.categories) if self.categories.count(name) > 1]
+        if twice:
+            raise ValueError(f"categories: {twice[0]} is there twice")
+        if self.item in self.categories:
+            raise ValueError(f"categories: {self.item} names the items themselves")
+        if self.source is None and self.item != s.ITEM:
+            raise ValueError(f"item is {self.item!r}, but basket lines have their items in {s.ITEM}: name a source too")
+        return self
+
+
 class MiningConfig(Section):
     """Frequent itemsets, rules and sequences over baskets."""
+
+    # Applying rules leaves them as they are.
+    execution = frozenset({"recommend"})
 
     algorithm: Literal["auto", "apriori", "fpgrowth"] = Field("auto", description="engine; both count exactly")
     min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
@@ -1025,6 +1068,10 @@ class MiningConfig(Section):
     sequences: SequencesConfig = Field(
         default_factory=SequencesConfig, description="what customers buy one time after another"
     )
+    taxonomy: TaxonomyConfig | None = Field(
+        None, description="categories of items that rules may be about too; default: rules are about items only"
+    )
+    recommend: RecommendConfig = Field(default_factory=RecommendConfig, description="see dlmine mine --recommend")
 
     @model_validator(mode="after")
     def _templates_can_be_met(self) -> MiningConfig:
@@ -1181,6 +1228,25 @@ class Config(Section):
     def _sources_fit_together(self) -> Config:
         if problems := list(_bad_relations(self.sources)):
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _taxonomy_has_its_source(self) -> Config:
+        taxonomy = self.mining.taxonomy
+        if taxonomy is None or not self.sources:
+            return self
+        if taxonomy.source is None:
+            if self.source_of_kind("lines") is None:
+                raise ValueError("mining.taxonomy: there is no source of kind lines to take categories from; name one")
+        elif taxonomy.source not in self.sources:
+            raise ValueError(
+                f"mining.taxonomy.source: there is no source {taxonomy.source!r}; sources: {', '.join(self.sources)}"
+            )
+        elif self.sources[taxonomy.source].kind not in ("table", "statics"):
+            raise ValueError(
+                f"mining.taxonomy.source: {taxonomy.source} is of kind {self.sources[taxonomy.source].kind}, "
+                "expected table or statics: a row has to be an item"
+            )
         return self
 
     def digest(self, *sections: str) -> str:

@@ -332,6 +332,63 @@ SEQUENCES = Table(
 """One row per frequent sequence of baskets: ``elements`` is their number, ``length`` that of the items in them.
 
 ``confidence`` and ``lift`` are those of the last basket after all the others, null where there is but one."""
+RECOMMENDATIONS = Table(
+    "gold.recommendations",
+    {
+        "source": "string",
+        "entity": "string",
+        "entity_id": "string",
+        "rank": "int",
+        ITEM: "string",
+        "score": "double",
+        "basis": "string",
+        "antecedent": "array<string>",
+        "lift": "double",
+    },
+)
+"""What each basket or customer (``entity``) does not have yet. ``basis``: ``rule``, by ``antecedent => item``, whose
+confidence is the ``score``; or ``popularity``, by the share of the baskets that hold the item."""
+RECOMMENDATION_SCORES = Table(
+    "gold.recommendation_scores",
+    {
+        RUN_ID: "string",
+        "entity": "string",
+        MODEL: "string",
+        "metric": "string",
+        "top": "int",
+        "value": "double",
+        "lo_95": "double",
+        "hi_95": "double",
+        "cases": "bigint",
+        "split": "string",
+        CUTOFF: "date",
+    },
+)
+"""How well one hidden item of each held-out basket or customer was found: by ``rules``, by ``popularity``, and their
+``difference``. ``split``: ``time`` (held out is what came on ``cutoff`` or later) or ``hash``."""
+RULE_DRIFT = Table(
+    "gold.rule_drift",
+    {
+        "antecedent": "array<string>",
+        "consequent": "array<string>",
+        "status": "string",
+        "kept_before": "boolean",
+        "kept_after": "boolean",
+        "support_before": "double",
+        "support_after": "double",
+        "confidence_before": "double",
+        "confidence_after": "double",
+        "lift_before": "double",
+        "lift_after": "double",
+        "p_confidence": "double",
+        "p_support": "double",
+        "q_value": "double",
+        "version_before": "bigint",
+        "version_after": "bigint",
+    },
+)
+"""What became of the rules between two versions of ``gold.rules``: ``appeared``, ``vanished``, ``changed`` (in both,
+and beyond chance) or ``same``. Measures are null where the rule's items are not frequent together."""
 ARIMA_MODELS = Table(
     "gold.arima_models",
     {
@@ -471,6 +528,9 @@ TABLES: dict[str, Table] = {
         SEGMENT_MODELS,
         ITEMSETS,
         RULES,
+        RECOMMENDATIONS,
+        RECOMMENDATION_SCORES,
+        RULE_DRIFT,
         SEQUENCES,
         ARIMA_MODELS,
         FORECASTS,

@@ -118,7 +118,8 @@ def _suggestions(one: ColumnProfile, *, with_type: bool, is_active: bool) -> Ite
     elif with_type and one.almost is not None:
         type_, share = one.almost
         # What is not all must not read as all.
-        yield f"# type: {type_}  # {min(share, 0.9999):.2%} of the known cells read as one; the others would become blank"
+        shown = f"{min(share, 0.9999):.2%}"
+        yield f"# type: {type_}  # {shown} of the known cells read as one; the others would become blank"
         if type_ in ("date", "timestamp"):
             yield f"# formats: [{', '.join(map(_quoted, one.formats[:4]))}]  # in the order they are tried"
     if one.type in ("integer", "double") and one.low is not None:

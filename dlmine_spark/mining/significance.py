@@ -46,6 +46,18 @@ def log_fisher(joint: Any, antecedent: Any, consequent: Any, baskets: Any) -> Do
     return np.minimum(result, 0.0)
 
 
+def log_same_share(hits: Any, cases: Any, other_hits: Any, other_cases: Any) -> Doubles:
+    """Logarithm of the two-sided p-value that two samples have one share of hits (Fisher's exact test).
+
+    Two-sided is twice the smaller tail, at most 1.
+    """
+    all_hits, all_cases = np.asarray(hits) + other_hits, np.asarray(cases) + other_cases
+    more = log_fisher(hits, cases, all_hits, all_cases)
+    fewer = log_fisher(other_hits, other_cases, all_hits, all_cases)
+    both: Doubles = np.minimum(math.log(2) + np.minimum(more, fewer), 0.0)
+    return both
+
+
 def _log_tail(k: Doubles, a: Doubles, c: Doubles, n: Doubles, *, rising: bool) -> Doubles:
     """Logarithm of P(H = k) + P(H = k + 1) + ... (or ``k - 1`` ...)."""
     total = np.ones(k.shape)

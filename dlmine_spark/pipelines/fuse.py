@@ -17,6 +17,7 @@ from dlmine_spark.frequency import Frequency
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.common import (
     Covariates,
@@ -138,7 +139,7 @@ def _mined_rules(given: PanelMaterial) -> DataFrame | None:
     """The rules of all data; None where no item is promoted, or nothing was mined."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.RULES.name):
         return None
-    return given.lakehouse.read(s.RULES.name)
+    return between_items(given.lakehouse.read(s.RULES.name), given.config.mining.taxonomy)
 
 
 def _rules_as_of(given: PanelMaterial, cutoff: date) -> DataFrame | None:

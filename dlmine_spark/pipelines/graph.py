@@ -238,6 +238,16 @@ def _is_up_to_date(last: Run, config_hash: str, inputs: Mapping[str, str], lakeh
     )
 
 
+def tables_of(lakehouse: Lakehouse, run: Run) -> Lakehouse:
+    """The tables as a finished run saw and left them, whatever became of them since; what is written has its id."""
+    return lakehouse.for_run(run.run_id, _pins(run.input_versions) | tables_written(run))
+
+
+def tables_written(run: Run) -> dict[str, int]:
+    """The versions of the tables that a run wrote."""
+    return {table: version for table, version in run.output_versions.items() if not table.startswith(FILE_PREFIX)}
+
+
 def check_stage(name: str) -> str:
     """The name, if there is such a stage.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -14,12 +14,13 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, MiningConfig
-from dlmine_spark.errors import ConfigError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
 from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
 from dlmine_spark.mining.itemsets import MINED, check_equal, count_by_size, described, within_limit
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
+from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -80,13 +81,18 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
     frames = baskets_of_sources(config, lakehouse, with_customer=are_wanted(config))
     if not frames:
         return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
-    with kept(with_items(reduce(_beside, frames))) as baskets:
+    categories = categories_of_source(config, lakehouse)
+    with (
+        kept(with_items(reduce(_beside, frames))) as bought,
+        _generalised(bought, frames, categories, config.mining) as baskets,
+    ):
         summary = summarise(baskets)
         if summary.baskets == 0:
             return NotApplicable("no basket holds an item")
+        related = None if categories is None else ancestors(categories)
         with (
-            mined(baskets, summary, config.mining) as found,
-            mined_sequences(baskets, config) as sequences,
+            mined(baskets, summary, config.mining, related) as found,
+            mined_sequences(bought, config) as sequences,
         ):
             _check_templates(found.itemsets, config.mining)
             lakehouse.overwrite(s.ITEMSETS.name, described(found.itemsets, summary.baskets))
@@ -114,6 +120,49 @@ def _beside(one: DataFrame, other: DataFrame) -> DataFrame:
     return one.unionByName(other, allowMissingColumns=True)
 
 
+@contextmanager
+def _generalised(
+    bought: DataFrame, frames: Sequence[DataFrame], categories: DataFrame | None, config: MiningConfig
+) -> Iterator[DataFrame]:
+    """The baskets with the categories of their items, source by source; as they are where there are none."""
+    if categories is None:
+        yield bought
+        return
+    with kept(reduce(DataFrame.unionByName, [_extended(frame, categories, config) for frame in frames])) as baskets:
+        yield baskets
+
+
+def categories_of_source(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
+    """The categories of items, of the source that ``mining.taxonomy`` names; None without one.
+
+    Raises:
+        TableContractError: a column is missing.
+    """
+    taxonomy = config.mining.taxonomy
+    if taxonomy is None:
+        return None
+    table = s.LINES.name
+    if taxonomy.source is not None:
+        is_table = config.sources[taxonomy.source].kind == "table"
+        table = f"silver.{taxonomy.source}" if is_table else s.STATICS.name
+    rows = lakehouse.read(table)
+    missing = [name for name in (taxonomy.item, *taxonomy.categories) if name not in rows.columns]
+    if missing:
+        raise TableContractError(
+            f"mining.taxonomy: {table} has no column {', '.join(missing)}; found {', '.join(rows.columns)}: map it in "
+            "the source's columns"
+        )
+    return categories_of(rows, taxonomy.item, taxonomy.categories)
+
+
+def _extended(frame: DataFrame, categories: DataFrame, config: MiningConfig) -> DataFrame:
+    """One source's baskets with the categories of their items."""
+    baskets = with_items(frame)
+    if config.taxonomy is not None:
+        check_names(baskets, config.taxonomy)
+    return extended(baskets, categories)
+
+
 def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
     """Rules from basket lines, without writing a table: what was known of associations at a backtest's cutoff.
 
@@ -125,10 +174,15 @@ def mine_rules(lines: DataFrame, config: MiningConfig) -> DataFrame:
         The columns of ``gold.rules``, one row per rule; computed already, once, and held by the executors while the
         frame is in use.
     """
-    with kept(with_items(baskets_of_lines(lines))) as baskets:
+    return rules_of_baskets(baskets_of_lines(lines), config)
+
+
+def rules_of_baskets(frame: DataFrame, config: MiningConfig) -> DataFrame:
+    """The same from baskets: ``basket_id``, ``items``."""
+    with kept(with_items(frame)) as baskets:
         summary = summarise(baskets)
         if summary.baskets == 0:
-            return lines.sparkSession.createDataFrame([], s.RULES.ddl)
+            return frame.sparkSession.createDataFrame([], s.RULES.ddl)
         with mined(baskets, summary, config) as found:
             hypotheses = count_hypotheses(found.itemsets, config)
             with kept(rules_of(found.itemsets, summary.baskets, config)) as rules:
@@ -155,8 +209,12 @@ def kept(frame: DataFrame) -> Iterator[DataFrame]:
 
 
 @contextmanager
-def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> Iterator[Mined]:
+def mined(
+    baskets: DataFrame, summary: BasketSummary, config: MiningConfig, related: DataFrame | None = None
+) -> Iterator[Mined]:
     """Frequent itemsets, each once and within the limits; mined twice and compared with ``verify``.
+
+    Those that hold two items of which one is an ancestor of the other, by ``related``, are left out.
 
     Raises:
         TableContractError: a basket is longer than ``mining.max_basket``, or the engines differ.
@@ -165,30 +223,37 @@ def mined(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> I
     check_longest(summary, config)
     name = engine_of(config)
     small = apriori.mine_small(baskets, summary, config) if name == "apriori" else None
-    if small is not None:
+    if small is not None and related is None:
         # The driver holds them anyhow: no job has to count them, and none to keep them.
         sizes = Counter(small.column("size").to_numpy().tolist())
         by_size = within_limit(dict(sorted(sizes.items())), config)
         itemsets = baskets.sparkSession.createDataFrame(small, MINED)
-        _verify(itemsets, baskets, summary, config, by_size)
+        _verify(itemsets, baskets, summary, config, related)
         yield Mined(itemsets, by_size)
         return
-    mine_all = apriori.mine_large if name == "apriori" else ENGINES[name]
-    with kept(mine_all(baskets, summary, config)) as itemsets:
+    if small is not None:
+        every = baskets.sparkSession.createDataFrame(small, MINED)
+    else:
+        every = (apriori.mine_large if name == "apriori" else ENGINES[name])(baskets, summary, config)
+    with kept(_telling(every, related)) as itemsets:
         # Counted before anything is written: an explosion must not replace a good table.
         by_size = count_by_size(itemsets, config)
-        _verify(itemsets, baskets, summary, config, by_size)
+        _verify(itemsets, baskets, summary, config, related)
         yield Mined(itemsets, by_size)
 
 
 def _verify(
-    itemsets: DataFrame, baskets: DataFrame, summary: BasketSummary, config: MiningConfig, by_size: dict[int, int]
+    itemsets: DataFrame, baskets: DataFrame, summary: BasketSummary, config: MiningConfig, related: DataFrame | None
 ) -> None:
     if not config.verify:
         return
     name, other = engine_of(config), other_engine(config)
-    check_equal(itemsets, ENGINES[other](baskets, summary, config), (name, other))
-    log.info("%s and %s agree on %s itemsets", name, other, f"{sum(by_size.values()):,}")
+    check_equal(itemsets, _telling(ENGINES[other](baskets, summary, config), related), (name, other))
+    log.info("%s and %s agree on all itemsets", name, other)
+
+
+def _telling(itemsets: DataFrame, related: DataFrame | None) -> DataFrame:
+    return itemsets if related is None else without_trivial(itemsets, related)
 
 
 def other_engine(config: MiningConfig) -> str:
