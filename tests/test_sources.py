@@ -126,6 +126,15 @@ def test_a_quote_that_goes_wrong_is_on_record_where_line_breaks_are_read(spark: 
     assert all(digit in text for digit in "1234")
 
 
+def test_a_quote_that_is_closed_by_another_ones_does_not_pass_for_a_cell(spark: SparkSession, tmp_path: Path) -> None:
+    file = write(tmp_path / "s.csv", 'date,sales\n1,"open\n2,x\n3,mid"quote\n4,w\n5,"""Hi,"" she said\nand left"\n')
+
+    found = rows(spark, source(file, multiline=True))
+
+    assert [raw is not None for *_, raw in found] == [True, False, False]
+    assert found[-1][1] == '"Hi," she said\nand left'
+
+
 def test_a_quote_never_closed_does_not_swallow_the_file(spark: SparkSession, tmp_path: Path) -> None:
     file = write(tmp_path / "s.csv", 'date,sales\n1,"open\n2,x\n3,y\n')
 

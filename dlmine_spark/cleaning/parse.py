@@ -20,7 +20,7 @@ from dlmine_spark.config import ColumnConfig, ColumnType
 
 SHOWN_LETTERS = 100
 """Of a cell in a message: a field of ten megabytes must not be there twice."""
-_LARGEST_WHOLE = float(1 << 53)
+_FIRST_UNSURE = float(1 << 53)
 NUMERIC: tuple[ColumnType, ...] = ("double", "integer")
 MOMENTS: tuple[ColumnType, ...] = ("date", "timestamp")
 FIRST_YEAR, LAST_YEAR = 1800, 2200
@@ -144,8 +144,8 @@ def number(text: Column, decimal: str) -> Column:
 
 
 def whole(value: Column) -> Column:
-    """The number if it has no decimals, and none of its digits is lost: beyond 2^53, two numbers would be one."""
-    return F.when((value % 1 == 0) & (F.abs(value) <= _LARGEST_WHOLE), value)
+    """The number if it has no decimals, and none of its digits is lost: from 2^53 on, two numbers are one."""
+    return F.when((value % 1 == 0) & (F.abs(value) < _FIRST_UNSURE), value)
 
 
 def truth(text: Column) -> Column:

@@ -134,7 +134,7 @@ def mark_rows(bronze: DataFrame, source: SourceConfig, columns: Mapping[str, Col
     cells = [_Cell(place, name, spec, source) for place, (name, spec) in enumerate(columns.items())]
     rows = bronze.select(F.struct(*(F.col(f"`{name}`") for name in names)).alias(_ROW), s.RAW_LINE, *ORDER)
     # Each layer reads the one before several times. As one expression, the work would multiply from layer to layer.
-    numbered = _number_copies(rows, source)
+    numbered = _number_copies(rows, keeps_last=bool(key_of(source, columns)) and source.keep != "first")
     composed, kept = _compose(numbered, cells)
     trimmed = composed.select("*", *(cell.make_trimmed() for cell in cells))
     texts = trimmed.select(_ROW, s.RAW_LINE, COPY, *ORDER, *kept, *(cell.make_text() for cell in cells))
@@ -509,13 +509,13 @@ def _compose(rows: DataFrame, cells: Sequence[_Cell]) -> tuple[DataFrame, list[s
     return rows.withColumn(_COMPOSED, F.when(is_any_foreign, parse.with_composed(texts))), [_COMPOSED]
 
 
-def _number_copies(rows: DataFrame, source: SourceConfig) -> DataFrame:
-    """Add ``COPY``: 1 for the one of equal rows of a delivery that stays, which is where the row of its key would stay.
+def _number_copies(rows: DataFrame, *, keeps_last: bool) -> DataFrame:
+    """Add ``COPY``: 1 for the first of equal rows of a delivery, in the order they came, or for the last of them.
 
-    A value may change and change back: of two prices and the first once more, the last row is none of the past. What
-    comes again in a later delivery is a version.
+    Where the last row of a key stays, so must the last of its copies: a price may change and change back. What comes
+    again in a later delivery is a version.
     """
-    order = [F.col(name) if source.keep == "first" else F.col(name).desc() for name in ORDER]
+    order = [F.col(name).desc() if keeps_last else F.col(name) for name in ORDER]
     cells = [F.col(s.BATCH), F.col(_ROW), F.col(s.RAW_LINE)]
     # Sorting by a hash first compares one number where it would compare every cell.
     copies = Window.partitionBy(F.xxhash64(*cells), *cells).orderBy(*order)

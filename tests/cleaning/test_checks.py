@@ -24,6 +24,8 @@ COLUMNS: dict[str, Any] = {"item": None, "quantity": {"type": "double"}, "day": 
         ("count(*) > 1", ["count(1)"]),
         ("row_number() over (order by item) = 1", ["window"]),
         ("day", ["DATE", "BOOLEAN"]),
+        ("quantity + 1", ["no condition", "double"]),
+        ("'a'", ["no condition", "string"]),
         ("nosuch(item)", ["nosuch"]),
         ("", ["Syntax error"]),
     ],
@@ -35,6 +37,18 @@ def test_an_expression_must_be_a_condition_on_one_row(spark: SparkSession, expre
     assert "\n" not in problem
     for word in words:
         assert word in problem
+
+
+def test_a_column_of_booleans_is_a_condition(spark: SparkSession) -> None:
+    declaration = source({"is_open": {"type": "boolean"}}, rules=[{"name": "open", "expr": "is_open"}])
+
+    assert wrong_rules(spark, "sales", declaration, []) == []
+
+
+def test_a_table_of_no_columns_is_refused(spark: SparkSession) -> None:
+    assert wrong_rules(spark, "shops", source({}, other_columns="keep"), ["town"]) == []
+    (problem,) = wrong_rules(spark, "shops", source({}), [])
+    assert problem.startswith("sources.shops.columns: none is mapped")
 
 
 @pytest.mark.parametrize(

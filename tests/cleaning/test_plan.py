@@ -312,6 +312,30 @@ def test_equal_rows_are_copies_of_the_first_whatever_their_partitions(spark: Spa
     assert values(marked(rows.repartition(5, "item"), declaration), COPY) == expected
 
 
+@pytest.mark.parametrize(("keep", "fates"), [("last", [(1, 2), (2, 1), (1, 1)]), ("first", [(1, 1), (2, 1), (1, 2)])])
+def test_a_value_that_changes_back_is_the_last_one(
+    spark: SparkSession, keep: str, fates: list[tuple[int, int]]
+) -> None:
+    declaration = source({"item": None, "price": {"type": "double"}}, key=["item"], keep=keep)
+    rows = bronze(spark, ["item", "price"], ("tea", "10"), ("tea", "12"), ("tea", "10"))
+
+    judged = marked(rows.repartition(3), declaration)
+
+    assert values(judged, RANK, COPY) == fates
+    assert values(judged.where(is_good()), "price") == [10.0]
+
+
+def test_whole_numbers_whose_digits_would_be_lost_are_not_read(spark: SparkSession) -> None:
+    declaration = source({"n": {"type": "integer"}})
+    # As doubles, the second one and the third one are the same.
+    rows = bronze(spark, ["n"], ("9007199254740991",), ("9007199254740992",), ("9007199254740993",), ("-1e20",))
+
+    judged = marked(rows, declaration)
+
+    assert values(judged, "n") == [9007199254740991.0, None, None, None]
+    assert [[entry[3] for entry in found] for found in entries(judged, REPAIRS)][1:] == [["unparseable"]] * 3
+
+
 @pytest.mark.parametrize(("keep", "expected"), [("last", [2, 1, 1, 1, 1]), ("first", [1, 2, 1, 1, 1])])
 def test_of_the_good_rows_of_a_key_one_stays(spark: SparkSession, keep: str, expected: list[int]) -> None:
     declaration = source({"shop": {"required": False}, "units": {"type": "double", "min": 0}}, key=["shop"], keep=keep)
@@ -353,7 +377,7 @@ def test_versions_are_summed_into_the_last_one_on_record(spark: SparkSession) ->
         ["shop", "town", "units", "tax", "n"],
         ("a", "Bonn", "1", None, "1"),
         ("a", "Ulm", "2.5", None, "2"),
-        # A refused row, a copy, and rows without a key add nothing.
+        # A refused row, an earlier copy, and rows without a key add nothing.
         ("a", "Ulm", "-3", None, "2"),
         ("a", "Bonn", "1", None, "1"),
         (None, "Bonn", "7", "1", "1"),
@@ -366,14 +390,14 @@ def test_versions_are_summed_into_the_last_one_on_record(spark: SparkSession) ->
 
     good_rows = judged.where(is_good())
     assert values(good_rows, "shop", "town", "units", "tax", "n") == [
-        ("a", "Ulm", 3.5, None, 2.0),
+        ("a", "Bonn", 3.5, None, 1.0),
         (None, "Bonn", 7.0, 1.0, 1.0),
         (None, "Ulm", 8.0, 1.0, 1.0),
         ("b", "Ulm", 5.0, 1.0, 1.0),
     ]
-    assert entries(good_rows, REPAIRS) == [[("units", "2.5", "3.5", "sum")], [], [], []]
-    assert values(judged, RANK, COPY) == [(2, 1), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1), (1, 1)]
-    assert values(chosen.where(is_good()), "units", "n")[0] == (2.5, 3.0)
+    assert entries(good_rows, REPAIRS) == [[("units", "1.0", "3.5", "sum")], [], [], []]
+    assert values(judged, RANK, COPY) == [(1, 2), (2, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1)]
+    assert values(chosen.where(is_good()), "units", "n")[0] == (1.0, 3.0)
 
 
 def test_a_key_is_required_unless_declared_otherwise(spark: SparkSession) -> None:
