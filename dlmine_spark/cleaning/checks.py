@@ -54,7 +54,7 @@ def wrong_rules(spark: SparkSession, name: str, source: SourceConfig, others: Se
 
 def _unknown_columns(at: str, source: SourceConfig, others: Sequence[str]) -> Iterator[str]:
     known = [*source.columns, *others]
-    if not known:
+    if source.kind == "table" and not known:
         yield f"{at}.columns: none is mapped: list those that are needed, or set {at}.other_columns=keep"
     if source.kind == "panel":
         known.append(s.UNIQUE_ID)
