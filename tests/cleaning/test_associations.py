@@ -51,6 +51,8 @@ def test_an_error_keeps_no_rule_from_being_found_and_is_measured() -> None:
     rule = value_rules(sample(rows), (), MinedRules())[1]
 
     assert (str(rule), rule.rows, rule.error) == ("role=husband->sex", 51, pytest.approx(1 / 51))
+    # Spark takes no numbers of numpy's into a table.
+    assert [type(value) for value in (rule.error, rule.agreement, rule.rows)] == [float, float, int]
 
 
 def test_blanks_and_usual_values_say_nothing() -> None:
