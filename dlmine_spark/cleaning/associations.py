@@ -22,7 +22,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dlmine_spark.cleaning.dependencies import FEWEST_ROWS, Dependency, least_agreement
+from dlmine_spark.cleaning.dependencies import FEWEST_ROWS, Dependency, is_below, least_agreement
 from dlmine_spark.cleaning.texts import ROW_ID, ColumnFacts
 from dlmine_spark.config import MinedRules
 
@@ -40,7 +40,6 @@ MOST_RULES = 200
 """Rules in use, the surest first: each is compared with every row."""
 FALSE_RULES = 0.05
 """Probability that any rule found is the work of chance."""
-_HASH_RANGE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,7 @@ def sample_of(texts: DataFrame, columns: Sequence[ColumnFacts], most: int) -> pd
     share = most / max(1, columns[0].rows) if columns else 1.0
     rows = texts
     if share < 1:
-        number = F.pmod(F.xxhash64(F.lit("values"), F.col(ROW_ID)), F.lit(_HASH_RANGE))
-        rows = texts.where(number < F.lit(int(share * _HASH_RANGE)))
+        rows = texts.where(is_below(F.col(ROW_ID), share))
     found: pd.DataFrame = rows.select(*(F.col(f"`{name}`") for name in names)).toPandas()
     return found
 

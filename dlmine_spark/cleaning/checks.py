@@ -142,15 +142,16 @@ def _wrong_expressions(spark: SparkSession, at: str, source: SourceConfig, other
     if source.kind == "baskets":
         types = {s.BASKET_ID: "string", s.ITEMS: "array<string>"}
     rows = spark.createDataFrame([], ", ".join(f"`{name}` {type_}" for name, type_ in types.items()))
+    booleans = [name for name in source.columns if source.column_type(name) == "boolean"]
     for rule in source.rules:
-        yield from _wrong_condition(rows, f"{at}.rules.{rule.name}", rule.expr)
+        yield from _wrong_condition(rows, f"{at}.rules.{rule.name}", rule.expr, booleans)
         for name, text in rule.set.items():
             yield from _wrong_value(rows, f"{at}.rules.{rule.name}.set.{name}", text, types[name])
     if source.cancellations is not None:
-        yield from _wrong_condition(rows, f"{at}.cancellations.marker", source.cancellations.marker)
+        yield from _wrong_condition(rows, f"{at}.cancellations.marker", source.cancellations.marker, booleans)
 
 
-def _wrong_condition(rows: DataFrame, key: str, text: str) -> Iterator[str]:
+def _wrong_condition(rows: DataFrame, key: str, text: str, booleans: Sequence[str]) -> Iterator[str]:
     try:
         # A filter, unlike a column, refuses aggregates and window functions.
         rows.where(F.expr(text).cast("boolean")).schema  # noqa: B018
@@ -159,7 +160,7 @@ def _wrong_condition(rows: DataFrame, key: str, text: str) -> Iterator[str]:
         yield f"{key}: {text!r} is no condition on a row: {_first_line(error)}"
         return
     # A column that holds booleans holds them as numbers.
-    if not isinstance(found, (BooleanType, NullType)) and text.strip().strip("`") not in rows.columns:
+    if not isinstance(found, (BooleanType, NullType)) and text.strip().strip("`") not in booleans:
         yield f"{key}: {text!r} is no condition on a row, but of type {found.simpleString()}"
 
 

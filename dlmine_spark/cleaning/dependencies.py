@@ -206,10 +206,11 @@ def _in_sample(value: Column, left: Sequence[ColumnFacts], most: int) -> Column:
     groups = max(facts.distinct for facts in left)
     by_group = max(share, min(1.0, WELL_MIXED / groups))
     by_row = share / by_group
-    return _is_below(value, by_group) & _is_below(F.col(ROW_ID), by_row)
+    return is_below(value, by_group) & is_below(F.col(ROW_ID), by_row)
 
 
-def _is_below(number: Column, share: float) -> Column:
+def is_below(number: Column, share: float) -> Column:
+    """Whether a number, hashed, is among the lowest ``share`` of all hashes: a sample that no partitioning changes."""
     # Hashed once more: the number is a hash that other groups are made of.
     return F.pmod(F.xxhash64(F.lit("sample"), number), F.lit(_HASH_RANGE)) < F.lit(int(share * _HASH_RANGE))
 

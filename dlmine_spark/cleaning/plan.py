@@ -70,7 +70,7 @@ def is_good() -> Column:
 
 
 def is_refused() -> Column:
-    """Whether a staged row goes to the quarantine; of copies, the first does."""
+    """Whether a staged row goes to the quarantine; of copies, the one that counts does."""
     return (F.col(COPY) == 1) & (F.size(REASONS) > 0)
 
 

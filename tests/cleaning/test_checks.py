@@ -25,6 +25,7 @@ COLUMNS: dict[str, Any] = {"item": None, "quantity": {"type": "double"}, "day": 
         ("row_number() over (order by item) = 1", ["window"]),
         ("day", ["DATE", "BOOLEAN"]),
         ("quantity + 1", ["no condition", "double"]),
+        ("quantity", ["no condition", "double"]),
         ("'a'", ["no condition", "string"]),
         ("nosuch(item)", ["nosuch"]),
         ("", ["Syntax error"]),
