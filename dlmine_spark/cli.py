@@ -324,6 +324,14 @@ def mine(
             min=0, metavar="VERSION", help="With --drift: of gold.rules; default: the last with other rules than now."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Then compare the rules of groups: by store_segment, customer_segment, year, quarter, month, "
+            "week, weekday, hour or a column of the lines.",
+        ),
+    ] = None,
     force: Force = False,
     no_upstream: NoUpstream = False,
     debug: Debug = False,
@@ -339,7 +347,14 @@ def mine(
         follow.append(partial(_drift, since))
     if recommend:
         follow.append(_recommend)
-    _run_stages(["mine"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+    if by is not None:
+        from dlmine_spark.pipelines import contrast
+
+        contrast.check(resolved, by)
+        follow.append(partial(_contrast, by))
+    # Segments are no input of mining itself.
+    targets = ["segment", "mine"] if by in ("store_segment", "customer_segment") else ["mine"]
+    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
 
 
 def _drift(since: int | None, config: Config, lakehouse: Lakehouse, mined: Run) -> None:
@@ -366,6 +381,20 @@ def _recommend(config: Config, lakehouse: Lakehouse, mined: Run) -> None:
         output.print(f"recommend: nothing to apply ({mined.message})", markup=False)
         return
     output.print(f"recommend: {recommend.run(config, tables_of(lakehouse, mined))}", markup=False)
+
+
+def _contrast(by: str, config: Config, lakehouse: Lakehouse, mined: Run) -> None:
+    """Compare the rules of groups of baskets."""
+    from dlmine_spark.pipelines import contrast
+    from dlmine_spark.runs import DONE
+
+    if mined.status != DONE:
+        output.print(f"by {by}: nothing to compare ({mined.message})", markup=False)
+        return
+    message, table = contrast.run(config, lakehouse, by)
+    output.print(f"by {by}: {message}", markup=False)
+    if table:
+        typer.echo(table)
 
 
 for _stage in STAGE_HELP:

@@ -1016,6 +1016,16 @@ class RecommendConfig(Section):
     )
 
 
+class GroupsConfig(Section):
+    """Which groups of baskets ``dlmine mine --by`` compares."""
+
+    min_baskets: int = Field(
+        200, ge=1, description="a smaller group is not mined alone; it counts among what others are compared with"
+    )
+    min_count: int = Field(20, ge=1, description="fewest baskets of a group that hold an itemset, whatever its support")
+    max_groups: int = Field(100, ge=2, description="guard: stop with an error beyond so many")
+
+
 class TaxonomyConfig(Section):
     """Categories of items, for rules of mixed levels."""
 
@@ -1041,7 +1051,7 @@ class MiningConfig(Section):
     """Frequent itemsets, rules and sequences over baskets."""
 
     # Applying rules leaves them as they are.
-    execution = frozenset({"recommend"})
+    execution = frozenset({"recommend", "groups"})
 
     algorithm: Literal["auto", "apriori", "fpgrowth"] = Field("auto", description="engine; both count exactly")
     min_support: float = Field(0.01, gt=0, le=1, description="least share of baskets that hold an itemset")
@@ -1071,7 +1081,14 @@ class MiningConfig(Section):
     taxonomy: TaxonomyConfig | None = Field(
         None, description="categories of items that rules may be about too; default: rules are about items only"
     )
+    weight: str | None = Field(
+        None,
+        min_length=1,
+        description="what a basket weighs in the weighted measures of rules: spend (quantity times price), or a column "
+        "of the basket lines, summed",
+    )
     recommend: RecommendConfig = Field(default_factory=RecommendConfig, description="see dlmine mine --recommend")
+    groups: GroupsConfig = Field(default_factory=GroupsConfig, description="see dlmine mine --by")
 
     @model_validator(mode="after")
     def _templates_can_be_met(self) -> MiningConfig:

@@ -305,6 +305,9 @@ RULES = Table(
         "cosine": "double",
         "imbalance_ratio": "double",
         "chi_squared": "double",
+        "weighted_support": "double",
+        "weighted_confidence": "double",
+        "weighted_lift": "double",
         "improvement": "double",
         "p_value": "double",
         "p_improvement": "double",
@@ -314,7 +317,8 @@ RULES = Table(
         "is_kept": "boolean",
     },
 )
-"""All rules above the thresholds; those that are not worth acting on are marked, and readers take ``is_kept`` ones."""
+"""All rules above the thresholds; those that are not worth acting on are marked, and readers take ``is_kept`` ones.
+Weighted measures are those of kept rules where ``mining.weight`` is set, else null."""
 SEQUENCES = Table(
     "gold.sequences",
     {
@@ -389,6 +393,29 @@ RULE_DRIFT = Table(
 )
 """What became of the rules between two versions of ``gold.rules``: ``appeared``, ``vanished``, ``changed`` (in both,
 and beyond chance) or ``same``. Measures are null where the rule's items are not frequent together."""
+GROUP_RULES = Table(
+    "gold.group_rules",
+    {
+        "by": "string",
+        "group": "string",
+        "antecedent": "array<string>",
+        "consequent": "array<string>",
+        "baskets": "bigint",
+        "count": "bigint",
+        "support": "double",
+        "confidence": "double",
+        "lift": "double",
+        "support_elsewhere": "double",
+        "confidence_elsewhere": "double",
+        "lift_elsewhere": "double",
+        "p_value": "double",
+        "q_value": "double",
+        "differs": "boolean",
+        "is_kept": "boolean",
+    },
+)
+"""Every rule that is kept in any group of baskets, in each group; ``elsewhere`` are the other groups together.
+``differs``: chance does not explain that the confidence is another there; ``is_kept``: in the group mined alone."""
 ARIMA_MODELS = Table(
     "gold.arima_models",
     {
@@ -531,6 +558,7 @@ TABLES: dict[str, Table] = {
         RECOMMENDATIONS,
         RECOMMENDATION_SCORES,
         RULE_DRIFT,
+        GROUP_RULES,
         SEQUENCES,
         ARIMA_MODELS,
         FORECASTS,

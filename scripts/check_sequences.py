@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark.config import SequencesConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.mining.baskets import customer_and_time
 from dlmine_spark.mining.sequence_table import described
 from dlmine_spark.mining.sequences import frequent_sequences, purchases_of, summarise_customers
 from dlmine_spark.pipelines.mine import baskets_of_sources, kept
@@ -43,7 +44,7 @@ def main() -> int:
         parser.error("report.truth is not set: there is nothing to compare with")
     planted = [tuple(items.split("|")) for items in pd.read_csv(Path(config.report.truth) / "sequences.csv")["items"]]
     with open_session(config.spark) as spark:
-        baskets = baskets_of_sources(config, Lakehouse(spark, config.lakehouse), with_customer=True)[0]
+        baskets = baskets_of_sources(config, Lakehouse(spark, config.lakehouse), *customer_and_time())[0]
         with kept(purchases_of(baskets)) as purchases:
             histories = histories_of(purchases.toPandas())
             settings = config.mining.sequences

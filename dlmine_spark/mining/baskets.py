@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -40,23 +40,31 @@ def least_count(min_support: float, total: int) -> int:
     return max(1, math.ceil(min_support * total - 1e-9))
 
 
-def baskets_of_lines(lines: DataFrame, *, with_customer: bool = False) -> DataFrame:
+def baskets_of_lines(lines: DataFrame, *further: Column) -> DataFrame:
     """Group basket lines.
 
     Args:
         lines: ``basket_id``, ``item``; lines without either are left out.
-        with_customer: also tell whose each basket is and when; ``lines`` have ``customer_id`` and ``ts`` then.
+        further: what else is wanted of a basket, aggregates of its lines with their names.
 
     Returns:
-        One row per basket: ``basket_id``, ``items`` (distinct, in no particular order). With its customer also
-        ``customer_id`` (that of all lines that name one; null where they name several) and ``ts`` (of its first line).
+        One row per basket: ``basket_id``, ``items`` (distinct, in no particular order), and what else is wanted.
     """
-    customer = F.when(F.min(s.CUSTOMER_ID) == F.max(s.CUSTOMER_ID), F.min(s.CUSTOMER_ID)).alias(s.CUSTOMER_ID)
     return (
         lines.where(F.col(s.BASKET_ID).isNotNull() & F.col(s.ITEM).isNotNull())
         .groupBy(s.BASKET_ID)
-        .agg(F.collect_set(s.ITEM).alias(s.ITEMS), *((customer, F.min(s.TS).alias(s.TS)) if with_customer else ()))
+        .agg(F.collect_set(s.ITEM).alias(s.ITEMS), *further)
     )
+
+
+def customer_and_time() -> tuple[Column, Column]:
+    """Whose a basket is (see ``agreed``), and when it began: the time of its first line."""
+    return agreed(s.CUSTOMER_ID).alias(s.CUSTOMER_ID), F.min(s.TS).alias(s.TS)
+
+
+def agreed(column: str) -> Column:
+    """The value of all lines of a basket that have one; null where they have several."""
+    return F.when(F.min(F.col(f"`{column}`")) == F.max(F.col(f"`{column}`")), F.min(F.col(f"`{column}`")))
 
 
 def with_items(baskets: DataFrame) -> DataFrame:

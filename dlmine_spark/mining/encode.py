@@ -47,21 +47,32 @@ def encode(items: pa.Array, dictionary: Dictionary) -> Baskets:
         items: a list of item names per basket; lists and items may be null, items may repeat.
         dictionary: the frequent items.
     """
-    # flatten() minds slices and skips null lists; .values does neither.
-    names = items.flatten()
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(items), 0))
-    codes = np.asarray(pc.fill_null(pc.index_in(names, dictionary.items.cast(names.type)), -1))
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    is_frequent = codes >= 0
-    size = max(1, len(dictionary))
-    # Sorted and compared with their neighbours: many times faster than np.unique, whose hash table ignores the order
-    # that is there already.
-    keys = np.sort(rows[is_frequent] * size + codes[is_frequent], kind="stable")
-    keys = keys[np.diff(keys, prepend=-1) > 0]
-    rows, codes = np.divmod(keys, size)
+    rows, codes = coded(items, dictionary.items)
     lengths = np.bincount(rows, minlength=1)
     is_mineable = lengths > 1
     return Baskets.of_lengths(codes[is_mineable[rows]].astype(np.int32), lengths[is_mineable])
+
+
+def coded(items: pa.Array, names: pa.Array) -> tuple[Longs, Longs]:
+    """Which baskets hold which items: pairs of a basket's place and an item's code, each once and ascending.
+
+    Args:
+        items: a list of item names per basket; lists and items may be null, items may repeat.
+        names: the items that have a code, which is their place; all others are passed over.
+    """
+    # flatten() minds slices and skips null lists; .values does neither.
+    flat = items.flatten()
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(items), 0))
+    codes = np.asarray(pc.fill_null(pc.index_in(flat, names.cast(flat.type)), -1))
+    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    has_code = codes >= 0
+    size = max(1, len(names))
+    # Sorted and compared with their neighbours: many times faster than np.unique, whose hash table ignores the order
+    # that is there already.
+    keys = np.sort(rows[has_code] * size + codes[has_code], kind="stable")
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    rows, codes = np.divmod(keys, size)
+    return rows, codes
 
 
 def decode(codes: Ints, dictionary: Dictionary) -> pa.ListArray:

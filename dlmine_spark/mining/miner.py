@@ -164,15 +164,20 @@ def _bitsets(codes: Ints, rows: Ints, partners: Ints) -> Words:
     kept = per_basket[rows] > 1
     slots, columns = slots[kept], column_of[rows[kept]]
     words = (int(columns[-1]) // 64 + 1) if len(columns) else 0
-    bits = np.zeros((len(partners), words), dtype=np.uint64)
+    return pack(slots, columns, len(partners), words)
+
+
+def pack(slots: NDArray[np.integer], columns: NDArray[np.integer], rows: int, words: int) -> Words:
+    """A matrix of ``rows`` by ``words`` times 64 bits, those set whose row is a slot and whose column is beside it."""
+    bits = np.zeros((rows, words), dtype=np.uint64)
     if words == 0:
         return bits
-    # Bytes of 0 and 1 before they are packed take eight times the room: some partners at a time.
+    # Bytes of 0 and 1 before they are packed take eight times the room: some rows at a time.
     order = np.argsort(slots, kind="stable")
     slots, columns = slots[order], columns[order]
     step = max(1, BLOCK_BYTES // (words * 64))
-    for first in range(0, len(partners), step):
-        last = min(first + step, len(partners))
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
         low, high = np.searchsorted(slots, [first, last])
         flags = np.zeros((last - first, words * 64), dtype=np.uint8)
         flags[slots[low:high] - first, columns[low:high]] = 1

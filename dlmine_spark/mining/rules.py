@@ -28,8 +28,10 @@ CHUNK = 500_000
 _BATCH_RULES = 10_000
 """Rules per Arrow batch that a task returns."""
 _JOINT, _ANTECEDENT, _WANTED = "joint_count", "antecedent_count", "wanted"
+WEIGHTED = ("weighted_support", "weighted_confidence", "weighted_lift")
+"""Support, confidence and lift with the weights of baskets in place of their number; see ``weights``."""
 _FLAGS = ("q_value", "is_redundant", "is_significant", "is_kept")
-_TESTED = {name: type_ for name, type_ in s.RULES.columns.items() if name not in _FLAGS}
+_TESTED = {name: type_ for name, type_ in s.RULES.columns.items() if name not in (*WEIGHTED, *_FLAGS)}
 
 
 def rules_of(itemsets: DataFrame, baskets: int, config: MiningConfig, *, chunk: int = CHUNK) -> DataFrame:
@@ -176,7 +178,7 @@ def with_verdicts(rules: DataFrame, hypotheses: int, config: MiningConfig) -> Da
         config: thresholds of pruning.
 
     Returns:
-        The rows of ``gold.rules``.
+        The rows of ``gold.rules``; ``weights`` may fill in weighted measures.
     """
     # The rule as a whole: its sides belong together, and no item of the antecedent is idle.
     with_p = rules.withColumn("p", F.greatest("p_value", "p_improvement"))
@@ -187,6 +189,7 @@ def with_verdicts(rules: DataFrame, hypotheses: int, config: MiningConfig) -> Da
         .withColumn("is_redundant", F.col("improvement") <= config.min_improvement)
         .withColumn("is_significant", F.col("q_value") <= config.max_q)
         .withColumn("is_kept", is_kept)
+        .withColumns({name: F.lit(None).cast("double") for name in WEIGHTED})
         .select(*s.RULES.names)
     )
 

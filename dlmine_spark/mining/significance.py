@@ -58,6 +58,21 @@ def log_same_share(hits: Any, cases: Any, other_hits: Any, other_cases: Any) -> 
     return both
 
 
+def adjusted(p_values: Doubles, hypotheses: int) -> Doubles:
+    """Q-values (Benjamini and Hochberg 1995) of p-values, in their order; those that are NaN stay so.
+
+    Args:
+        p_values: of some of the hypotheses; all others count as p = 1.
+        hypotheses: how many there are in all.
+    """
+    known = np.flatnonzero(~np.isnan(p_values))
+    falling = known[np.argsort(-p_values[known], kind="stable")]
+    ranks = np.arange(len(falling), 0, -1)
+    q_values = np.full(len(p_values), np.nan)
+    q_values[falling] = np.minimum.accumulate(np.minimum(1.0, hypotheses * p_values[falling] / ranks))
+    return q_values
+
+
 def _log_tail(k: Doubles, a: Doubles, c: Doubles, n: Doubles, *, rising: bool) -> Doubles:
     """Logarithm of P(H = k) + P(H = k + 1) + ... (or ``k - 1`` ...)."""
     total = np.ones(k.shape)

@@ -74,17 +74,21 @@ def extended(baskets: DataFrame, categories: DataFrame) -> DataFrame:
     """Baskets with the categories of their items among the items.
 
     Args:
-        baskets: ``basket_id`` (each once), ``items`` (distinct).
+        baskets: ``basket_id`` (each once), ``items`` (distinct), and whatever else.
         categories: of ``categories_of``.
 
     Returns:
-        One row per basket: ``basket_id``, ``items``.
+        One row per basket: its columns, of which ``items`` is changed.
     """
+    others = [name for name in baskets.columns if name not in (s.BASKET_ID, s.ITEMS)]
     return (
-        baskets.select(s.BASKET_ID, F.explode(s.ITEMS).alias(s.ITEM))
+        baskets.select(s.BASKET_ID, *others, F.explode(s.ITEMS).alias(s.ITEM))
         .join(categories, on=s.ITEM, how="left")
         .groupBy(s.BASKET_ID)
-        .agg(F.array_union(F.collect_set(s.ITEM), F.collect_set(CATEGORY)).alias(s.ITEMS))
+        .agg(
+            F.array_union(F.collect_set(s.ITEM), F.collect_set(CATEGORY)).alias(s.ITEMS),
+            *(F.first(name).alias(name) for name in others),
+        )
     )
 
 

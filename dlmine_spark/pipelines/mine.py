@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -17,18 +17,32 @@ from dlmine_spark.config import Config, MiningConfig
 from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
-from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, check_longest, summarise, with_items
+from dlmine_spark.mining.baskets import (
+    BasketSummary,
+    baskets_of_lines,
+    check_longest,
+    customer_and_time,
+    summarise,
+    with_items,
+)
 from dlmine_spark.mining.itemsets import MINED, check_equal, count_by_size, described, within_limit
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
+from dlmine_spark.mining.sets import WEIGHT
 from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
+from dlmine_spark.mining.weights import weighted
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
 from dlmine_spark.runs import NotApplicable, StageReport
+from dlmine_spark.spend import spend
 
 log = logging.getLogger(__name__)
 
 ENGINES = {"apriori": apriori.frequent_itemsets, "fpgrowth": fpgrowth.frequent_itemsets}
 """Both give the same itemsets; see ``engine_of`` for which is used."""
+
+SPEND = "spend"
+"""In ``mining.weight``: quantity times price of the basket's lines."""
+_NUMBERS = ("double", "float", "bigint", "int", "smallint", "tinyint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
         DlmineError: there are more itemsets than ``mining.max_itemsets`` or, unless sequences are mined only where they
             can be, more of these than ``mining.sequences.max_sequences``.
     """
-    frames = baskets_of_sources(config, lakehouse, with_customer=are_wanted(config))
+    frames = baskets_of_sources(config, lakehouse, *_wanted_of_lines(config, lakehouse))
     if not frames:
         return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
     categories = categories_of_source(config, lakehouse)
@@ -99,24 +113,67 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
             if sequences is not None:
                 write(sequences, config.mining.sequences, lakehouse)
             hypotheses = count_hypotheses(found.itemsets, config.mining)
-    with kept(rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)) as rules:
-        lakehouse.overwrite(s.RULES.name, with_verdicts(rules, hypotheses, config.mining))
+        with kept(rules_of(lakehouse.read(s.ITEMSETS.name), summary.baskets, config.mining)) as rules:
+            _write_rules(with_verdicts(rules, hypotheses, config.mining), baskets, config.mining, lakehouse)
     rules_found = _count_rules(lakehouse.read(s.RULES.name))
     return _report(config.mining, summary, found.by_size, rules_found, sequences)
 
 
-def baskets_of_sources(config: Config, lakehouse: Lakehouse, *, with_customer: bool = False) -> list[DataFrame]:
-    """One frame of baskets per source that has any; those of lines can tell whose each is and when."""
+def _write_rules(judged: DataFrame, baskets: DataFrame, config: MiningConfig, lakehouse: Lakehouse) -> None:
+    if config.weight is None:
+        lakehouse.overwrite(s.RULES.name, judged)
+        return
+    with kept(judged) as rules:
+        lakehouse.overwrite(s.RULES.name, weighted(rules, baskets))
+
+
+def _wanted_of_lines(config: Config, lakehouse: Lakehouse) -> list[Column]:
+    """What has to be known of a basket beside its items."""
+    wanted: list[Column] = []
+    if are_wanted(config):
+        wanted.extend(customer_and_time())
+    if config.mining.weight is not None:
+        wanted.append(F.sum(_weight_of_line(config, lakehouse)).alias(WEIGHT))
+    return wanted
+
+
+def _weight_of_line(config: Config, lakehouse: Lakehouse) -> Column:
+    """What a line adds to the weight of its basket.
+
+    Raises:
+        ConfigError: no source has lines, or lines have no such number.
+    """
+    weight, source = config.mining.weight, config.source_of_kind("lines")
+    if source is None:
+        raise ConfigError(
+            f"mining.weight is {weight!r}, but no source of kind lines is configured: nothing has a weight"
+        )
+    lines = lakehouse.read(s.LINES.name)
+    if weight == SPEND:
+        if s.PRICE not in {name.lower() for name in source[1].columns}:
+            raise ConfigError(f"mining.weight is {SPEND}, but sources.{source[0]}.columns maps no {s.PRICE}")
+        return spend()
+    numbers = [name for name, type_ in lines.dtypes if type_ in _NUMBERS]
+    if weight not in numbers:
+        raise ConfigError(
+            f"mining.weight is {weight!r}, which is no number in {s.LINES.name}; there are: "
+            f"{', '.join((SPEND, *numbers))}"
+        )
+    return F.col(f"`{weight}`")
+
+
+def baskets_of_sources(config: Config, lakehouse: Lakehouse, *further: Column) -> list[DataFrame]:
+    """One frame of baskets per source that has any; ``further`` is what else is wanted of lines of a basket."""
     frames = []
     if config.source_of_kind("lines") is not None:
-        frames.append(baskets_of_lines(lakehouse.read(s.LINES.name), with_customer=with_customer))
+        frames.append(baskets_of_lines(lakehouse.read(s.LINES.name), *further))
     if config.source_of_kind("baskets") is not None:
         frames.append(lakehouse.read(s.BASKETS.name).select(s.BASKET_ID, s.ITEMS))
     return frames
 
 
 def _beside(one: DataFrame, other: DataFrame) -> DataFrame:
-    """The baskets of both; those of a source of baskets have no customer."""
+    """The baskets of both; of those of a source of baskets nothing but the items is known."""
     return one.unionByName(other, allowMissingColumns=True)
 
 
@@ -128,7 +185,8 @@ def _generalised(
     if categories is None:
         yield bought
         return
-    with kept(reduce(DataFrame.unionByName, [_extended(frame, categories, config) for frame in frames])) as baskets:
+    # Source by source: two may use the same ids.
+    with kept(reduce(_beside, [with_categories(frame, categories, config) for frame in frames])) as baskets:
         yield baskets
 
 
@@ -155,8 +213,12 @@ def categories_of_source(config: Config, lakehouse: Lakehouse) -> DataFrame | No
     return categories_of(rows, taxonomy.item, taxonomy.categories)
 
 
-def _extended(frame: DataFrame, categories: DataFrame, config: MiningConfig) -> DataFrame:
-    """One source's baskets with the categories of their items."""
+def with_categories(frame: DataFrame, categories: DataFrame, config: MiningConfig) -> DataFrame:
+    """One source's baskets with the categories of their items.
+
+    Raises:
+        TableContractError: an item is called as a category would be.
+    """
     baskets = with_items(frame)
     if config.taxonomy is not None:
         check_names(baskets, config.taxonomy)

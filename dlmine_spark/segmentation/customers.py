@@ -19,6 +19,7 @@ from dlmine_spark.segmentation.features import (
     WEEKEND,
 )
 from dlmine_spark.segmentation.segments import Segmentation, segment
+from dlmine_spark.spend import spend
 
 DATE, AMOUNT, LINES = "date", "amount", "lines"
 
@@ -41,7 +42,7 @@ def customer_features(lines: DataFrame) -> DataFrame:
         .groupBy(s.CUSTOMER_ID, s.BASKET_ID)
         .agg(
             F.to_date(F.min(s.TS)).alias(DATE),
-            F.sum(F.coalesce(F.col(s.QUANTITY), F.lit(1.0)) * F.col(s.PRICE)).alias(AMOUNT),
+            F.sum(spend()).alias(AMOUNT),
             F.count(F.lit(1)).alias(LINES),
         )
     )

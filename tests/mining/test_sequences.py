@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark.config import MiningConfig
 from dlmine_spark.errors import DlmineError
-from dlmine_spark.mining.baskets import baskets_of_lines
+from dlmine_spark.mining.baskets import baskets_of_lines, customer_and_time
 from dlmine_spark.mining.histories import Gap
 from dlmine_spark.mining.sequence_table import count_by_length, described
 from dlmine_spark.mining.sequences import (
@@ -180,7 +180,7 @@ def test_whose_a_basket_is_follows_from_its_lines(spark: SparkSession) -> None:
         ],
         "basket_id string, item string, ts timestamp, customer_id string",
     )
-    baskets = baskets_of_lines(lines, with_customer=True)
+    baskets = baskets_of_lines(lines, *customer_and_time())
     rows = {row["basket_id"]: (row["customer_id"], row["ts"], sorted(row["items"])) for row in baskets.collect()}
     assert rows == {
         "1": ("c", early, ["a", "b"]),
