@@ -1,6 +1,6 @@
 """Apriori beside MLlib's FP-growth: from the same cached baskets to written itemsets, in one session; then rules.
 
-    .venv/bin/python scripts/bench_mining.py --data $DLMINE_DATA [--peers] [--world build/bench/large]
+    .venv/bin/python scripts/bench_mining.py --data $DLMINE_DATA [--peers] [--world FOLDER ...] [--growth]
 
 The floor is the same frame sent once through an Arrow identity: what any engine in Python has to pay. Each runs once to
 warm up, then ``--repeats`` times; medians are shown, of seconds on the clock and of processor seconds of driver, JVM
@@ -8,7 +8,8 @@ and Python workers together. On a machine that others use, only ratios mean some
 
 With ``--peers``, libraries for one machine mine the same baskets out of the memory of one process: FP-growth in C
 (``pip install pyfim``, Borgelt's) beside our miner without Spark, and mlxtend's, which is asked once. ``--world`` adds
-the baskets of a simulation.
+the baskets of simulations; ``--growth`` mines shares of these alone, of 0.1 to 3 million baskets as far as they go, and
+the largest resident memory of driver, JVM and any Python worker.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import logging
 import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, SparkConfig
+from dlmine_spark.mining.apriori import mine_large
 from dlmine_spark.mining.baskets import BasketSummary, baskets_of_lines, summarise, with_items
 from dlmine_spark.mining.encode import dictionary_of, encode
 from dlmine_spark.mining.itemsets import described
@@ -48,6 +53,8 @@ CASES = {
     "mushroom-20%": ("fimi/mushroom_fimi.dat", 0.2),
 }
 WORLD_SUPPORT = 0.002
+GROWTH = (100_000, 300_000, 1_000_000, 3_000_000)
+"""Baskets."""
 Cost = tuple[float, float]
 """Seconds on the clock, processor seconds."""
 
@@ -64,10 +71,70 @@ def main() -> None:
         for case in arguments.cases:
             file, min_support = CASES[case]
             _bench_case(_baskets(spark, arguments.data / file), case, min_support, arguments)
-        if arguments.world is not None:
-            lines = spark.read.csv(f"{arguments.world}/receipts_*.csv", sep=";", header=True)
-            named = lines.select(F.col("receipt").alias(s.BASKET_ID), F.lower(F.trim("item")).alias(s.ITEM))
-            _bench_case(with_items(baskets_of_lines(named)), "simulated", WORLD_SUPPORT, arguments)
+        if arguments.world:
+            worlds = reduce(DataFrame.unionByName, [_simulated(spark, folder) for folder in arguments.world])
+            if arguments.growth:
+                _bench_growth(worlds, arguments.repeats)
+            else:
+                _bench_case(worlds, "simulated", WORLD_SUPPORT, arguments)
+
+
+def _bench_growth(baskets: DataFrame, repeats: int) -> None:
+    """The same support of more and more baskets, by tasks: what the driver would mine itself is left to them too."""
+    config = MiningConfig(min_support=WORLD_SUPPORT)
+    smallest = 0.0
+    with kept(baskets) as every:
+        there = every.count()
+        for wanted in (*(size for size in GROWTH if size < there), there):
+            chosen = every.where(F.pmod(F.xxhash64(s.BASKET_ID), F.lit(10_000)) < round(10_000 * wanted / there))
+            with kept(chosen) as some:
+                summary = summarise(some)
+                with _largest_memory() as memory:
+                    cost = _median(partial(_mine_by_tasks, some, summary, config), repeats)
+            smallest = smallest or cost[1] / summary.baskets
+            log.info(
+                "  %11s baskets %8.2f s %8.2f CPU s %6.2f x the CPU a basket of the first   MiB at most: %s",
+                f"{summary.baskets:,}",
+                *cost,
+                cost[1] / summary.baskets / smallest,
+                ", ".join(f"{name} {size >> 20:,}" for name, size in memory.items()),
+            )
+
+
+def _mine_by_tasks(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> None:
+    _write(mine_large(baskets, summary, config))
+
+
+@contextmanager
+def _largest_memory() -> Iterator[dict[str, int]]:
+    """Largest resident memory of the driver, the JVM and any Python worker, looked at five times a second."""
+    largest = {"driver": 0, "JVM": 0, "worker": 0}
+    done = threading.Event()
+
+    def watch() -> None:
+        me = psutil.Process()
+        while not done.wait(0.2):
+            for process in (me, *me.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    kind = "driver" if process == me else "JVM" if process.name() == "java" else "worker"
+                    largest[kind] = max(largest[kind], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield largest
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _simulated(spark: SparkSession, folder: Path) -> DataFrame:
+    """The baskets of a simulation; ids of two simulations are told apart by their folder."""
+    lines = spark.read.csv(f"{folder}/receipts_*.csv", sep=";", header=True)
+    basket_id = F.concat(F.lit(f"{folder.name}/"), F.col("receipt"))
+    return with_items(
+        baskets_of_lines(lines.select(basket_id.alias(s.BASKET_ID), F.lower(F.trim("item")).alias(s.ITEM)))
+    )
 
 
 def _bench_case(baskets: DataFrame, case: str, min_support: float, arguments: argparse.Namespace) -> None:
@@ -206,7 +273,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default, required=default is None, help="folder of public data")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), help="which to run")
     parser.add_argument("--peers", action="store_true", help="libraries for one machine, too")
-    parser.add_argument("--world", type=Path, help="folder of a simulation whose receipts are mined, too")
+    parser.add_argument(
+        "--world", type=Path, nargs="+", default=[], help="folders of simulations whose receipts are mined, too"
+    )
+    parser.add_argument("--growth", action="store_true", help="of the simulations, shares of more and more baskets")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="MLlib takes minutes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each after the first")
     parser.add_argument("--master", default="local[2]", help="Spark master")

@@ -26,6 +26,7 @@ from dlmine_spark.mining.rules import count_hypotheses as count_rules
 from dlmine_spark.mining.rules import rules_of, with_verdicts
 from dlmine_spark.mining.sets import GROUP, totals
 from dlmine_spark.mining.taxonomy import ancestors
+from dlmine_spark.pipelines.drift import number
 from dlmine_spark.pipelines.mine import categories_of_source, kept, mined, with_categories
 
 log = logging.getLogger(__name__)
@@ -197,8 +198,8 @@ def _related(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
 def _mine_each(numbered: DataFrame, groups: _Groups, config: MiningConfig, related: DataFrame | None) -> _Mined:
     """Mine the groups one after the other; each has all tasks of the session."""
     rules, itemsets = [], []
-    for number, size in enumerate(groups.baskets):
-        baskets = numbered.where(F.col(GROUP) == number)
+    for place, size in enumerate(groups.baskets):
+        baskets = numbered.where(F.col(GROUP) == place)
         least = max(config.groups.min_count, least_count(config.min_support, size))
         own = config.model_copy(update={"min_support": min(1.0, least / size)})
         with mined(baskets, summarise(baskets), own, related) as found:
@@ -207,7 +208,7 @@ def _mine_each(numbered: DataFrame, groups: _Groups, config: MiningConfig, relat
             with kept(rules_of(found.itemsets, size, own)) as measured:
                 judged = with_verdicts(measured, hypotheses, own).where("is_kept")
                 rules.append(judged.select(*SIDES).toArrow())
-        log.info("group %s: %s baskets, %s rules kept", groups.labels[number], f"{size:,}", f"{len(rules[-1]):,}")
+        log.info("group %s: %s baskets, %s rules kept", groups.labels[place], f"{size:,}", f"{len(rules[-1]):,}")
     different = reduce(DataFrame.unionByName, itemsets).distinct().groupBy("size").count().collect()
     return _Mined(rules, {row["size"]: row["count"] for row in different})
 
@@ -257,4 +258,4 @@ def _shown(rows: DataFrame) -> str:
 
 
 def _pairs(own: pd.Series[float], others: pd.Series[float]) -> list[str]:
-    return [f"{one:.3g} | {other:.3g}" for one, other in zip(own, others, strict=True)]
+    return [f"{number(one)} | {number(other)}" for one, other in zip(own, others, strict=True)]

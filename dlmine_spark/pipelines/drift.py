@@ -207,16 +207,17 @@ def _shown(drifted: DataFrame) -> str:
             "status": rows["status"],
             **{
                 name: [
-                    f"{_number(old)} > {_number(new)}"
+                    f"{number(old)} > {number(new)}"
                     for old, new in zip(rows[f"{name}_before"], rows[f"{name}_after"], strict=True)
                 ]
                 for name in ("support", "confidence", "lift")
             },
-            "q": [_number(q) for q in rows["q_value"]],
+            "q": [number(q) for q in rows["q_value"]],
         }
     )
     return str(table.to_string(index=False))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits for the terminal; a question mark where it is not known."""
     return "?" if pd.isna(value) else f"{value:.3g}"
