@@ -13,12 +13,24 @@ from functools import partial
 from typing import TypeVar
 
 from pyspark import inheritable_thread_target
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 Result = TypeVar("Result")
 
+_UNKNOWN = 200
+"""Spark's own number of tasks after a shuffle, where a platform says "auto"."""
 AT_ONCE = 4
 """Actions of one call running at a time: their tasks share the cluster's slots, more would only wait for each other."""
+
+
+def cores(spark: SparkSession) -> int:
+    """Tasks that run at the same time; over Spark Connect, where nobody tells, the tasks after a shuffle."""
+    try:
+        return int(spark.sparkContext.defaultParallelism)
+    except PySparkException:
+        session = str(spark.conf.get("spark.sql.shuffle.partitions"))
+        return int(session) if session.isdigit() else _UNKNOWN
 
 
 def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:

@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.fit import BOUNDS, FIT_COLUMNS, FIT_CUTOFF, ORIGIN, PATH, RESULT_COLUMNS, SIGMA, fit_series
+from dlmine_spark.arima.packing import TASK
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import Frequency
 
 
-def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan) -> DataFrame:
-    """Fit and forecast every series.
+def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan, tasks: int) -> DataFrame:
+    """Fit and forecast every series, one after the other in its task.
 
     Spark starts its Python workers with ``OMP_NUM_THREADS`` set to the cores of a task (one, unless
-    ``spark.task.cpus`` says otherwise), so linear algebra does not compete for the cores of other tasks.
+    ``spark.task.cpus`` says otherwise), so linear algebra does not compete for the cores of other tasks. Rows cross to
+    Python in batches of many series: a group each, as of ``applyInPandas``, would cost more than a short series' fit.
 
     Args:
         series: one row per series and step, from the series' first date to ``horizon`` steps after the last cutoff,
-            with the columns ``read_timeline`` wants.
+            with the columns ``read_timeline`` wants and ``task``, a number below ``tasks`` that is the same in all
+            rows of a series.
         config: limits of the search.
         plan: horizon and cutoffs.
+        tasks: how many there are.
 
     Returns:
         ``RESULT_COLUMNS``: one row per series and origin.
     """
 
-    def fit_group(rows: pd.DataFrame) -> pd.DataFrame:
-        return fit_series(rows, config, plan)
+    def fit(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for rows in whole_series(frames):
+            yield fit_series(rows.drop(columns=TASK), config, plan)
 
     ddl = ", ".join(f"`{name}` {type_}" for name, type_ in RESULT_COLUMNS.items())
-    return series.groupBy(s.UNIQUE_ID).applyInPandas(fit_group, schema=ddl)
+    return series.repartitionById(tasks, TASK).sortWithinPartitions(s.UNIQUE_ID, s.DS).mapInPandas(fit, schema=ddl)
+
+
+def whole_series(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """All rows of one series at a time, of frames that are sorted by series and may end within one."""
+    held: list[pd.DataFrame] = []
+    for frame in frames:
+        if frame.empty:
+            continue
+        ids = frame[s.UNIQUE_ID].to_numpy()
+        bounds = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1), len(ids)]
+        for start, end in pairwise(bounds):
+            if held and held[-1][s.UNIQUE_ID].iat[0] != ids[start]:
+                yield pd.concat(held, ignore_index=True)
+                held = []
+            held.append(frame.iloc[start:end])
+    if held:
+        yield pd.concat(held, ignore_index=True)
 
 
 def models_of(results: DataFrame) -> DataFrame:

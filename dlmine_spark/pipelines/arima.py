@@ -5,23 +5,30 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dlmine_spark import __version__
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.packing import VALUES, WAVE, WAVE_VALUES, pack
 from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.parallel import cores
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future, panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
 
 STAGING = "staging.arima"
-"""Holds the results of all series between the one pass that computes them and the three tables made of them."""
+"""Holds the results of all series between the pass that computes them, wave by wave, and the three tables made of them.
+
+A wave that was written is not computed again by a run with the same inputs: that is how a killed run goes on."""
+_KEY = "fit_key"
+"""In staging: what the results depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +49,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     panel = lakehouse.read(s.PANEL.name)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)
-    series = series_to_forecast(config, lakehouse, panel, plan)
-    lakehouse.overwrite(STAGING, fit_all(series, config.arima, plan))
-    results = lakehouse.read(STAGING)
+    results = _results(config, lakehouse, panel, plan)
     lakehouse.overwrite(s.ARIMA_MODELS.name, models_of(results))
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
     lakehouse.overwrite(
@@ -52,7 +57,67 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
         forecasts_of(results, plan, lakehouse.run_id),
         replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
     )
+    # Nothing is left to go on with: a run that is asked for again computes again.
+    lakehouse.overwrite(STAGING, results.limit(0))
     return _report(lakehouse, panel, plan)
+
+
+def _results(config: Config, lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> DataFrame:
+    """``RESULT_COLUMNS`` of all series, of which those that a killed run wrote are taken as they are."""
+    key = _fit_key(config, lakehouse)
+    done = _done(lakehouse, key)
+    lengths = _lengths(panel, plan)
+    if done is not None:
+        lengths = lengths.join(done.select(s.UNIQUE_ID).distinct(), on=s.UNIQUE_ID, how="left_anti")
+    fits = len(plan.cutoffs) + 1
+    lengths = lengths.persist()
+    try:
+        packing = pack(lengths, fits, cores(lakehouse.spark), WAVE_VALUES)
+        series = series_to_forecast(config, lakehouse, panel, plan)
+        for wave in range(packing.waves):
+            dealt = packing.series.where(F.col(WAVE) == wave).drop(WAVE)
+            fitted = fit_all(series.join(dealt, on=s.UNIQUE_ID, how="inner"), config.arima, plan, packing.tasks)
+            write = lakehouse.overwrite if done is None else lakehouse.append
+            write(STAGING, fitted.withColumn(_KEY, F.lit(key)))
+            done = lakehouse.read(STAGING)
+            if packing.waves > 1:
+                log.info("wave %d of %d: series fitted so far are kept", wave + 1, packing.waves)
+    finally:
+        lengths.unpersist()
+    return lakehouse.read(STAGING).drop(_KEY)
+
+
+def _fit_key(config: Config, lakehouse: Lakehouse) -> str:
+    """What the results depend on: versions of the inputs, settings, and the package."""
+    versions = {
+        name: lakehouse.pinned_version(name) for name in (s.PANEL.name, s.CALENDAR.name) if lakehouse.exists(name)
+    }
+    settings = config.digest("sources", "cleaning", "arima", "evaluation")
+    return f"{__version__} {settings} {versions}"
+
+
+def _done(lakehouse: Lakehouse, key: str) -> DataFrame | None:
+    """What a killed run with the same inputs left; None where there is nothing."""
+    if not lakehouse.adopt(STAGING):
+        return None
+    staged = lakehouse.read(STAGING)
+    if _KEY not in staged.columns or staged.where(F.col(_KEY) == key).isEmpty():
+        return None
+    if not staged.where(F.col(_KEY) != key).isEmpty():
+        return None
+    log.info(
+        "%d series are fitted already, by a run that did not finish", staged.select(s.UNIQUE_ID).distinct().count()
+    )
+    return staged
+
+
+def _lengths(panel: DataFrame, plan: ForecastPlan) -> DataFrame:
+    """How many known values each series has: what is filled or closed is not fitted."""
+    return panel.where(F.col(s.DS) <= F.lit(plan.final)).groupBy(s.UNIQUE_ID).agg(F.count_if(_is_known()).alias(VALUES))
+
+
+def _is_known() -> Column:
+    return F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False))
 
 
 def plan_forecasts(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> ForecastPlan:
@@ -79,9 +144,7 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
 
 def _refuse_if_all_are_too_short(config: Config, panel: DataFrame, plan: ForecastPlan) -> None:
     """A short series among others gets a naive forecast; where all are short, the settings do not fit the data."""
-    is_known = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False))
-    lengths = panel.where(is_known & (F.col(s.DS) <= F.lit(plan.final))).groupBy(s.UNIQUE_ID).count()
-    longest = lengths.agg(F.max("count")).first()
+    longest = _lengths(panel, plan).agg(F.max(VALUES)).first()
     known = int(longest[0] or 0) if longest is not None else 0
     if known < config.arima.min_history:
         raise TableContractError(

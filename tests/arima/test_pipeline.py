@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import Config
@@ -106,13 +108,66 @@ def test_paths_do_not_depend_on_partitions(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     plan = arima.plan_forecasts(config(), lakehouse, lakehouse.read("silver.panel"))
     series = arima.series_to_forecast(config(), lakehouse, lakehouse.read("silver.panel"), plan)
-    results = [
-        {
-            (row["unique_id"], row["origin"]): row["path"]
-            for row in arima.fit_all(series.repartition(parts), config().arima, plan).collect()
-        }
-        for parts in (1, 5)
-    ]
+    results = []
+    for tasks in (1, 3):
+        dealt = series.withColumn("task", F.pmod(F.hash("unique_id"), F.lit(tasks)))
+        rows = arima.fit_all(dealt, config().arima, plan, tasks).collect()
+        results.append({(row["unique_id"], row["origin"]): row["path"] for row in rows})
+    assert results[0].keys() == results[1].keys()
     for key, path in results[0].items():
         if path is not None:
             assert np.array_equal(path, results[1][key])
+
+
+def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_tables(
+    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = ("gold.arima_models", "gold.arima_origins", "gold.forecasts")
+
+    def rows() -> list[list[tuple[object, ...]]]:
+        found = []
+        for name in tables:
+            frame = lakehouse.read(name).drop("seconds", "run_id", "params", "diagnostics")
+            found.append(sorted((tuple(row) for row in frame.collect()), key=str))
+        return found
+
+    write_panel(lakehouse)
+    arima.run(config(), lakehouse)
+    undisturbed = rows()
+    assert lakehouse.read("staging.arima").count() == 0
+
+    monkeypatch.setattr(arima, "WAVE_VALUES", 300)
+    append = Lakehouse.append
+
+    def dies(self: Lakehouse, table: str, frame: DataFrame) -> int:
+        if table == "staging.arima":
+            raise KeyboardInterrupt
+        return append(self, table, frame)
+
+    def run_and_die() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Lakehouse, "append", dies)
+            arima.run(config(), lakehouse)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_and_die()
+    first = lakehouse.read("staging.arima").select("unique_id").distinct().count()
+    assert 0 < first < 3
+    kept = lakehouse.read("staging.arima").drop("fit_key").select("unique_id", "seconds").collect()
+
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        arima.run(config(), lakehouse)
+    assert f"{first} series are fitted already" in caplog.text
+    assert rows() == undisturbed
+    again = {(row["unique_id"], row["seconds"]) for row in lakehouse.read("gold.arima_models").collect()}
+    assert {(row["unique_id"], row["seconds"]) for row in kept if row["seconds"] is not None} <= again
+
+    # Of another configuration nothing is taken.
+    with pytest.raises(KeyboardInterrupt):
+        run_and_die()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        arima.run(config(horizon=6), lakehouse)
+    assert "fitted already" not in caplog.text
+    assert lakehouse.read("gold.forecasts").agg(F.max("h")).collect()[0][0] == 6
