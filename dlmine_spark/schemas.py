@@ -507,6 +507,20 @@ METRICS = Table(
         "value": "double",
     },
 )
+COMPARISONS = Table(
+    "gold.comparisons",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        "other": "string",
+        "difference": "double",
+        "standard_error": "double",
+        "p_value": "double",
+        "forecasts": "bigint",
+    },
+)
+"""Each pair of models on the same forecasts: mean absolute error of ``model`` less that of ``other``, in units of y.
+Standard error and p-value are null where there is a single series or date."""
 EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
@@ -566,6 +580,7 @@ TABLES: dict[str, Table] = {
         TRAINING_PANEL,
         EMBEDDINGS,
         METRICS,
+        COMPARISONS,
         EXPLANATIONS,
         RUNS,
     )

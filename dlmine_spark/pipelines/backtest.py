@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,6 +13,7 @@ from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
+from dlmine_spark.evaluation.dominance import compare_models
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
 from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
 from dlmine_spark.lakehouse import Lakehouse
@@ -61,7 +62,10 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     common = paired.where(F.col("models") == len(models))
     metrics = metrics_by_scope(common, segments_of_series(lakehouse)).unionByName(_fallback_share(common))
     lakehouse.overwrite(s.METRICS.name, metrics.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
-    return _report(lakehouse, paired, models)
+    report = _report(lakehouse, paired, models)
+    compared = [(lakehouse.run_id, *astuple(one)) for one in compare_models(common, models)]
+    lakehouse.overwrite(s.COMPARISONS.name, lakehouse.spark.createDataFrame(compared, s.COMPARISONS.ddl))
+    return report
 
 
 def plan_naive(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> NaivePlan:

@@ -328,8 +328,10 @@ def _accuracy(tables: Tables) -> Fields:
     by_step = _of_scope(metrics, (F.col("scope") == HORIZON) & wape)
     by_step = by_step.assign(**{s.H: by_step["scope_id"].astype(int)}) if not by_step.empty else by_step
     by_segment = _of_scope(metrics, (F.col("scope") == SEGMENT) & wape).rename(columns={"scope_id": "segment"})
+    compared = tables.read(s.COMPARISONS.name, "backtest")
     return {
         "metrics": _of_scope(metrics, F.col("scope") == OVERALL),
+        "comparisons": pd.DataFrame() if compared is None else compared.drop(s.RUN_ID).toPandas(),
         "wape_by_step": by_step,
         "wape_by_segment": by_segment,
     }

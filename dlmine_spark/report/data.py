@@ -93,6 +93,7 @@ class ReportData:
         forecasts: model, unique_id, cutoff, ds, h, y_hat, lo_80, hi_80, lo_95, hi_95 of the chosen series, at the
             newest backtest cutoff and at the final one.
         metrics: model, metric, value; over all series and held-out steps.
+        comparisons: model, other, difference, standard_error, p_value, forecasts; a row per pair of models.
         wape_by_step: model, h, value.
         wape_by_segment: model, segment, value.
         importance: method, feature, role, importance.
@@ -123,6 +124,7 @@ class ReportData:
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     forecasts: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -531,6 +531,8 @@ def accuracy(report: ReportData) -> Section:
         return _absent(report, "accuracy", "Accuracy", "There was no backtest.")
     lead = winner_sentence(report) or "Errors on dates that no model had seen."
     blocks: list[Block] = [_metric_table(report.metrics)]
+    if not report.comparisons.empty:
+        blocks.append(_comparison_table(report.comparisons))
     floor = report.truth.irreducible_wape
     if not report.wape_by_step.empty:
         blocks.append(
@@ -569,12 +571,46 @@ def winner_sentence(report: ReportData) -> str:
         rest = t.enumeration([f"{t.percent(wape[model])} for {t.the_model(model)}" for model in others])
         sentence += f", against {rest}"
     sentence += "."
+    if others:
+        sentence += _how_sure(report.comparisons, best, others[0])
     if data.LSTM in wape and best != data.LSTM:
         sentence += f" The LSTM did not win here: its error is {_ratio(wape[data.LSTM], wape[best])} larger."
     floor = report.truth.irreducible_wape
     if floor is not None:
         sentence += f" No forecast could be expected below {t.percent(floor)}: the rest is chance."
     return sentence
+
+
+SURE = 0.05
+"""Largest p-value of a difference that is called beyond chance."""
+
+
+def _how_sure(comparisons: pd.DataFrame, best: str, second: str) -> str:
+    """Whether the best model is better than the next one beyond chance; empty where nobody can tell."""
+    if comparisons.empty:
+        return ""
+    sides = comparisons[s.MODEL].isin((best, second)) & comparisons["other"].isin((best, second))
+    p_values = comparisons.loc[sides, "p_value"].dropna()
+    if p_values.empty:
+        return ""
+    verdict = "is beyond chance" if p_values.iloc[0] <= SURE else "may be chance"
+    p_value = t.p_value(p_values.iloc[0])
+    return f" Its lead over {t.the_model(second)} {verdict} (p {'' if p_value.startswith('<') else '= '}{p_value})."
+
+
+def _comparison_table(comparisons: pd.DataFrame) -> Table:
+    return table(
+        comparisons,
+        "Models against each other: mean absolute errors",
+        [
+            Column(s.MODEL, "model", t.model_name),
+            Column("other", "less", t.model_name),
+            Column("difference", "difference", t.number, numeric=True),
+            Column("standard_error", "standard error", t.number, numeric=True),
+            Column("p_value", "p", t.p_value, numeric=True),
+        ],
+        folded=True,
+    )
 
 
 def _metric_table(metrics: pd.DataFrame) -> Table:

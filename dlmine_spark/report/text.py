@@ -65,6 +65,11 @@ def percent(value: Any) -> str:
     return f"{value:.{decimals}f} %"
 
 
+def p_value(value: Any) -> str:
+    """``0.03``, or ``< 0.001``."""
+    return "< 0.001" if not is_missing(value) and value < 0.001 else number(value)
+
+
 def seconds(value: Any) -> str:
     """A duration: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
     if is_missing(value):

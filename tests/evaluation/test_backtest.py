@@ -77,6 +77,12 @@ def test_only_what_every_model_forecast_is_compared(lakehouse: Lakehouse) -> Non
     assert (report.rows_in, report.rows_out, report.rows_rejected) == (11, 9, 2)
     assert value(lakehouse, "arima", "fallback_share") == pytest.approx(1 / 3)
     assert value(lakehouse, "arima", "coverage_80") == pytest.approx(2 / 3)
+    pairs = {(row["model"], row["other"]): row for row in lakehouse.read("gold.comparisons").collect()}
+    assert set(pairs) == {("arima", "lstm"), ("arima", SEASONAL_NAIVE), ("lstm", SEASONAL_NAIVE)}
+    # ARIMA errs by 0, 1 and 10, the LSTM by 1, 0 and 0.
+    assert pairs["arima", "lstm"]["difference"] == pytest.approx(10 / 3)
+    assert pairs["arima", "lstm"]["forecasts"] == 3
+    assert 0 < pairs["arima", "lstm"]["p_value"] < 1
 
 
 def test_without_a_panel_there_is_nothing_to_compare(lakehouse: Lakehouse) -> None:

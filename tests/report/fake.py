@@ -107,6 +107,14 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             ],
             columns=["model", "metric", "value"],
         ),
+        comparisons=pd.DataFrame(
+            [
+                ("arima", "lstm", 11.6, 1.9, 2e-7, 1_400),
+                ("arima", "seasonal_naive", -29.2, 3.1, 1e-9, 1_400),
+                ("lstm", "seasonal_naive", -40.8, 3.3, 1e-12, 1_400),
+            ],
+            columns=["model", "other", "difference", "standard_error", "p_value", "forecasts"],
+        ),
         wape_by_step=pd.DataFrame(
             [
                 (model, h, base * (1 + 0.006 * h) * (1 + 0.12 * np.sin(2 * np.pi * h / 7)))

@@ -168,13 +168,23 @@ def test_any_single_stage_may_be_missing(missing: str) -> None:
 def test_the_winner_is_named_with_its_margin() -> None:
     assert winner_sentence(fake_report()) == (
         "The LSTM forecast best: WAPE 8.1 %, against 9.3 % for ARIMA and 12.8 % for seasonal naive. "
+        "Its lead over ARIMA is beyond chance (p < 0.001). "
         "No forecast could be expected below 6.6 %: the rest is chance."
     )
 
 
+def test_a_lead_that_may_be_chance_is_said_to_be_so() -> None:
+    comparisons = fake_report().comparisons.assign(p_value=0.21)
+    assert "Its lead over ARIMA may be chance (p = 0.210)." in winner_sentence(
+        replace(fake_report(), comparisons=comparisons)
+    )
+    single_date = fake_report().comparisons.assign(p_value=None)
+    assert "chance (" not in winner_sentence(replace(fake_report(), comparisons=single_date))
+
+
 def test_a_network_that_lost_is_said_to_have_lost() -> None:
     metrics = pd.DataFrame([("lstm", "wape", 0.11), ("arima", "wape", 0.1)], columns=["model", "metric", "value"])
-    report = replace(fake_report(), metrics=metrics, truth=Truth())
+    report = replace(fake_report(), metrics=metrics, comparisons=pd.DataFrame(), truth=Truth())
     assert winner_sentence(report) == (
         "ARIMA forecast best: WAPE 10.0 %, against 11.0 % for the LSTM. "
         "The LSTM did not win here: its error is 10.0 % larger."
