@@ -1025,6 +1025,12 @@ class GroupsConfig(Section):
     min_count: int = Field(20, ge=1, description="fewest baskets of a group that hold an itemset, whatever its support")
     max_groups: int = Field(100, ge=2, description="guard: stop with an error beyond so many")
 
+    @model_validator(mode="after")
+    def _groups_hold_itemsets(self) -> GroupsConfig:
+        if self.min_count > self.min_baskets:
+            raise ValueError(f"min_count is {self.min_count}, but a group may have min_baskets={self.min_baskets} only")
+        return self
+
 
 class TaxonomyConfig(Section):
     """Categories of items, for rules of mixed levels."""
@@ -1045,6 +1051,10 @@ class TaxonomyConfig(Section):
         if self.source is None and self.item != s.ITEM:
             raise ValueError(f"item is {self.item!r}, but basket lines have their items in {s.ITEM}: name a source too")
         return self
+
+
+SPEND = "spend"
+"""In ``mining.weight``: quantity times price of the basket's lines."""
 
 
 class MiningConfig(Section):
@@ -1245,6 +1255,23 @@ class Config(Section):
     def _sources_fit_together(self) -> Config:
         if problems := list(_bad_relations(self.sources)):
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _baskets_have_a_weight(self) -> Config:
+        weight = self.mining.weight
+        if weight is None or not self.sources:
+            return self
+        lines = self.source_of_kind("lines")
+        if lines is None:
+            raise ValueError(f"mining.weight is {weight!r}, but no source of kind lines is configured: nothing has one")
+        mapped = {name.lower() for name in lines[1].columns}
+        needed = s.PRICE if weight == SPEND else weight
+        if needed not in mapped and (weight == SPEND or lines[1].other_columns == "drop"):
+            raise ValueError(
+                f"mining.weight is {weight!r}, but sources.{lines[0]}.columns maps no {needed}"
+                + ("" if weight == SPEND else f"{_near(lines[1], weight)}: name its column, or take {SPEND}")
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,13 +6,15 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dlmine_spark import session
+from dlmine_spark import cli, session
 from dlmine_spark.cli import STAGE_HELP, main
-from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.pipelines import graph
 from dlmine_spark.places import lock
 from dlmine_spark.progress import JsonFormatter
@@ -40,6 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["mine", "--nonsense"], 2, "--nonsense"),
         (["mine", "--since", "3"], 2, "--since says what --drift compares with: give both or neither"),
         (["mine", "--drift", "--since", "-1"], 2, "--since"),
+        (["mine", "--by", "month"], 2, "--by month: no source of kind lines is configured"),
         (["nonsense"], 2, "nonsense"),
         (["simulate"], 2, "--out"),
         (["mine", "--set", "mining.min_support"], 2, "expected section.key=value"),
@@ -54,6 +57,22 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "targets"), [("store_segment", ["segment", "mine"]), ("month", ["mine"]), ("store_id", ["mine"])]
+)
+def test_groups_by_segment_need_segments(monkeypatch: pytest.MonkeyPatch, by: str, targets: list[str]) -> None:
+    called: list[tuple[Sequence[str], str]] = []
+
+    def stages(targets: Sequence[str], _config: Config, *, follow: Sequence[Any], **_options: Any) -> None:
+        called.extend((targets, follower.args[0]) for follower in follow)
+
+    monkeypatch.setattr(cli, "_run_stages", stages)
+    columns = "{basket_id: null, item: null, ts: null, store_id: null}"
+    source = ("sources.r.kind=lines", "sources.r.path=lines.csv", f"sources.r.columns={columns}")
+    main(["mine", "--by", by, *(part for setting in source for part in ("--set", setting))])
+    assert called == [(targets, by)]
 
 
 def test_what_needs_no_spark_is_refused_before_it_starts(

@@ -8,14 +8,18 @@ differences: mining contrast sets").
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from dlmine_spark import schemas as s
 from dlmine_spark.mining.counting import Doubles
 from dlmine_spark.mining.miner import Longs
 from dlmine_spark.mining.sets import SetList
@@ -23,13 +27,39 @@ from dlmine_spark.mining.significance import adjusted, log_same_share
 
 SIDES = ("antecedent", "consequent")
 Arrays = dict[str, npt.NDArray[Any]]
+_GROUPS = "groups"
+
+
+def rules_of_groups(kept: Sequence[DataFrame]) -> DataFrame:
+    """The rules that are kept in any group, each once.
+
+    Args:
+        kept: of each group, one row per rule: ``antecedent``, ``consequent``, both sorted.
+
+    Returns:
+        ``antecedent``, ``consequent``, ``items`` (of both sides, sorted), ``groups`` (the numbers of those groups).
+    """
+    numbered = [rules.select(*SIDES, F.lit(number).alias(_GROUPS)) for number, rules in enumerate(kept)]
+    return (
+        reduce(DataFrame.unionByName, numbered)
+        .groupBy(*SIDES)
+        .agg(F.collect_list(_GROUPS).alias(_GROUPS))
+        .select(*SIDES, F.array_sort(F.concat(*SIDES)).alias(s.ITEMS), _GROUPS)
+    )
 
 
 def sets_of(rules: pa.Table) -> SetList:
-    """The sets whose counts measure rules: lists of both sides together, of the antecedents and of the consequents."""
-    sides = [rules.column(name).combine_chunks() for name in SIDES]
-    both = [sorted(left + right) for left, right in zip(*(side.to_pylist() for side in sides), strict=True)]
-    return SetList.of([pa.array(both, sides[0].type), *sides])
+    """The sets whose counts measure rules: lists of both sides together (``items``), of antecedents, of consequents."""
+    return SetList.of([rules.column(name).combine_chunks() for name in (s.ITEMS, *SIDES)])
+
+
+def is_kept_in(rules: pa.Table, groups: int) -> npt.NDArray[np.bool_]:
+    """Whether each rule (rows) is among those kept in each group (columns)."""
+    flags = np.zeros((len(rules), groups), dtype=np.bool_)
+    kept_in = rules.column(_GROUPS).combine_chunks()
+    rows = np.repeat(np.arange(len(rules)), np.asarray(pc.list_value_length(kept_in)))
+    flags[rows, np.asarray(kept_in.flatten())] = True
+    return flags
 
 
 def contrasts(wanted: SetList, counts: Longs, baskets: Longs, groups: int, max_q: float, hypotheses: int) -> Arrays:
@@ -41,7 +71,9 @@ def contrasts(wanted: SetList, counts: Longs, baskets: Longs, groups: int, max_q
         baskets: of each group.
         groups: how many of them, the first ones, are compared; the rest only counts among the others.
         max_q: largest q-value of a difference.
-        hypotheses: how many confidences could have been compared, see ``count_hypotheses``.
+        hypotheses: how many confidences could have been compared. As in ``rules.count_hypotheses``, that is all pairs
+            of sets that are frequent enough to be sides, whether both together are or not: being frequent together in
+            a group is already a part of what is found there.
 
     Returns:
         Arrays by name, all groups of the first rule first. ``p_value`` is that of Fisher's exact test, two-sided, that
@@ -77,37 +109,3 @@ def _measured(counts: list[Doubles], baskets: Doubles, where: str) -> Arrays:
             "lift": joint * baskets / (left * right),
         }
     return {f"{name}{where}": value.ravel() for name, value in measures.items()}
-
-
-def count_hypotheses(itemsets_by_size: Mapping[int, int], groups: int, max_consequent: int) -> int:
-    """How many confidences could have been compared: splits of itemsets that are frequent in any group, in each group.
-
-    The rules that are compared were chosen for their confidence in a group, that is partly for what chance made of it
-    there; all that could have been chosen count, as if p = 1.
-    """
-    return groups * sum(
-        number * sum(math.comb(size, part) for part in range(1, min(max_consequent, size - 1) + 1))
-        for size, number in itemsets_by_size.items()
-    )
-
-
-def is_kept_in(rules: pa.Table, kept: Sequence[pa.Table]) -> npt.NDArray[np.bool_]:
-    """Whether each rule (rows) is among those kept in each group (columns)."""
-    known = {rule: at for at, rule in enumerate(_keys(rules))}
-    flags = np.zeros((len(known), len(kept)), dtype=np.bool_)
-    for group, found in enumerate(kept):
-        flags[[known[rule] for rule in _keys(found)], group] = True
-    return flags
-
-
-def all_of(kept: Sequence[pa.Table]) -> pa.Table:
-    """The rules of any group, each once, in the order of their sides."""
-    rules = pa.concat_tables(kept)
-    keys = _keys(rules)
-    firsts = {rule: at for at, rule in reversed(list(enumerate(keys)))}
-    return rules.take(pa.array([firsts[rule] for rule in sorted(firsts)], pa.int64()))
-
-
-def _keys(rules: pa.Table) -> list[tuple[tuple[str, ...], ...]]:
-    sides = (map(tuple, rules.column(name).to_pylist()) for name in SIDES)
-    return list(zip(*sides, strict=True))

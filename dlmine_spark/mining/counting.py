@@ -40,16 +40,22 @@ class Totals:
     counts: Longs
     weights: Doubles | None
 
+    @staticmethod
+    def none(sets: int, groups: int, *, is_weighted: bool) -> Totals:
+        """Of no basket at all."""
+        return Totals(np.zeros((sets, groups), dtype=np.int64), np.zeros((sets, groups)) if is_weighted else None)
 
-def count_sets(block: Block, sets: Baskets, items: int, groups: int) -> Totals:
+
+def add_sets(totals: Totals, block: Block, sets: Baskets, items: int) -> None:
     """Count sets in a block of baskets.
 
     Args:
+        totals: of the sets, to which the block's are added.
         block: the baskets.
         sets: codes of the items of each set, at least one.
         items: how many codes there are.
-        groups: how many groups there are.
     """
+    groups = totals.counts.shape[1]
     sizes = np.bincount(block.groups, minlength=groups)
     words = -(-sizes // 64)
     first_words = np.cumsum(words) - words
@@ -58,21 +64,18 @@ def count_sets(block: Block, sets: Baskets, items: int, groups: int) -> Totals:
     columns = np.empty(len(order), dtype=np.int64)
     columns[order] = 64 * np.repeat(first_words, sizes) + rank
     bits = pack(block.codes, columns[block.rows], items, int(words.sum()))
-    counts = np.zeros((len(sets), groups), dtype=np.int64)
-    weights = None if block.weights is None else np.zeros((len(sets), groups))
     if bits.shape[1] == 0:
-        return Totals(counts, weights)
+        return
     present = np.flatnonzero(sizes)
+    starts = first_words[present]
     per_word = np.zeros((bits.shape[1], 64))
     if block.weights is not None:
         per_word.reshape(-1)[columns] = block.weights
     for which, held in _held(bits, sets):
-        counts[np.ix_(which, present)] = np.add.reduceat(
-            np.bitwise_count(held), first_words[present], axis=1, dtype=np.int64
-        )
-        if weights is not None:
-            weights[np.ix_(which, present)] = np.add.reduceat(_weighed(held, per_word), first_words[present], axis=1)
-    return Totals(counts, weights)
+        place = np.ix_(which, present)
+        totals.counts[place] += np.add.reduceat(np.bitwise_count(held), starts, axis=1, dtype=np.int64)
+        if totals.weights is not None:
+            totals.weights[place] += np.add.reduceat(_weighed(held, per_word), starts, axis=1)
 
 
 def _held(bits: Words, sets: Baskets) -> Iterator[tuple[Longs, Words]]:

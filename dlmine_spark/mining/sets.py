@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.mining.counting import Block, Totals, count_sets
+from dlmine_spark.mining.counting import Block, Totals, add_sets
 from dlmine_spark.mining.encode import coded
-from dlmine_spark.mining.miner import Baskets, Longs, gather
+from dlmine_spark.mining.miner import Baskets, Ints, Longs
 
 GROUP, WEIGHT = "group", "weight"
 _SET, _COUNT = "set", "count"
@@ -26,7 +26,7 @@ class SetList:
 
     Attributes:
         items: the names of all their items; the codes of ``sets`` are places among them.
-        sets: the sets, in the order in which they came.
+        sets: the sets, short ones first.
         numbers: of the sets of each list they came in.
     """
 
@@ -40,16 +40,21 @@ class SetList:
         flat = pa.concat_arrays([one.flatten() for one in lists]).dictionary_encode()
         lengths = np.concatenate([np.asarray(pc.list_value_length(one)) for one in lists]).astype(np.int64)
         every = Baskets.of_lengths(np.asarray(flat.indices).astype(np.int32), lengths)
-        known: dict[bytes, int] = {}
         numbers = np.empty(len(every), dtype=np.int64)
-        firsts: list[int] = []
-        for at, codes in enumerate(np.split(every.codes, every.starts[1:-1])):
-            numbers[at] = known.setdefault(codes.tobytes(), len(firsts))
-            if numbers[at] == len(firsts):
-                firsts.append(at)
-        codes, _ = gather(every.codes, every.starts[firsts], lengths[firsts])
+        codes: list[Ints] = [np.empty(0, dtype=np.int32)]
+        sizes: list[Longs] = [np.empty(0, dtype=np.int64)]
+        known = 0
+        for size in np.unique(lengths):
+            same = np.flatnonzero(lengths == size)
+            members = every.codes[every.starts[same][:, None] + np.arange(size)]
+            different, number = np.unique(members, axis=0, return_inverse=True)
+            numbers[same] = known + number.ravel()
+            codes.append(different.ravel())
+            sizes.append(np.full(len(different), size))
+            known += len(different)
         ends = np.cumsum([len(one) for one in lists])[:-1]
-        return SetList(flat.dictionary, Baskets.of_lengths(codes, lengths[firsts]), np.split(numbers, ends))
+        sets = Baskets.of_lengths(np.concatenate(codes), np.concatenate(sizes))
+        return SetList(flat.dictionary, sets, np.split(numbers, ends))
 
 
 def totals(baskets: DataFrame, wanted: SetList, groups: int) -> Totals:
@@ -69,17 +74,16 @@ def totals(baskets: DataFrame, wanted: SetList, groups: int) -> Totals:
     items, sets = wanted.items, wanted.sets
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        counts, weights = np.zeros((len(sets), groups), dtype=np.int64), np.zeros((len(sets), groups))
+        found = Totals.none(len(sets), groups, is_weighted=is_weighted)
         for batch in batches:
             rows, codes = coded(batch.column(0), items)
             own = np.asarray(batch.column(1)).astype(np.int64)
-            block = Block(rows, codes, own, np.asarray(batch.column(2)) if is_weighted else None)
-            found = count_sets(block, sets, len(items), groups)
-            counts += found.counts
-            if found.weights is not None:
-                weights += found.weights
-        at, group = np.nonzero(counts)
-        columns = [pa.array(value) for value in (at, group, counts[at, group], weights[at, group])]
+            add_sets(
+                found, Block(rows, codes, own, np.asarray(batch.column(2)) if is_weighted else None), sets, len(items)
+            )
+        at, group = np.nonzero(found.counts)
+        weights = np.zeros(len(at)) if found.weights is None else found.weights[at, group]
+        columns = [pa.array(value) for value in (at, group, found.counts[at, group], weights)]
         yield pa.RecordBatch.from_arrays(columns, names=[_SET, GROUP, _COUNT, WEIGHT])
 
     summed = (
@@ -90,7 +94,8 @@ def totals(baskets: DataFrame, wanted: SetList, groups: int) -> Totals:
         .toArrow()
     )
     at, group = np.asarray(summed.column(_SET)), np.asarray(summed.column(GROUP))
-    counts, weights = np.zeros((len(sets), groups), dtype=np.int64), np.zeros((len(sets), groups))
-    counts[at, group] = np.asarray(summed.column(_COUNT))
-    weights[at, group] = np.asarray(summed.column(WEIGHT))
-    return Totals(counts, weights if is_weighted else None)
+    every = Totals.none(len(sets), groups, is_weighted=is_weighted)
+    every.counts[at, group] = np.asarray(summed.column(_COUNT))
+    if every.weights is not None:
+        every.weights[at, group] = np.asarray(summed.column(WEIGHT))
+    return every

@@ -288,3 +288,13 @@ def reasons_by_rule(quarantine: DataFrame, most: int) -> pd.DataFrame:
         .limit(most)
         .toPandas()
     )
+
+
+def number(value: float) -> str:
+    """Three digits for the terminal; a question mark where it is not known."""
+    return "?" if pd.isna(value) else f"{value:.3g}"
+
+
+def plural(amount: int, noun: str) -> str:
+    """``1 rule``, ``2,000 rules``."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

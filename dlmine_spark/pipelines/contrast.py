@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,12 @@ from dlmine_spark.config import Config, MiningConfig
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import agreed, baskets_of_lines, least_count, summarise, with_items
-from dlmine_spark.mining.contrast import SIDES, Arrays, all_of, contrasts, count_hypotheses, is_kept_in, sets_of
+from dlmine_spark.mining.contrast import SIDES, Arrays, contrasts, is_kept_in, rules_of_groups, sets_of
 from dlmine_spark.mining.miner import Longs
-from dlmine_spark.mining.rules import count_hypotheses as count_rules
-from dlmine_spark.mining.rules import rules_of, with_verdicts
+from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.mining.sets import GROUP, totals
 from dlmine_spark.mining.taxonomy import ancestors
-from dlmine_spark.pipelines.drift import number
+from dlmine_spark.pipelines.common import number, plural
 from dlmine_spark.pipelines.mine import categories_of_source, kept, mined, with_categories
 
 log = logging.getLogger(__name__)
@@ -62,24 +61,31 @@ PERIODS: dict[str, Callable[[Column], Column]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """The groups that are compared, in order of their labels, and their baskets; ``others`` are those of small ones."""
+    """The groups that are compared.
+
+    Attributes:
+        labels: in order.
+        baskets: of each.
+        others: baskets of groups that are too small.
+        unknown: baskets of no known group.
+    """
 
     labels: tuple[str, ...]
     baskets: tuple[int, ...]
     others: int
+    unknown: int
 
     @property
     def sizes(self) -> Longs:
         """Baskets of each group, those of the small ones together at the end."""
         return np.array([*self.baskets, self.others], dtype=np.int64)
 
-
-@dataclass(frozen=True, slots=True)
-class _Mined:
-    """What the groups gave: the kept rules of each, and the number of different itemsets by size."""
-
-    kept: list[pa.Table]
-    itemsets_by_size: dict[int, int]
+    @property
+    def told(self) -> str:
+        """What is compared, in a few words."""
+        small = f", {self.others:,} of smaller groups among the others" if self.others else ""
+        unknown = f", {self.unknown:,} of no known group left out" if self.unknown else ""
+        return f"{plural(len(self.labels), 'group')} of {sum(self.baskets):,} baskets{small}{unknown}"
 
 
 def run(config: Config, lakehouse: Lakehouse, by: str) -> tuple[str, str]:
@@ -95,39 +101,24 @@ def run(config: Config, lakehouse: Lakehouse, by: str) -> tuple[str, str]:
         What differs, in one line, and a table of the rules that differ most (empty where none does).
 
     Raises:
-        ConfigError: baskets have nothing of that name.
+        ConfigError: baskets have nothing of that name, or it is known of none.
         DlmineError: there are too many groups, or too many rules in them.
     """
-    settings = config.mining.groups
     with _labelled(config, lakehouse, by) as labelled:
         groups = _groups(labelled, by, config.mining)
-        if len(groups.labels) < 2 - bool(groups.others):
-            return (
-                f"{len(groups.labels)} group by {by} has {settings.min_baskets:,} baskets or more "
-                "(mining.groups.min_baskets): there is nothing to compare",
-                "",
-            )
-        numbers = F.create_map(*(F.lit(part) for pair in enumerate(groups.labels) for part in reversed(pair)))
-        numbered = labelled.select(
-            s.ITEMS, F.coalesce(numbers[F.col(_LABEL)], F.lit(len(groups.labels))).alias(GROUP), s.BASKET_ID
-        )
-        related = _related(config, lakehouse)
-        found = _mine_each(numbered, groups, config.mining, related)
-        rules = all_of(found.kept)
-        if len(rules) * len(groups.labels) > config.mining.max_itemsets:
-            raise DlmineError(
-                f"{len(rules):,} rules in {len(groups.labels)} groups are more than mining.max_itemsets="
-                f"{config.mining.max_itemsets:,} rows: raise mining.min_support, mining.min_confidence or "
-                "mining.groups.min_count; no table was changed"
-            )
+        numbered = _numbered(labelled, groups)
+        hypotheses, kept_rules = _mine_each(numbered, groups, config.mining, _related(config, lakehouse))
+        rules = rules_of_groups(kept_rules).orderBy(*SIDES).toArrow() if kept_rules else None
+        if rules is None or not len(rules):
+            lakehouse.overwrite(s.GROUP_RULES.name, lakehouse.spark.createDataFrame([], s.GROUP_RULES.ddl))
+            return f"{groups.told}: no rule is kept in any of them by the thresholds of mining and mining.groups", ""
         wanted = sets_of(rules)
         counts = totals(numbered, wanted, len(groups.sizes)).counts
-    hypotheses = count_hypotheses(found.itemsets_by_size, len(groups.labels), config.mining.max_consequent)
     measured = contrasts(wanted, counts, groups.sizes, len(groups.labels), config.mining.max_q, hypotheses)
-    measured["is_kept"] = is_kept_in(rules, found.kept).ravel()
+    measured["is_kept"] = is_kept_in(rules, len(groups.labels)).ravel()
     lakehouse.overwrite(s.GROUP_RULES.name, _table(lakehouse, by, groups, rules, measured))
     rows = lakehouse.read(s.GROUP_RULES.name)
-    return _told(rows, by, groups, len(rules)), _shown(rows)
+    return _told(rows, groups, len(rules)), _shown(rows)
 
 
 def check(config: Config, by: str) -> None:
@@ -139,17 +130,30 @@ def check(config: Config, by: str) -> None:
     source = config.source_of_kind("lines")
     if source is None:
         raise ConfigError(f"--by {by}: no source of kind lines is configured: of a basket, its items only are known")
-    needed = SEGMENT_OF[by][1] if by in SEGMENT_OF else s.TS if by in PERIODS else None
-    if needed is not None and needed not in {name.lower() for name in source[1].columns}:
-        raise ConfigError(f"--by {by} needs {needed} of each line: name its column under sources.{source[0]}.columns")
+    name, mapped = source[0], {column.lower() for column in source[1].columns}
+    needed = SEGMENT_OF[by][1] if by in SEGMENT_OF else s.TS if by in PERIODS else by
+    if needed in mapped - {s.BASKET_ID, s.ITEM}:
+        return
+    if needed in s.LINES.columns and needed not in (s.BASKET_ID, s.ITEM):
+        raise ConfigError(f"--by {by} needs {needed} of each line: name its column under sources.{name}.columns")
+    if source[1].other_columns == "drop":
+        raise _unknown(by, sorted(mapped))
+
+
+def _unknown(by: str, columns: Iterable[str]) -> ConfigError:
+    """What a basket consists of is no group of it, and there is nothing else of that name."""
+    known = [*SEGMENT_OF, *PERIODS, *(column for column in columns if column not in (s.BASKET_ID, s.ITEM))]
+    near = difflib.get_close_matches(by.lower(), known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return ConfigError(f"--by {by}: lines have no such column{hint}; there are: {', '.join(known)}")
 
 
 @contextmanager
 def _labelled(config: Config, lakehouse: Lakehouse, by: str) -> Iterator[DataFrame]:
-    """The baskets whose group is known: ``basket_id``, ``items`` (with categories, if any), ``label``."""
+    """All baskets of lines: ``basket_id``, ``items`` (with categories, if any), ``label`` (null: of no known group)."""
     lines = lakehouse.read(s.LINES.name)
     categories = categories_of_source(config, lakehouse)
-    baskets = with_items(_grouped(lines, lakehouse, by)).where(F.col(_LABEL).isNotNull())
+    baskets = with_items(_grouped(lines, lakehouse, by))
     with kept(baskets if categories is None else with_categories(baskets, categories, config.mining)) as labelled:
         yield labelled
 
@@ -162,32 +166,62 @@ def _grouped(lines: DataFrame, lakehouse: Lakehouse, by: str) -> DataFrame:
         if segments.isEmpty():
             raise ConfigError(f"--by {by}: {s.SEGMENTS.name} has no segments of {entity}s")
         labels = segments.select(F.col("entity_id").alias(column), F.col("segment").cast("string").alias(_LABEL))
-        return baskets_of_lines(lines, agreed(column).alias(column)).join(F.broadcast(labels), on=column, how="left")
+        return baskets_of_lines(lines, agreed(column).alias(column)).join(labels, on=column, how="left")
     if by in PERIODS:
         return baskets_of_lines(lines, PERIODS[by](F.min(s.TS)).alias(_LABEL))
-    # What a basket consists of is no group of it.
-    columns = [name for name in lines.columns if name not in (s.BASKET_ID, s.ITEM)]
-    if by not in columns:
-        raise ConfigError(
-            f"--by {by}: {s.LINES.name} has no such column; there are: {', '.join((*SEGMENT_OF, *PERIODS, *columns))}"
-        )
+    if by not in lines.columns or by in (s.BASKET_ID, s.ITEM):
+        raise _unknown(by, lines.columns)
     return baskets_of_lines(lines, agreed(by).cast("string").alias(_LABEL))
 
 
 def _groups(labelled: DataFrame, by: str, config: MiningConfig) -> _Groups:
-    """The groups large enough to be mined alone."""
+    """The groups large enough to be mined alone.
+
+    Raises:
+        ConfigError: the group of no basket is known.
+        DlmineError: there are too many groups, or fewer than two to compare.
+    """
     settings = config.groups
-    sizes = labelled.groupBy(_LABEL).agg(F.count(F.lit(1)).alias("baskets"))
-    large = sizes.where(F.col("baskets") >= settings.min_baskets)
-    rows = large.orderBy(_LABEL).limit(settings.max_groups + 1).collect()
-    if len(rows) > settings.max_groups:
-        raise DlmineError(
-            f"--by {by}: {large.count():,} groups have {settings.min_baskets:,} baskets or more, "
-            f"mining.groups.max_groups is {settings.max_groups}: raise it, or mining.groups.min_baskets"
-        )
-    every = int(sizes.agg(F.coalesce(F.sum("baskets"), F.lit(0))).collect()[0][0])
+    sizes = labelled.groupBy(_LABEL).agg(F.count(F.lit(1)).alias("baskets")).persist()
+    try:
+        large = sizes.where(F.col(_LABEL).isNotNull() & (F.col("baskets") >= settings.min_baskets))
+        rows = large.orderBy(_LABEL).limit(settings.max_groups + 1).collect()
+        if len(rows) > settings.max_groups:
+            raise DlmineError(
+                f"--by {by}: {large.count():,} groups have {settings.min_baskets:,} baskets or more, "
+                f"mining.groups.max_groups is {settings.max_groups}: raise it, or mining.groups.min_baskets"
+            )
+        total, known = sizes.agg(
+            F.coalesce(F.sum("baskets"), F.lit(0)),
+            F.coalesce(F.sum(F.when(F.col(_LABEL).isNotNull(), F.col("baskets"))), F.lit(0)),
+        ).collect()[0]
+    finally:
+        sizes.unpersist()
+    if known == 0:
+        raise ConfigError(f"--by {by}: of none of {total:,} baskets the group is known{_why_unknown(by)}")
     baskets = tuple(row["baskets"] for row in rows)
-    return _Groups(tuple(row[_LABEL] for row in rows), baskets, every - sum(baskets))
+    found = _Groups(tuple(row[_LABEL] for row in rows), baskets, known - sum(baskets), total - known)
+    if not baskets or len(baskets) + bool(found.others) < 2:
+        raise DlmineError(
+            f"--by {by}: {found.told}: there is nothing to compare; mining.groups.min_baskets is "
+            f"{settings.min_baskets:,}; no table was changed"
+        )
+    return found
+
+
+def _why_unknown(by: str) -> str:
+    if by not in SEGMENT_OF:
+        return ""
+    entity, column = SEGMENT_OF[by]
+    return f": {column} of {s.LINES.name} names none of the {entity}s in {s.SEGMENTS.name}"
+
+
+def _numbered(labelled: DataFrame, groups: _Groups) -> DataFrame:
+    """The baskets of known groups: ``items``, ``group`` (its place, or that after the last one for small groups)."""
+    places = F.create_map(*(F.lit(part) for pair in enumerate(groups.labels) for part in reversed(pair)))
+    return labelled.where(F.col(_LABEL).isNotNull()).select(
+        s.BASKET_ID, s.ITEMS, F.coalesce(places[F.col(_LABEL)], F.lit(len(groups.labels))).alias(GROUP)
+    )
 
 
 def _related(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
@@ -195,22 +229,39 @@ def _related(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
     return None if categories is None else ancestors(categories)
 
 
-def _mine_each(numbered: DataFrame, groups: _Groups, config: MiningConfig, related: DataFrame | None) -> _Mined:
-    """Mine the groups one after the other; each has all tasks of the session."""
-    rules, itemsets = [], []
+def _mine_each(
+    numbered: DataFrame, groups: _Groups, config: MiningConfig, related: DataFrame | None
+) -> tuple[int, list[DataFrame]]:
+    """Mine the groups one after the other; each has all tasks of the session.
+
+    Returns:
+        How many confidences could have been compared, and the kept rules of each group (its sides).
+
+    Raises:
+        DlmineError: the rules of all groups in each group would be too many.
+    """
+    rules: list[DataFrame] = []
+    hypotheses, found_rules = 0, 0
     for place, size in enumerate(groups.baskets):
         baskets = numbered.where(F.col(GROUP) == place)
         least = max(config.groups.min_count, least_count(config.min_support, size))
-        own = config.model_copy(update={"min_support": min(1.0, least / size)})
+        own = config.model_copy(update={"min_support": least / size})
         with mined(baskets, summarise(baskets), own, related) as found:
-            itemsets.append(found.itemsets.select(s.ITEMS, "size").localCheckpoint())
-            hypotheses = count_rules(found.itemsets, own)
+            tested = count_hypotheses(found.itemsets, own)
             with kept(rules_of(found.itemsets, size, own)) as measured:
-                judged = with_verdicts(measured, hypotheses, own).where("is_kept")
-                rules.append(judged.select(*SIDES).toArrow())
-        log.info("group %s: %s baskets, %s rules kept", groups.labels[place], f"{size:,}", f"{len(rules[-1]):,}")
-    different = reduce(DataFrame.unionByName, itemsets).distinct().groupBy("size").count().collect()
-    return _Mined(rules, {row["size"]: row["count"] for row in different})
+                judged = with_verdicts(measured, tested, own).where("is_kept")
+                rules.append(judged.select(*SIDES).localCheckpoint())
+        count = rules[-1].count()
+        log.info("group %s: %s baskets, %s rules kept", groups.labels[place], f"{size:,}", f"{count:,}")
+        hypotheses += tested * len(groups.labels)
+        found_rules += count
+        if found_rules * len(groups.labels) > config.max_itemsets:
+            raise DlmineError(
+                f"{found_rules:,} rules in {len(groups.labels)} groups are more than mining.max_itemsets="
+                f"{config.max_itemsets:,} rows: raise mining.min_support, mining.min_confidence or "
+                "mining.groups.min_count; no table was changed"
+            )
+    return hypotheses, rules
 
 
 def _table(lakehouse: Lakehouse, by: str, groups: _Groups, rules: pa.Table, measured: Arrays) -> DataFrame:
@@ -225,15 +276,11 @@ def _table(lakehouse: Lakehouse, by: str, groups: _Groups, rules: pa.Table, meas
     return lakehouse.spark.createDataFrame(pa.table(columns).select(s.GROUP_RULES.names), s.GROUP_RULES.ddl)
 
 
-def _told(rows: DataFrame, by: str, groups: _Groups, rules: int) -> str:
+def _told(rows: DataFrame, groups: _Groups, rules: int) -> str:
     counts = rows.where("differs").groupBy("group").count().collect()
     differing = Counter({row["group"]: row["count"] for row in counts})
     each = ", ".join(f"{label} {differing[label]:,}" for label in groups.labels)
-    small = f", {groups.others:,} baskets of smaller groups among the others" if groups.others else ""
-    return (
-        f"{rules:,} rules in {len(groups.labels)} groups by {by} ({sum(groups.baskets):,} baskets{small}); "
-        f"confidence differs beyond chance: {each}"
-    )
+    return f"{plural(rules, 'rule')} in {groups.told}; confidence differs beyond chance: {each}"
 
 
 def _shown(rows: DataFrame) -> str:
@@ -249,7 +296,7 @@ def _shown(rows: DataFrame) -> str:
                 f"{', '.join(left)} => {', '.join(right)}"
                 for left, right in zip(most["antecedent"], most["consequent"], strict=True)
             ],
-            "baskets": most["count"],
+            "count": most["count"],
             **{name: _pairs(most[name], most[f"{name}_elsewhere"]) for name in ("confidence", "lift")},
             "q": [f"{q:.2g}" for q in most["q_value"]],
         }

@@ -19,6 +19,7 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import drift
 from dlmine_spark.mining.drift import Mining
+from dlmine_spark.pipelines.common import number
 from dlmine_spark.pipelines.mine import kept
 from dlmine_spark.runs import DONE, Run
 
@@ -216,8 +217,3 @@ def _shown(drifted: DataFrame) -> str:
         }
     )
     return str(table.to_string(index=False))
-
-
-def number(value: float) -> str:
-    """Three digits for the terminal; a question mark where it is not known."""
-    return "?" if pd.isna(value) else f"{value:.3g}"

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.config import Config, MiningConfig
+from dlmine_spark.config import SPEND, Config, MiningConfig
 from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 ENGINES = {"apriori": apriori.frequent_itemsets, "fpgrowth": fpgrowth.frequent_itemsets}
 """Both give the same itemsets; see ``engine_of`` for which is used."""
 
-SPEND = "spend"
-"""In ``mining.weight``: quantity times price of the basket's lines."""
 _NUMBERS = ("double", "float", "bigint", "int", "smallint", "tinyint")
 
 
@@ -141,19 +139,12 @@ def _weight_of_line(config: Config, lakehouse: Lakehouse) -> Column:
     """What a line adds to the weight of its basket.
 
     Raises:
-        ConfigError: no source has lines, or lines have no such number.
+        ConfigError: lines have no such number.
     """
-    weight, source = config.mining.weight, config.source_of_kind("lines")
-    if source is None:
-        raise ConfigError(
-            f"mining.weight is {weight!r}, but no source of kind lines is configured: nothing has a weight"
-        )
-    lines = lakehouse.read(s.LINES.name)
+    weight = config.mining.weight
     if weight == SPEND:
-        if s.PRICE not in {name.lower() for name in source[1].columns}:
-            raise ConfigError(f"mining.weight is {SPEND}, but sources.{source[0]}.columns maps no {s.PRICE}")
         return spend()
-    numbers = [name for name, type_ in lines.dtypes if type_ in _NUMBERS]
+    numbers = [name for name, type_ in lakehouse.read(s.LINES.name).dtypes if type_ in _NUMBERS]
     if weight not in numbers:
         raise ConfigError(
             f"mining.weight is {weight!r}, which is no number in {s.LINES.name}; there are: "

@@ -14,6 +14,7 @@ from dlmine_spark.config import Config, RecommendConfig
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import recommend as rec
+from dlmine_spark.mining.baskets import agreed
 from dlmine_spark.mining.holdout import CUSTOMER, HIDDEN, TIME, Score, Split, customers_of, found_at, scores, split
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.pipelines.mine import kept, rules_of_baskets
@@ -65,7 +66,7 @@ def baskets_with_owners(config: Config, lakehouse: Lakehouse) -> DataFrame:
             .where(F.col(s.BASKET_ID).isNotNull() & F.col(s.ITEM).isNotNull())
             .groupBy(F.col(s.BASKET_ID).alias(rec.ENTITY_ID))
             .agg(
-                F.min(s.CUSTOMER_ID).alias(CUSTOMER),
+                agreed(s.CUSTOMER_ID).alias(CUSTOMER),
                 F.min(s.TS).alias(TIME),
                 F.collect_set(s.ITEM).alias(s.ITEMS),
             )
