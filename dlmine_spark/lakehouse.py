@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
 from dlmine_spark.places import local_path, root_of
-from dlmine_spark.schemas import TABLES, Table
+from dlmine_spark.schemas import MOMENT_TYPES, TABLES, Table
 from dlmine_spark.session import DELTA_CATALOG
 
 log = logging.getLogger(__name__)
@@ -221,13 +221,14 @@ class Lakehouse:
             The version written.
         """
         contract = TABLES.get(table)
-        writer = _conform(frame, contract).write.format("delta").mode("overwrite")
+        conformed = _conform(frame, contract)
+        writer = conformed.write.format("delta").mode("overwrite")
         if table.startswith(WHOLE_LAYERS):
             writer = writer.option("delta.dataSkippingNumIndexedCols", "0")
         partitions = contract.partition_by if contract is not None else tuple(partition_by)
         if partitions:
             writer = writer.partitionBy(*partitions)
-        if replace_where is not None and self.version(table) is not None:
+        if replace_where is not None and self._can_keep_rows(table, conformed, contract):
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
@@ -242,6 +243,18 @@ class Lakehouse:
             if check is not None and not is_held:
                 self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {check_name} CHECK ({check})")
         return self._remember(table)
+
+    def _can_keep_rows(self, table: str, frame: DataFrame, contract: Table | None) -> bool:
+        """Whether there are rows that may stay beside new ones: none about dates stay where hours are written now."""
+        if self.version(table) is None:
+            return False
+        if contract is None or not contract.moments:
+            return True
+        there, new = dict(self.read(table, self.version(table)).dtypes), dict(frame.dtypes)
+        is_alike = all(there[name] == new[name] for name in contract.moments)
+        if not is_alike:
+            log.warning("%s: its rows are about another panel (%s) and go", table, there[contract.moments[0]])
+        return is_alike
 
     def _drop_other_checks(self, table: str, name: str | None) -> bool:
         """Whether a table is held to the check of this name already; others of ours are dropped."""
@@ -378,8 +391,19 @@ def _conform(frame: DataFrame, contract: Table | None) -> DataFrame:
     further = [name for name in frame.columns if name not in contract.columns]
     if further and not contract.is_open:
         raise TableContractError(f"frame for {contract.name}: undeclared columns {', '.join(further)}")
-    declared = [F.col(f"`{name}`").cast(type_).alias(name) for name, type_ in contract.columns.items()]
+    columns = contract.typed(_moment_type(frame, contract)) if contract.moments else contract.columns
+    declared = [F.col(f"`{name}`").cast(type_).alias(name) for name, type_ in columns.items()]
     return frame.select(*declared, *(F.col(f"`{name}`") for name in further))
+
+
+def _moment_type(frame: DataFrame, contract: Table) -> str:
+    """The one type that the contract's columns about time have; casting another would cut hours off, or move them."""
+    types = dict(frame.dtypes)
+    found = {name: types[name] for name in contract.moments}
+    if len(set(found.values())) > 1 or not set(found.values()) <= set(MOMENT_TYPES):
+        shown = ", ".join(f"{name} is {type_}" for name, type_ in found.items())
+        raise TableContractError(f"frame for {contract.name}: {shown}; expected one of {', '.join(MOMENT_TYPES)}")
+    return found[contract.moments[0]]
 
 
 def _check_columns(contract: Table, columns: Sequence[str], where: str) -> None:

@@ -14,8 +14,10 @@ from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, orig
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
+from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future, panel_frequency
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -73,14 +75,14 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
     """Values with the covariates known ahead: one row per series and step, to the end of the horizon."""
     calendar = calendar_of(lakehouse, config)
     known = known_future(config, panel, calendar, plan.frequency, plan.final)
-    values = panel.where(F.col(s.DS) <= F.lit(plan.final)).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
+    values = panel.where(F.col(s.DS) <= F.expr(sql_literal(plan.final))).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
     return known.join(values, on=[s.UNIQUE_ID, s.DS], how="left")
 
 
 def _refuse_if_all_are_too_short(config: Config, panel: DataFrame, plan: ForecastPlan) -> None:
     """A short series among others gets a naive forecast; where all are short, the settings do not fit the data."""
     is_known = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False))
-    lengths = panel.where(is_known & (F.col(s.DS) <= F.lit(plan.final))).groupBy(s.UNIQUE_ID).count()
+    lengths = panel.where(is_known & (F.col(s.DS) <= F.expr(sql_literal(plan.final)))).groupBy(s.UNIQUE_ID).count()
     longest = lengths.agg(F.max("count")).first()
     known = int(longest[0] or 0) if longest is not None else 0
     if known < config.arima.min_history:
@@ -94,7 +96,7 @@ def _report(lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> Arima
     models = lakehouse.read(s.ARIMA_MODELS.name)
     counts = {row["status"]: int(row["count"]) for row in models.groupBy("status").count().collect()}
     by_status = {status: counts[status] for status in s.STATUSES if status in counts}
-    series = models.where(F.col(s.CUTOFF) == F.lit(plan.final)).count()
+    series = models.where(F.col(s.CUTOFF) == F.expr(sql_literal(plan.final))).count()
     forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, ARIMA_FALLBACK)).count()
     lost = sum(count for status, count in by_status.items() if status != "ok")
     if lost:

@@ -15,8 +15,10 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
 from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
+from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, panel_frequency
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
         .withColumn(s.MODEL, F.lit(SEASONAL_NAIVE)),
         replace_where=f"{s.MODEL} = '{SEASONAL_NAIVE}'",
     )
-    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin(list(plan.cutoffs)))
+    made = lakehouse.read(s.FORECASTS.name).where(
+        F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in plan.cutoffs])
+    )
     scales = naive.select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE).distinct()
     paired = pair(_as_stages(made), scored_actuals(panel), scales)
     models = sorted(row[s.MODEL] for row in paired.select(s.MODEL).distinct().collect())
