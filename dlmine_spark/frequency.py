@@ -213,6 +213,11 @@ def sql_distance(sql_type: str, before: str, moment: str) -> str:
     }[sql_type]
 
 
+def sql_usual(distance: str) -> str:
+    """The usual one of a column of distances: the median, of two in the middle the lower one."""
+    return f"percentile_disc(0.5) WITHIN GROUP (ORDER BY {distance})"
+
+
 def sql_literal(moment: Moment) -> str:
     """A moment in Spark SQL; a Python ``datetime`` would become a time in the session's zone."""
     if isinstance(moment, datetime):

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.frequency import Frequency, sql_distance
+from dlmine_spark.frequency import Frequency, sql_distance, sql_usual
 
 ONLY_SERIES = "all"
 """Name of the series where the data has only one and does not name it."""
@@ -85,13 +85,13 @@ def step_facts(rows: DataFrame, frequency: Frequency) -> DataFrame:
         F.lag(s.DS).over(in_time).alias("before"),
         F.col(s.DS).alias("after"),
     )
-    distance = F.expr(sql_distance(frequency.sql_type, "before", "after"))
+    distances = neighbours.withColumn("distance", F.expr(sql_distance(frequency.sql_type, "before", "after")))
     is_crowded = F.expr(frequency.sql_step("start", "before")) == F.expr(frequency.sql_step("start", "after"))
     pair = [F.col(s.UNIQUE_ID), F.col("before"), F.col("after")]
-    by_series = neighbours.groupBy(s.UNIQUE_ID).agg(
-        F.median(distance).alias("usual"),
-        F.min(distance).alias("least"),
-        F.count(distance).alias("distances"),
+    by_series = distances.groupBy(s.UNIQUE_ID).agg(
+        F.expr(sql_usual("distance")).alias("usual"),
+        F.min("distance").alias("least"),
+        F.count("distance").alias("distances"),
         F.max(F.struct(F.expr(frequency.sql_step("before", "after")).alias("steps"), *pair)).alias("longest"),
         F.min(F.when(is_crowded, F.struct(*pair))).alias("crowded"),
     )

@@ -16,6 +16,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -41,7 +42,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
-    panel = lakehouse.read(s.PANEL.name)
+    panel = read_panel(lakehouse)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)
     series = series_to_forecast(config, lakehouse, panel, plan)
@@ -51,7 +52,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
     lakehouse.overwrite(
         s.FORECASTS.name,
-        forecasts_of(results, plan, lakehouse.run_id),
+        to_own_clocks(lakehouse, forecasts_of(results, plan, lakehouse.run_id)),
         replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
     )
     return _report(lakehouse, panel, plan)

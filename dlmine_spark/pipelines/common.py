@@ -16,6 +16,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, Moment, backtest_cutoffs, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import to_common_clock
 
 log = logging.getLogger(__name__)
 
@@ -242,8 +243,11 @@ def _repeat_last_season(
 
 
 def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
-    """``silver.calendar``, where there is a source of that kind."""
-    return lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
+    """``silver.calendar`` on the common clock, where there is a source of that kind."""
+    if config.source_of_kind("calendar") is None:
+        return None
+    calendar = lakehouse.read(s.CALENDAR.name)
+    return to_common_clock(lakehouse, calendar) if lakehouse.exists(s.PANEL.name) else calendar
 
 
 def repairs_by_rule(repairs: DataFrame, most: int) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import (
     Covariates,
     all_cutoffs,
@@ -64,7 +65,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     """Write one training panel per cutoff, each from data up to that cutoff only."""
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
-    panel = lakehouse.read(s.PANEL.name)
+    panel = read_panel(lakehouse)
     calendar = calendar_of(lakehouse, config)
     frequency = panel_frequency(config, panel)
     cutoffs = all_cutoffs(config, panel, frequency)

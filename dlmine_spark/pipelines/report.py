@@ -26,6 +26,7 @@ from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.alignment import to_common_clock
 from dlmine_spark.pipelines.common import panel_end, reasons_by_rule, repairs_by_rule
 from dlmine_spark.pipelines.graph import STAGES
 from dlmine_spark.pipelines.steps import panel_frequency
@@ -363,9 +364,10 @@ def _series(config: Config, tables: Tables) -> Fields:
         return fields
     since = frequency.shift(cutoffs[0], -HISTORY_STEPS)
     is_shown = F.expr(f"{s.DS} > {sql_literal(since)} AND {s.DS} <= {sql_literal(end)}")
-    history = panel.where(F.col(s.UNIQUE_ID).isin(names) & is_shown)
+    history = to_common_clock(tables.lakehouse, panel.where(F.col(s.UNIQUE_ID).isin(names))).where(is_shown)
     is_asked = F.col(s.CUTOFF).isin([F.expr(sql_literal(cutoff)) for cutoff in cutoffs])
     rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & is_asked)
+    rows = to_common_clock(tables.lakehouse, rows)
     return fields | {
         "chosen": _chosen(tables, picked),
         "history": history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),

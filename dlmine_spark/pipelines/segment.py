@@ -17,6 +17,7 @@ from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import calendar_of, covariates, promotion_of
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.segmentation.customers import customer_features
@@ -128,7 +129,7 @@ def segment_series(
 def _stores(config: Config, lakehouse: Lakehouse) -> Found | None:
     if not lakehouse.exists(s.PANEL.name):
         return None
-    panel, calendar = lakehouse.read(s.PANEL.name), calendar_of(lakehouse, config)
+    panel, calendar = read_panel(lakehouse), calendar_of(lakehouse, config)
     promo = promotion_of(panel, calendar, covariates(config, panel, calendar))
     described = _with_promotion(panel, calendar, promo)
     lakehouse.overwrite(STORE_FEATURES, store_features(described, promo))

@@ -22,6 +22,7 @@ from dlmine_spark.frequency import (
     from_alias,
     from_distance,
     sql_distance,
+    sql_usual,
 )
 
 _SINGLE = {"date": DAILY, "timestamp_ntz": HOURLY, "int": COUNTED}
@@ -101,7 +102,7 @@ def _usual(panel: DataFrame) -> Frequency:
     in_time = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
     neighbours = panel.select(s.UNIQUE_ID, s.DS, F.lag(s.DS).over(in_time).alias("before"))
     distances = neighbours.select(s.UNIQUE_ID, F.expr(sql_distance(type_, "before", s.DS)).alias("distance"))
-    usual = distances.agg(F.median("distance").alias("distance")).collect()[0]["distance"]
+    usual = distances.agg(F.expr(sql_usual("distance")).alias("distance")).collect()[0]["distance"]
     if usual is None:
         return _SINGLE[type_]
     found = from_distance(type_, float(usual))

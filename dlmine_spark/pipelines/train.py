@@ -15,6 +15,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
@@ -118,7 +119,7 @@ def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[Moment, ..
     # Not Path.as_uri(): Spark would take its %3D for part of the name.
     paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
     return (
-        lakehouse.spark.read.parquet(*paths)
+        to_own_clocks(lakehouse, lakehouse.spark.read.parquet(*paths))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
         .withColumn(s.MODEL, F.lit(MODEL_NAME))
         .select(*s.FORECASTS.names)
