@@ -119,6 +119,17 @@ class Frequency:
             "step": f"{start} + {count}",
         }[self.unit]
 
+    def sql_position(self, moment: str) -> str:
+        """Where in the season a moment lies, as the calendar has it: a whole number, the same for alike moments.
+
+        Weekday, with the time of day where days have steps; month; of counted steps the place in the declared season.
+        """
+        if self.unit == "step":
+            return f"pmod(floor({moment} / {self.size}), {self.season_length})"
+        if self.unit == "minute":
+            return f"(dayofweek({moment}) * 24 + hour({moment})) * 60 + minute({moment})"
+        return f"dayofweek({moment})" if self.days <= 1 else f"month({moment})"
+
     def sql_moments(self, start: str, end: str) -> str:
         """``moments`` in SQL: an array; of an end before the start, an empty one."""
         steps = f"sequence(0, {self.sql_step(start, end)})"

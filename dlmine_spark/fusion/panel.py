@@ -156,7 +156,7 @@ def _calendar_features(frequency: Frequency, cutoff: Moment) -> dict[str, Column
     prefix = f"{s.KNOWN_FUTURE_PREFIX}calendar_"
     if not frequency.has_calendar:
         age = {f"{prefix}age": (F.expr(sql_literal(cutoff)) - moment) / DAYS_A_YEAR}
-        phase = _season_position(frequency) / frequency.season_length
+        phase = F.expr(frequency.sql_position(s.DS)) / frequency.season_length
         return age | (_waves(f"{prefix}season", phase, 2) if frequency.season_length > 1 else {})
     features = _waves(f"{prefix}year", F.dayofyear(moment) / DAYS_A_YEAR, 2)
     features[f"{prefix}age"] = F.date_diff(F.expr(sql_literal(cutoff)), moment) / DAYS_A_YEAR
@@ -172,7 +172,7 @@ def _calendar_features(frequency: Frequency, cutoff: Moment) -> dict[str, Column
     for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"), start=1):
         features[f"{prefix}{name}"] = (F.dayofweek(moment) == number).cast("double")
     if frequency.is_within_day:
-        features |= _waves(f"{prefix}day", _minute_of_day() / MINUTES_A_DAY, 4)
+        features |= _waves(f"{prefix}day", (F.hour(moment) * 60 + F.minute(moment)) / MINUTES_A_DAY, 4)
     return features
 
 
@@ -186,24 +186,6 @@ def _waves(name: str, phase: Column, pairs: int) -> dict[str, Column]:
     }
 
 
-def _minute_of_day() -> Column:
-    return F.hour(s.DS) * 60 + F.minute(s.DS)
-
-
-def _season_position(frequency: Frequency) -> Column:
-    """Of counted steps."""
-    return F.pmod(F.floor(F.col(s.DS) / frequency.size), F.lit(frequency.season_length))
-
-
-def _profile_position(frequency: Frequency) -> Column | None:
-    """The cell of the seasonal profile that a row belongs to; None where cells would have too few observations."""
-    if not frequency.has_calendar:
-        return _season_position(frequency) if frequency.season_length > 1 else None
-    if frequency.is_within_day:
-        return F.dayofweek(s.DS) * MINUTES_A_DAY + _minute_of_day()
-    return F.dayofweek(s.DS) if frequency.days <= 1 else None
-
-
 def _with_profile(rows: DataFrame, frequency: Frequency, promo: str | None) -> DataFrame:
     """Add the seasonal profile: how far a series' median on this weekday (and hour, where there are any) and promotion
     state lies from its own median.
@@ -211,12 +193,11 @@ def _with_profile(rows: DataFrame, frequency: Frequency, promo: str | None) -> D
     On a signed log1p scale, shrunk towards 0 by the number of observations, so that a rare cell says little. For steps
     longer than a day there are too few observations a cell, and the position in the year stands for it.
     """
-    position = _profile_position(frequency)
-    if position is None:
+    if (frequency.has_calendar and frequency.days > 1) or frequency.season_length == 1:
         return rows.withColumn(PROFILE, F.lit(0.0))
     keys = [s.UNIQUE_ID, "__position", "__promo"]
     is_promo = F.coalesce(F.col(f"`{promo}`").cast("double") > 0, F.lit(False)) if promo else F.lit(False)
-    keyed = rows.withColumn("__position", position).withColumn("__promo", is_promo)
+    keyed = rows.withColumn("__position", F.expr(frequency.sql_position(s.DS))).withColumn("__promo", is_promo)
     observed = keyed.where(F.col("mask") == 1).withColumn("__log", F.signum(s.Y) * F.log1p(F.abs(F.col(s.Y))))
     overall = observed.groupBy(s.UNIQUE_ID).agg(F.median("__log").alias("__level"))
     cells = (

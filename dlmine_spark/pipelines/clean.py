@@ -226,7 +226,7 @@ def _filled(
     rows: DataFrame,
     source: SourceConfig,
     time: str | None = None,
-    season_length: int = 7,
+    frequency: Frequency = DAILY,
 ) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
     columns, cutoff = declared_columns(source), config.cleaning.cutoff
@@ -234,7 +234,7 @@ def _filled(
         column: lookup_table(good[lookup.source], lookup, column, config.sources[lookup.source].time, cutoff)
         for column, lookup in lookups_of(columns).items()
     }
-    return fill_blanks(rows, columns, time, season_length, cutoff, lookups).drop(*INTERNAL)
+    return fill_blanks(rows, columns, time, frequency, cutoff, lookups).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -297,7 +297,7 @@ def _panel_rows(
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
     open_or_not = with_closures(gap_free, calendar)
-    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency.season_length)
+    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
     is_history = F.col(s.DS) <= F.expr(sql_literal(plan.end))

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
-from dlmine_spark.frequency import Moment, sql_literal
+from dlmine_spark.frequency import Frequency, Moment, from_alias, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.steps import panel_frequency
@@ -77,7 +77,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
     cutoffs = sorted(row[s.CUTOFF] for row in training_panel.select(s.CUTOFF).distinct().collect())
     if not cutoffs:
         raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
-    frequency = panel_frequency(config, lakehouse.read(s.PANEL.name))
+    frequency = _frequency(config, lakehouse)
     return LaunchRequest(
         source=panel_source(lakehouse),
         backtest=tuple(cutoffs[:-1]),
@@ -129,6 +129,13 @@ def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[Moment, ..
 def write_forecasts(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) -> None:
     """Replace the network's forecasts at some cutoffs, given as a SQL condition."""
     lakehouse.overwrite(s.FORECASTS.name, forecasts, replace_where=f"{s.MODEL} = '{MODEL_NAME}' AND {cutoffs}")
+
+
+def _frequency(config: Config, lakehouse: Lakehouse) -> Frequency:
+    declared = from_alias(config.cleaning.frequency)
+    if declared is not None and declared.has_calendar:
+        return declared
+    return panel_frequency(config, lakehouse.read(s.PANEL.name))
 
 
 def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, rows: int, columns: list[str]) -> None:
