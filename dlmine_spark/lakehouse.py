@@ -36,6 +36,9 @@ SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections", "ops
 WHOLE_LAYERS = ("bronze.", "staging.")
 
 
+_NO_ZONE, _NO_ZONE_FEATURE = "timestamp_ntz", "timestampNtz"
+"""Spark's type of times of no zone, and what Delta calls the feature of a table that has some."""
+
 CHECK_PREFIX = "dlmine_clean_"
 """Of the name of the one constraint that a silver table has; a digest of it follows, since Delta writes it anew."""
 
@@ -232,6 +235,8 @@ class Lakehouse:
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
+        if _NO_ZONE in conformed.schema.simpleString() and self.version(table) is not None:
+            self._allow_no_zone(table)
         check_name = None if check is None else f"{CHECK_PREFIX}{hashlib.sha256(check.encode()).hexdigest()[:8]}"
         is_held = self._drop_other_checks(table, check_name)
         with self._writing(table):
@@ -243,6 +248,13 @@ class Lakehouse:
             if check is not None and not is_held:
                 self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {check_name} CHECK ({check})")
         return self._remember(table)
+
+    def _allow_no_zone(self, table: str) -> None:
+        """Let a table that was made without times of no zone have some; a new one is by itself."""
+        features = self.spark.sql(f"DESCRIBE DETAIL {self._sql_name(table)}").collect()[0]["tableFeatures"]
+        if _NO_ZONE_FEATURE not in (features or ()):
+            properties = f"'delta.feature.{_NO_ZONE_FEATURE}' = 'supported'"
+            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} SET TBLPROPERTIES ({properties})")
 
     def _can_keep_rows(self, table: str, frame: DataFrame, contract: Table | None) -> bool:
         """Whether there are rows that may stay beside new ones: none about dates stay where hours are written now."""

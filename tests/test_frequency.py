@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pytest
 from pyspark.sql import SparkSession
@@ -170,3 +170,10 @@ def test_a_moment_is_written_and_read(moment: Moment, literal: str, name: str) -
 def test_cutoffs_leave_a_horizon_of_steps_each() -> None:
     assert backtest_cutoffs(datetime(2024, 1, 3), HOURLY, 24, 2, None) == [datetime(2024, 1, 1), datetime(2024, 1, 2)]
     assert backtest_cutoffs(20, COUNTED, 4, 2, 1) == [15, 16]
+
+
+def test_a_year_or_week_back_is_the_same_day_of_the_week_or_hour_of_the_day() -> None:
+    assert date(2024, 1, 1).weekday() == (date(2024, 1, 1) - timedelta(days=DAILY.year_length)).weekday()
+    assert HOURLY.shift(datetime(2024, 3, 10, 5), -HOURLY.year_length) == datetime(2024, 3, 3, 5)
+    for known in (HOURLY, HALF_HOURLY, DAILY, WEEKLY, MONTHLY, QUARTERLY, YEARLY, COUNTED):
+        assert known.year_length % known.season_length == 0

@@ -80,6 +80,13 @@ def test_moments_of_other_types_are_neither_cast_nor_mixed(lakehouse: Lakehouse)
     }.items():
         lakehouse.overwrite("silver.panel", panel(moment))
         assert dict(lakehouse.read("silver.panel").dtypes)["ds"] == type_
+        lakehouse.overwrite(
+            "gold.training_panel",
+            panel(moment).selectExpr(
+                "ds cutoff", "0 shard", "unique_id", "ds", "y", "1 mask", "open", "array(1D) arima_path"
+            ),
+        )
+        assert dict(lakehouse.read("gold.training_panel").dtypes)["cutoff"] == type_
     for moment in ("TIMESTAMP'2024-01-01 05:00:00'", "'2024-01-01'"):
         with pytest.raises(TableContractError, match=r"silver\.panel: ds is .*; expected one of date, timestamp_ntz"):
             lakehouse.overwrite("silver.panel", panel(moment))
