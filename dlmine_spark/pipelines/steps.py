@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.moments import FROM_MOMENTS_A_DAY, counts_steps, looks, moments_a_day, with_type
 from dlmine_spark.config import ColumnType, Config, SourceConfig
-from dlmine_spark.errors import TableContractError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.frequency import (
     COUNTED,
     DAILY,
@@ -38,6 +38,9 @@ def with_moment_types(config: Config, incoming: Mapping[str, DataFrame]) -> Conf
     Args:
         config: the whole configuration.
         incoming: by source, its rows as they came.
+
+    Raises:
+        ConfigError: steps are counted, and a date is set as the cutoff of cleaning.
     """
     panel = config.source_of_kind("panel")
     type_: ColumnType | None = panel[1].columns[s.DS].type if panel is not None else None
@@ -46,6 +49,8 @@ def with_moment_types(config: Config, incoming: Mapping[str, DataFrame]) -> Conf
         type_ = _type_of_cells(incoming[panel[0]], panel[1])
     if type_ is None or type_ == "date":
         return config
+    if type_ == "integer" and config.cleaning.cutoff is not None:
+        raise ConfigError("cleaning.cutoff is a date, but ds counts steps in this panel: leave cleaning.cutoff away")
     spark = next(iter(incoming.values())).sparkSession
     zone = spark.conf.get("spark.sql.session.timeZone") or ""
     typed = {

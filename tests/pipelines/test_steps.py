@@ -9,9 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dlmine_spark.cleaning.panel import step_facts
 from dlmine_spark.config import Config
-from dlmine_spark.errors import TableContractError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.frequency import COUNTED, DAILY, HOURLY, MONTHLY, WEEKLY, Frequency
-from dlmine_spark.pipelines.steps import panel_frequency, refuse_mixed_steps
+from dlmine_spark.pipelines.steps import panel_frequency, refuse_mixed_steps, with_moment_types
 
 pytestmark = pytest.mark.spark
 
@@ -32,6 +32,27 @@ def test_the_usual_distance_is_the_step(spark: SparkSession) -> None:
     hours = [("a", datetime(2024, 3, 10, hour)) for hour in (0, 1, 2, 3, 9)]
     assert panel_frequency(config(), spark.createDataFrame(hours, "unique_id string, ds timestamp_ntz")) == HOURLY
     assert panel_frequency(config(), days(spark, a=7, b=7)) == WEEKLY
+
+
+def test_what_cells_look_like_decides_unless_it_is_declared(spark: SparkSession) -> None:
+    def type_of(*cells: str, **cleaning: object) -> str | None:
+        source = {"kind": "panel", "path": "p", "columns": {"unique_id": None, "ds": None, "y": None}}
+        calendar = {"kind": "calendar", "path": "c", "columns": {"ds": None}}
+        asked = config(sources={"panel": source, "calendar": calendar}, cleaning=cleaning)
+        rows = spark.createDataFrame([("a", cell) for cell in cells], "unique_id string, ds string")
+        resolved = with_moment_types(asked, {"panel": rows, "calendar": rows})
+        types = {one.columns["ds"].type for one in resolved.sources.values()}
+        assert len(types) == 1
+        return types.pop()
+
+    assert type_of("2024-01-01", "2024-01-02") is None
+    assert type_of("2024-01-01 00:00", "2024-01-01 01:00") == "timestamp"
+    assert type_of("2024-01-01 09:00", "2024-01-02 09:01") is None
+    assert type_of("1", "2") == "integer"
+    assert type_of("1", "2", frequency="D") is None
+    assert type_of("2024-01-01", frequency="30min") == "timestamp"
+    with pytest.raises(ConfigError, match=r"cleaning\.cutoff is a date, but ds counts steps"):
+        type_of("1", "2", cutoff=START)
 
 
 def test_the_season_of_counted_steps_is_what_is_declared(spark: SparkSession) -> None:
