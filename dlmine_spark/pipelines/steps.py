@@ -18,6 +18,7 @@ from dlmine_spark.frequency import (
     DISTANCE_UNITS,
     HOURLY,
     KNOWN_ALIASES,
+    MINUTES_A_DAY,
     Frequency,
     from_alias,
     from_distance,
@@ -113,9 +114,11 @@ def _usual(panel: DataFrame) -> Frequency:
     found = from_distance(type_, float(usual))
     if found is None:
         example = distances.where(F.col("distance") >= usual).agg(F.min(s.UNIQUE_ID)).collect()[0][0]
+        longer = ", or sources.*.columns.ds.type to date" if type_ == "timestamp_ntz" and usual >= MINUTES_A_DAY else ""
         raise TableContractError(
             f"silver.panel: column ds: rows are usually {usual:g} {DISTANCE_UNITS[type_]} apart, e.g. in series "
-            f"{example}, which is no known step; set cleaning.frequency to {KNOWN_ALIASES}, or aggregate the source"
+            f"{example}, which is no known step; set cleaning.frequency to {KNOWN_ALIASES}{longer}, or aggregate the "
+            "source"
         )
     return found
 
