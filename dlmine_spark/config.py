@@ -32,6 +32,7 @@ from pydantic import (
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
+from dlmine_spark.frequency import COUNTED, KNOWN_ALIASES, from_alias
 
 ENVIRONMENT_PREFIX = "DLMINE__"
 
@@ -907,8 +908,11 @@ def _bad_baskets(source: SourceConfig) -> Iterator[str]:
 class CleaningConfig(Section):
     """What is the same for every source."""
 
-    frequency: Literal["auto", "D", "W", "MS"] = Field(
-        "auto", description="step of the panel: day, week, month; auto: from the dates"
+    frequency: str = Field(
+        "auto",
+        description="step of the panel: h (hour), 30min (or another part of a day), D, W, MS (month), QS (quarter), YS "
+        "(year), or step, where ds is a whole number that counts steps; auto: from the file. Weeks may begin on any "
+        "weekday, months be named by their first or last day",
     )
     fill_gaps: bool = Field(True, description="add the dates missing inside a series, as missing values")
     cutoff: date | None = Field(
@@ -922,6 +926,23 @@ class CleaningConfig(Section):
     panel_value: Literal["amount", "quantity", "baskets"] = Field(
         "amount", description="what y is when the panel is aggregated from lines"
     )
+
+    @field_validator("frequency")
+    @classmethod
+    def _has_one_name(cls, value: str) -> str:
+        """``H``, ``W-SUN`` and ``ME`` are other words for ``h``, ``W`` and ``MS``."""
+        if value == "auto":
+            return value
+        known = from_alias(value)
+        if known is None:
+            raise ValueError(f"{value!r} is no step of a panel: use auto, {KNOWN_ALIASES}")
+        return known.alias
+
+    @model_validator(mode="after")
+    def _steps_have_no_date(self) -> CleaningConfig:
+        if self.cutoff is not None and self.frequency == COUNTED.alias:
+            raise ValueError("cutoff is a date, but with frequency: step ds counts steps: leave cutoff away")
+        return self
 
 
 class SegmentationConfig(Section):
@@ -1116,7 +1137,10 @@ class MiningConfig(Section):
 class ArimaConfig(Section):
     """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
 
-    season_length: int | Literal["auto"] = Field("auto", description="steps in a season; auto: 7, 52 or 12")
+    season_length: int | Literal["auto"] = Field(
+        "auto",
+        description="steps in a season; auto: a day of hours (or minutes), 7 days, 52 weeks, 12 months, 4 quarters",
+    )
     max_p: int = Field(3, ge=0, description="largest autoregressive order tried")
     max_q: int = Field(3, ge=0, description="largest moving-average order tried")
     order: tuple[int, int, int] | None = Field(None, description="fixed (p, d, q) instead of a search")
@@ -1133,7 +1157,7 @@ class ArimaConfig(Section):
         "network; they go on at the same distance up to the final cutoff (0: forecasts at the cutoffs only)",
     )
     feature_step: int | None = Field(
-        None, ge=1, description="steps between those origins; default: 7 on daily data, else 1"
+        None, ge=1, description="steps between those origins; default: 7 on daily data, a day of shorter steps, else 1"
     )
     timeout: float = Field(60.0, gt=0, description="seconds a series may take before its fallback is used")
 

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
 from dlmine_spark.places import local_path, root_of
-from dlmine_spark.schemas import TABLES, Table
+from dlmine_spark.schemas import MOMENT_TYPES, TABLES, Table
 from dlmine_spark.session import DELTA_CATALOG
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ SHARED_TABLES = frozenset({"gold.forecasts", "ops.runs", "ops.corrections", "ops
 # Read as a whole only: the smallest and largest value of every column would cost a tenth of the writing for nothing.
 WHOLE_LAYERS = ("bronze.", "staging.")
 
+
+_NO_ZONE, _NO_ZONE_FEATURE = "timestamp_ntz", "timestampNtz"
+"""Spark's type of times of no zone, and what Delta calls the feature of a table that has some."""
 
 CHECK_PREFIX = "dlmine_clean_"
 """Of the name of the one constraint that a silver table has; a digest of it follows, since Delta writes it anew."""
@@ -223,16 +226,19 @@ class Lakehouse:
             The version written.
         """
         contract = TABLES.get(table)
-        writer = _conform(frame, contract).write.format("delta").mode("overwrite")
+        conformed = _conform(frame, contract)
+        writer = conformed.write.format("delta").mode("overwrite")
         if table.startswith(WHOLE_LAYERS):
             writer = writer.option("delta.dataSkippingNumIndexedCols", "0")
         partitions = contract.partition_by if contract is not None else tuple(partition_by)
         if partitions:
             writer = writer.partitionBy(*partitions)
-        if replace_where is not None and self.version(table) is not None:
+        if replace_where is not None and self._can_keep_rows(table, conformed, contract):
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
+        if _NO_ZONE in conformed.schema.simpleString() and self.version(table) is not None:
+            self._allow_no_zone(table)
         check_name = None if check is None else f"{CHECK_PREFIX}{hashlib.sha256(check.encode()).hexdigest()[:8]}"
         is_held = self._drop_other_checks(table, check_name)
         with self._writing(table):
@@ -244,6 +250,29 @@ class Lakehouse:
             if check is not None and not is_held:
                 self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {check_name} CHECK ({check})")
         return self._remember(table)
+
+    def _allow_no_zone(self, table: str) -> None:
+        """Let a table that was made without times of no zone have some; a new one is by itself."""
+        features = self.spark.sql(f"DESCRIBE DETAIL {self._sql_name(table)}").collect()[0]["tableFeatures"]
+        if _NO_ZONE_FEATURE not in (features or ()):
+            properties = f"'delta.feature.{_NO_ZONE_FEATURE}' = 'supported'"
+            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} SET TBLPROPERTIES ({properties})")
+
+    def _can_keep_rows(self, table: str, frame: DataFrame, contract: Table | None) -> bool:
+        """Whether there are rows that may stay beside new ones: none about dates stay where hours are written now."""
+        if self.version(table) is None:
+            return False
+        if contract is None or not contract.moments:
+            return True
+        try:
+            there, new = dict(self.read(table, self.version(table)).dtypes), dict(frame.dtypes)
+        except TableContractError:
+            # A table of another layout altogether is not ours to remove; Delta will refuse it.
+            return True
+        is_alike = all(there[name] == new[name] for name in contract.moments)
+        if not is_alike:
+            log.warning("%s: its rows are about another panel (%s) and go", table, there[contract.moments[0]])
+        return is_alike
 
     def _drop_other_checks(self, table: str, name: str | None) -> bool:
         """Whether a table is held to the check of this name already; others of ours are dropped."""
@@ -380,8 +409,19 @@ def _conform(frame: DataFrame, contract: Table | None) -> DataFrame:
     further = [name for name in frame.columns if name not in contract.columns]
     if further and not contract.is_open:
         raise TableContractError(f"frame for {contract.name}: undeclared columns {', '.join(further)}")
-    declared = [F.col(f"`{name}`").cast(type_).alias(name) for name, type_ in contract.columns.items()]
+    columns = contract.typed(_moment_type(frame, contract)) if contract.moments else contract.columns
+    declared = [F.col(f"`{name}`").cast(type_).alias(name) for name, type_ in columns.items()]
     return frame.select(*declared, *(F.col(f"`{name}`") for name in further))
+
+
+def _moment_type(frame: DataFrame, contract: Table) -> str:
+    """The one type that the contract's columns about time have; casting another would cut hours off, or move them."""
+    types = dict(frame.dtypes)
+    found = {name: types[name] for name in contract.moments}
+    if len(set(found.values())) > 1 or not set(found.values()) <= set(MOMENT_TYPES):
+        shown = ", ".join(f"{name} is {type_}" for name, type_ in found.items())
+        raise TableContractError(f"frame for {contract.name}: {shown}; expected one of {', '.join(MOMENT_TYPES)}")
+    return found[contract.moments[0]]
 
 
 def _check_columns(contract: Table, columns: Sequence[str], where: str) -> None:

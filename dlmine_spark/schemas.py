@@ -2,8 +2,8 @@
 
 A table's columns are Spark DDL types by name. An *open* table (the panel, say) holds further columns that depend on the
 user's data, after the declared ones. Naming follows the forecasting libraries that users know: ``unique_id`` is the
-series, ``ds`` the date a row is about, ``y`` the value, ``cutoff`` the last date a forecast was allowed to see, ``h``
-the number of steps after it.
+series, ``ds`` the date (or hour, or step) a row is about, ``y`` the value, ``cutoff`` the last one a forecast was
+allowed to see, ``h`` the number of steps after it.
 """
 
 from __future__ import annotations
@@ -59,19 +59,31 @@ STATUSES = ("ok", "fallback", "too_short", "failed", "timeout")
 """What became of one series in the ARIMA stage."""
 
 
+MOMENT_TYPES = ("date", "timestamp_ntz", "int")
+"""Types of the columns about time, by the step of the panel: days and longer, shorter than a day, counted steps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The contract of one table: its columns with Spark DDL types, and whether it may hold more."""
+    """The contract of one table: its columns with Spark DDL types, and whether it may hold more.
+
+    ``moments`` are columns that may have another one of ``MOMENT_TYPES``, all of them the same.
+    """
 
     name: str
     columns: dict[str, str]
     is_open: bool = False
     partition_by: tuple[str, ...] = field(default=())
+    moments: tuple[str, ...] = field(default=())
 
     @property
     def ddl(self) -> str:
         """The declared columns as a Spark DDL schema string."""
         return ", ".join(f"`{column}` {type_}" for column, type_ in self.columns.items())
+
+    def typed(self, moment_type: str) -> dict[str, str]:
+        """The declared columns, those about time of one of ``MOMENT_TYPES``."""
+        return self.columns | dict.fromkeys(self.moments, moment_type)
 
     @property
     def names(self) -> list[str]:
@@ -100,8 +112,9 @@ PANEL = Table(
     "silver.panel",
     {UNIQUE_ID: "string", DS: "date", Y: "double", OPEN: "int", Y_IMPUTED: "boolean"},
     is_open=True,
+    moments=(DS,),
 )
-CALENDAR = Table("silver.calendar", {UNIQUE_ID: "string", DS: "date"}, is_open=True)
+CALENDAR = Table("silver.calendar", {UNIQUE_ID: "string", DS: "date"}, is_open=True, moments=(DS,))
 """Known-future covariates, past and future: one row per series and date (every series has its own rows)."""
 STATICS = Table("silver.statics", {UNIQUE_ID: "string"}, is_open=True)
 QUARANTINE = Table(
@@ -436,6 +449,7 @@ ARIMA_MODELS = Table(
         "seconds": "double",
         "diagnostics": "map<string, double>",
     },
+    moments=(CUTOFF,),
 )
 FORECASTS = Table(
     "gold.forecasts",
@@ -450,6 +464,7 @@ FORECASTS = Table(
         **_FORECAST_BOUNDS,
     },
     partition_by=(MODEL,),
+    moments=(CUTOFF, DS),
 )
 ARIMA_ORIGINS = Table(
     "gold.arima_origins",
@@ -460,9 +475,11 @@ ARIMA_ORIGINS = Table(
         "path": "array<double>",
         "sigma": "double",
     },
+    moments=("origin", "fit_cutoff"),
 )
 """Out-of-sample ARIMA forecasts as an input of the network: one row per series and origin, ``path[h-1]`` is the
-forecast ``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin."""
+forecast ``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin. Both are moments
+that the series has."""
 TRAINING_PANEL = Table(
     "gold.training_panel",
     {
@@ -477,6 +494,7 @@ TRAINING_PANEL = Table(
     },
     is_open=True,
     partition_by=(CUTOFF, "shard"),
+    moments=(CUTOFF, DS),
 )
 """One row per cutoff, series and date, gap-free from the series' start to ``horizon`` steps after the cutoff.
 
@@ -495,7 +513,9 @@ STATIC_PREFIX = "sn_"
 CATEGORY_PREFIX = "sc_"
 """Categorical attributes of the series as whole-numbered codes; 0 is unknown."""
 FEATURE_PREFIXES = (KNOWN_FUTURE_PREFIX, PAST_ONLY_PREFIX, STATIC_PREFIX, CATEGORY_PREFIX)
-EMBEDDINGS = Table("gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"})
+EMBEDDINGS = Table(
+    "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}, moments=(CUTOFF,)
+)
 METRICS = Table(
     "gold.metrics",
     {

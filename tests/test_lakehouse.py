@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import LakehouseConfig
@@ -66,6 +67,52 @@ def test_a_frame_that_breaks_the_contract_is_refused_and_nothing_is_written(lake
     with pytest.raises(TableContractError, match=r"gold\.itemsets.*count, support"):
         lakehouse.overwrite("gold.itemsets", frame)
     assert not lakehouse.exists("gold.itemsets")
+
+
+def test_moments_of_other_types_are_neither_cast_nor_mixed(lakehouse: Lakehouse) -> None:
+    def panel(moment: str) -> DataFrame:
+        return lakehouse.spark.sql(f"SELECT 'a' unique_id, {moment} ds, 1D y, 1 open, false y_imputed")
+
+    for moment, type_ in {
+        "DATE'2024-01-01'": "date",
+        "TIMESTAMP_NTZ'2024-01-01 05:00:00'": "timestamp_ntz",
+        "17": "int",
+    }.items():
+        lakehouse.overwrite("silver.panel", panel(moment))
+        assert dict(lakehouse.read("silver.panel").dtypes)["ds"] == type_
+        lakehouse.overwrite(
+            "gold.training_panel",
+            panel(moment).selectExpr(
+                "ds cutoff", "0 shard", "unique_id", "ds", "y", "1 mask", "open", "array(1D) arima_path"
+            ),
+        )
+        assert dict(lakehouse.read("gold.training_panel").dtypes)["cutoff"] == type_
+    for moment in ("TIMESTAMP'2024-01-01 05:00:00'", "'2024-01-01'"):
+        with pytest.raises(TableContractError, match=r"silver\.panel: ds is .*; expected one of date, timestamp_ntz"):
+            lakehouse.overwrite("silver.panel", panel(moment))
+    forecasts = lakehouse.spark.sql(
+        "SELECT 'r' run_id, 'm' model, 'a' unique_id, DATE'2024-01-01' cutoff, TIMESTAMP_NTZ'2024-01-01 05:00' ds, "
+        "1 h, 1D y_hat, 1D lo_80, 1D hi_80, 1D lo_95, 1D hi_95"
+    )
+    with pytest.raises(TableContractError, match=r"cutoff is date, ds is timestamp_ntz"):
+        lakehouse.overwrite(s.FORECASTS.name, forecasts)
+
+
+def test_forecasts_of_another_panels_time_do_not_stay_beside_new_ones(lakehouse: Lakehouse) -> None:
+    def forecasts(model: str, moment: str) -> DataFrame:
+        return lakehouse.spark.sql(
+            f"SELECT 'r' run_id, '{model}' model, 'a' unique_id, {moment} cutoff, {moment} ds, 1 h, 1D y_hat, "
+            "1D lo_80, 1D hi_80, 1D lo_95, 1D hi_95"
+        )
+
+    for model in ("arima", "lstm"):
+        lakehouse.overwrite(s.FORECASTS.name, forecasts(model, "DATE'2024-01-01'"), replace_where=f"model = '{model}'")
+    assert lakehouse.read(s.FORECASTS.name).count() == 2
+    hours = forecasts("arima", "TIMESTAMP_NTZ'2024-01-01 05:00:00'")
+    lakehouse.overwrite(s.FORECASTS.name, hours, replace_where="model = 'arima'")
+
+    rows = lakehouse.read(s.FORECASTS.name).collect()
+    assert [(row["model"], row["ds"]) for row in rows] == [("arima", datetime(2024, 1, 1, 5))]
 
 
 def test_undeclared_columns_are_refused_in_a_closed_table_only(lakehouse: Lakehouse) -> None:

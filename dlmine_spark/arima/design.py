@@ -7,13 +7,13 @@ cutoff.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from dlmine_spark.arima.timeline import Floats, Steps, Timeline
+from dlmine_spark.frequency import Moment, calendar_days
 
 INTERCEPT = "intercept"
 MAX_DUMMIES = 24
@@ -42,9 +42,9 @@ def season_terms(length: int, season_length: int) -> Design:
     )
 
 
-def yearly_terms(dates: tuple[date, ...], pairs: int) -> Design:
+def yearly_terms(dates: tuple[Moment, ...], pairs: int) -> Design:
     """Sine and cosine waves of the day of the year."""
-    days = np.array([day.toordinal() for day in dates], dtype=np.float64)
+    days = np.array(calendar_days(dates), dtype=np.float64)
     angles = 2 * np.pi * days[:, None] / DAYS_A_YEAR * np.arange(1, pairs + 1)
     return Design(
         tuple(f"year.{wave}{k}" for wave in ("sin", "cos") for k in range(1, pairs + 1)),
@@ -96,7 +96,8 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier:
     if seasonal and 1 < season_length <= MAX_DUMMIES and span >= 2 * season_length:
         parts.append(season_terms(length, season_length))
     parts.append(covariate_terms(timeline.covariates, known))
-    days_known = (timeline.dates[known[-1]] - timeline.dates[known[0]]).days if known.size else 0
+    days = calendar_days([timeline.dates[step] for step in known[[0, -1]]]) if known.size else [0.0, 0.0]
+    days_known = days[1] - days[0]
     # Monthly indicators already span every yearly wave; the collinear ones would only be dropped again.
     is_yearly_season = 2 < season_length <= MAX_DUMMIES and _days_a_step(timeline.dates) > 8
     if seasonal and fourier > 0 and days_known >= 2 * DAYS_A_YEAR - 8 and not is_yearly_season:
@@ -116,8 +117,8 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier:
     )
 
 
-def _days_a_step(dates: tuple[date, ...]) -> float:
-    steps = [(later - earlier).days for earlier, later in pairwise(dates[:13])]
+def _days_a_step(dates: tuple[Moment, ...]) -> float:
+    steps = [later - earlier for earlier, later in pairwise(calendar_days(dates[:13]))]
     return float(np.median(steps)) if steps else 1.0
 
 

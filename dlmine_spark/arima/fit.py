@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import date
-from itertools import pairwise
+from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
@@ -29,12 +28,15 @@ from dlmine_spark.arima.timeline import (
     read_timeline,
 )
 from dlmine_spark.config import ArimaConfig
+from dlmine_spark.frequency import Moment
 from dlmine_spark.naive import expected_open, naive_interval, naive_sigma, seasonal_naive
 
 ARIMA, ARIMA_FALLBACK = "arima", "arima_fallback"
 """Names in ``gold.forecasts``: made by an ARIMA; made by the seasonal naive that stands in where no ARIMA could."""
 
 ORIGIN, FIT_CUTOFF, PATH, SIGMA = "origin", "fit_cutoff", "path", "sigma"
+OWN_ORIGIN, OWN_FIT_CUTOFF, AHEAD = "own_origin", "own_fit_cutoff", "ahead"
+"""The series' own moments: its last ones up to the two above, and those of the steps after a cutoff."""
 BOUNDS = (s.LO_80, s.HI_80, s.LO_95, s.HI_95)
 FIT_COLUMNS: dict[str, str] = {
     name: type_ for name, type_ in s.ARIMA_MODELS.columns.items() if name not in (s.UNIQUE_ID, s.CUTOFF)
@@ -43,14 +45,18 @@ RESULT_COLUMNS: dict[str, str] = {
     s.UNIQUE_ID: "string",
     ORIGIN: "date",
     FIT_CUTOFF: "date",
+    OWN_ORIGIN: "date",
+    OWN_FIT_CUTOFF: "date",
+    AHEAD: "array<date>",
     s.MODEL: "string",
     PATH: "array<double>",
     **dict.fromkeys(BOUNDS, "array<double>"),
     SIGMA: "double",
     **FIT_COLUMNS,
 }
-"""One row per series and origin. The columns of ``gold.arima_models`` are filled where the origin is the cutoff of a
-fit; ``path`` and its bounds are null only where the series has no known value at all by then."""
+"""One row per series and origin, of a panel of dates (else see ``result_types``). The columns of ``gold.arima_models``
+are filled where the origin is the cutoff of a fit; ``path`` and its bounds are null only where the series has no known
+value at all by then."""
 
 _INTEGERS = [name for name, type_ in FIT_COLUMNS.items() if type_ == "int"]
 FEWEST_SHARE = 1 / 3
@@ -61,7 +67,7 @@ FEWEST_SHARE = 1 / 3
 class _Outcome:
     """A fit at one cutoff, or why there is none."""
 
-    cutoff: date
+    cutoff: Moment
     fit: Fit | None
     status: str
     error: str | None
@@ -93,27 +99,27 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
     origins = _usable_origins(timeline, config, plan)
     fit_cutoffs = sorted({origins[0], *plan.cutoffs})
     rows: list[dict[str, object]] = []
-    for cutoff, following in pairwise([*fit_cutoffs, date.max]):
+    for cutoff, following in zip_longest(fit_cutoffs, fit_cutoffs[1:]):
         outcome = _fit_at(timeline, cutoff, config, season_length, deadline)
-        served = [origin for origin in origins if cutoff <= origin < following]
+        served = [origin for origin in origins if cutoff <= origin and (following is None or origin < following)]
         rows.extend(_forecast_from(unique_id, timeline, outcome, served, season_length, plan))
     return _frame(rows)
 
 
-def _usable_origins(timeline: Timeline, config: ArimaConfig, plan: ForecastPlan) -> list[date]:
+def _usable_origins(timeline: Timeline, config: ArimaConfig, plan: ForecastPlan) -> list[Moment]:
     """Every cutoff, and those origins for the network that see enough of the series for a fit worth having."""
     first_cutoff = timeline.index(plan.cutoffs[0])
     known = timeline.known_until(first_cutoff) if first_cutoff is not None else 0
     enough = max(config.min_history, FEWEST_SHARE * known)
 
-    def is_usable(origin: date) -> bool:
+    def is_usable(origin: Moment) -> bool:
         index = timeline.index(origin)
         return index is not None and timeline.known_until(index) >= enough
 
     return [origin for origin in feature_origins(plan, config) if origin in plan.cutoffs or is_usable(origin)]
 
 
-def _fit_at(timeline: Timeline, cutoff: date, config: ArimaConfig, season_length: int, deadline: float) -> _Outcome:
+def _fit_at(timeline: Timeline, cutoff: Moment, config: ArimaConfig, season_length: int, deadline: float) -> _Outcome:
     started = time.monotonic()
     index = timeline.index(cutoff)
     known = timeline.known_until(index) if index is not None else 0
@@ -140,7 +146,7 @@ def _forecast_from(
     unique_id: str,
     timeline: Timeline,
     outcome: _Outcome,
-    origins: list[date],
+    origins: list[Moment],
     season_length: int,
     plan: ForecastPlan,
 ) -> list[dict[str, object]]:
@@ -157,7 +163,23 @@ def _forecast_from(
     if len(indices) < len(origins):
         # The series starts after these origins, so nothing can be said about it there.
         return [_row(unique_id, origin, outcome, None, 0) for origin in origins]
-    return [_row(unique_id, origin, outcome, paths, at) for at, origin in enumerate(origins)]
+    return [
+        _row(unique_id, origin, outcome, paths, at) | _own_moments(timeline, origin, index, outcome.cutoff, plan)
+        for at, (origin, index) in enumerate(zip(origins, indices, strict=True))
+    ]
+
+
+def _own_moments(
+    timeline: Timeline, origin: Moment, index: int, fit_cutoff: Moment, plan: ForecastPlan
+) -> dict[str, object]:
+    """An origin and the fit it uses in the series' own moments; of a cutoff, those of its forecast too."""
+    fitted = timeline.index(fit_cutoff)
+    ahead = timeline.dates[index + 1 : index + 1 + plan.horizon] if origin in plan.cutoffs else None
+    return {
+        OWN_ORIGIN: timeline.dates[index],
+        OWN_FIT_CUTOFF: fit_cutoff if fitted is None else timeline.dates[fitted],
+        AHEAD: None if ahead is None else list(ahead),
+    }
 
 
 def _naive_paths(timeline: Timeline, origins: list[int], season_length: int, plan: ForecastPlan) -> Paths:
@@ -173,7 +195,7 @@ def _naive_paths(timeline: Timeline, origins: list[int], season_length: int, pla
     return Paths(*(np.array(column, dtype=np.float64) for column in columns))
 
 
-def _row(unique_id: str, origin: date, outcome: _Outcome, paths: Paths | None, at: int) -> dict[str, object]:
+def _row(unique_id: str, origin: Moment, outcome: _Outcome, paths: Paths | None, at: int) -> dict[str, object]:
     """One row of the result; without paths, or with a path that is no number, the path is null."""
     row: dict[str, object] = dict.fromkeys(RESULT_COLUMNS)
     row |= {s.UNIQUE_ID: unique_id, ORIGIN: origin, FIT_CUTOFF: outcome.cutoff}
@@ -211,6 +233,12 @@ def _fit_columns(fit: Fit | None) -> dict[str, object]:
         "params": named,
         "diagnostics": fit.diagnostics,
     }
+
+
+def result_types(moment_type: str) -> dict[str, str]:
+    """``RESULT_COLUMNS`` of a panel whose moments have that type."""
+    moments = dict.fromkeys((ORIGIN, FIT_CUTOFF, OWN_ORIGIN, OWN_FIT_CUTOFF), moment_type)
+    return RESULT_COLUMNS | moments | {AHEAD: f"array<{moment_type}>"}
 
 
 def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:

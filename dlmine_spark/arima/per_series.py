@@ -7,15 +7,27 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.fit import BOUNDS, FIT_COLUMNS, FIT_CUTOFF, ORIGIN, PATH, RESULT_COLUMNS, SIGMA, fit_series
+from dlmine_spark.arima.fit import (
+    AHEAD,
+    BOUNDS,
+    FIT_COLUMNS,
+    FIT_CUTOFF,
+    ORIGIN,
+    OWN_FIT_CUTOFF,
+    OWN_ORIGIN,
+    PATH,
+    SIGMA,
+    fit_series,
+    result_types,
+)
 from dlmine_spark.arima.packing import TASK
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import sql_literal
 
 
 def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan, tasks: int) -> DataFrame:
@@ -34,14 +46,15 @@ def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan, tasks: i
         tasks: how many there are.
 
     Returns:
-        ``RESULT_COLUMNS``: one row per series and origin.
+        ``result_types``: one row per series and origin.
     """
 
     def fit(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in whole_series(frames):
             yield fit_series(rows.drop(columns=TASK), config, plan)
 
-    ddl = ", ".join(f"`{name}` {type_}" for name, type_ in RESULT_COLUMNS.items())
+    types = result_types(plan.frequency.sql_type)
+    ddl = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
     return series.repartitionById(tasks, TASK).sortWithinPartitions(s.UNIQUE_ID, s.DS).mapInPandas(fit, schema=ddl)
 
 
@@ -71,32 +84,27 @@ def models_of(results: DataFrame) -> DataFrame:
 
 def origins_of(results: DataFrame) -> DataFrame:
     """The rows of ``gold.arima_origins``: one per series and origin that has a forecast."""
-    return results.where(F.col(PATH).isNotNull()).select(s.UNIQUE_ID, ORIGIN, FIT_CUTOFF, PATH, SIGMA)
+    return results.where(F.col(PATH).isNotNull()).select(
+        s.UNIQUE_ID, F.col(OWN_ORIGIN).alias(ORIGIN), F.col(OWN_FIT_CUTOFF).alias(FIT_CUTOFF), PATH, SIGMA
+    )
 
 
 def forecasts_of(results: DataFrame, plan: ForecastPlan, run_id: str) -> DataFrame:
     """The rows of ``gold.forecasts``: one per series, cutoff and step ahead, under the name of what made them."""
-    steps = results.where(F.col(PATH).isNotNull() & F.col(ORIGIN).isin(list(plan.cutoffs))).select(
+    is_cutoff = F.col(ORIGIN).isin([F.expr(sql_literal(cutoff)) for cutoff in plan.cutoffs])
+    steps = results.where(F.col(PATH).isNotNull() & is_cutoff).select(
         s.MODEL,
         s.UNIQUE_ID,
         F.col(ORIGIN).alias(s.CUTOFF),
-        F.posexplode(F.arrays_zip(PATH, *BOUNDS)).alias("before", "step"),
+        F.posexplode(F.arrays_zip(AHEAD, PATH, *BOUNDS)).alias("before", "step"),
     )
-    ahead = F.col("before") + 1
     return steps.select(
         F.lit(run_id).alias(s.RUN_ID),
         s.MODEL,
         s.UNIQUE_ID,
         s.CUTOFF,
-        date_after(s.CUTOFF, ahead, plan.frequency).alias(s.DS),
-        ahead.cast("int").alias(s.H),
+        F.col(f"step.{AHEAD}").alias(s.DS),
+        (F.col("before") + 1).cast("int").alias(s.H),
         F.col(f"step.{PATH}").alias(s.Y_HAT),
         *(F.col(f"step.{bound}").alias(bound) for bound in BOUNDS),
     )
-
-
-def date_after(start: str, steps: Column, frequency: Frequency) -> Column:
-    """The date some steps after a date column; a month step keeps the day, or the month's last."""
-    if frequency.alias == "MS":
-        return F.add_months(F.col(start), steps)
-    return F.date_add(F.col(start), (steps * (7 if frequency.alias == "W" else 1)).cast("int"))

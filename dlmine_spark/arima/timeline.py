@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import Frequency, Moment
+from dlmine_spark.moments import moments_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -38,12 +39,12 @@ class ForecastPlan:
 
     frequency: Frequency
     horizon: int
-    backtest: tuple[date, ...]
-    final: date
+    backtest: tuple[Moment, ...]
+    final: Moment
     open_is_known: bool = True
 
     @property
-    def cutoffs(self) -> tuple[date, ...]:
+    def cutoffs(self) -> tuple[Moment, ...]:
         """Every cutoff, oldest first."""
         return (*self.backtest, self.final)
 
@@ -53,23 +54,21 @@ class Timeline:
     """One series by step, from its first date to ``horizon`` steps after the last cutoff.
 
     Attributes:
-        dates: consecutive dates.
+        dates: consecutive moments.
         y: values on the original scale; NaN where unknown, imputed, infinite, closed or in the future.
         is_open: whether the series could have a value.
         covariates: known-future covariates, one row per step.
     """
 
-    dates: tuple[date, ...]
+    dates: tuple[Moment, ...]
     y: Floats
     is_open: Bools
     covariates: pd.DataFrame
 
-    def index(self, day: date) -> int | None:
-        """The step of a date, None where the series does not reach it."""
-        try:
-            return self.dates.index(day)
-        except ValueError:
-            return None
+    def index(self, moment: Moment) -> int | None:
+        """The last step up to a moment, None where the series begins later."""
+        reached = bisect_right(self.dates, moment)
+        return reached - 1 if reached else None
 
     def known_until(self, index: int) -> int:
         """How many values are known up to a step."""
@@ -87,20 +86,20 @@ def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
     Raises:
         UnusableSeries: a date occurs twice, or a step is missing.
     """
-    rows = series.assign(**{s.DS: pd.to_datetime(series[s.DS])}).sort_values(s.DS, ignore_index=True)
+    rows = series.sort_values(s.DS, ignore_index=True)
     if rows.empty:
         raise UnusableSeries("the series has no rows")
     if rows[s.DS].duplicated().any():
-        twice = rows.loc[rows[s.DS].duplicated(), s.DS].iloc[0].date()
+        twice = moments_of(rows.loc[rows[s.DS].duplicated(), s.DS])[0]
         raise UnusableSeries(f"{twice} occurs more than once")
-    dates = tuple(rows[s.DS].dt.date)
+    dates = moments_of(rows[s.DS])
     end = plan.frequency.shift(plan.final, plan.horizon)
-    steps = _steps(dates[0], dates[-1], plan.frequency)
-    if steps != len(dates) or dates[-1] < end:
+    steps = plan.frequency.steps(dates[0], dates[-1]) + 1
+    if steps != len(dates) or plan.frequency.shift(dates[-1], 1) <= end:
         raise UnusableSeries(f"{len(dates)} rows from {dates[0]} to {dates[-1]}, expected every step up to {end}")
     y = rows[s.Y].to_numpy(dtype=np.float64, na_value=np.nan)
     is_open = rows[s.OPEN].fillna(1).to_numpy(dtype=np.float64) != 0
-    usable = np.isfinite(y) & is_open & (rows[s.DS].dt.date <= plan.final).to_numpy()
+    usable = np.isfinite(y) & is_open & (np.arange(len(dates)) < bisect_right(dates, plan.final))
     if s.Y_IMPUTED in rows:
         # A filled value may have been interpolated from values after the cutoff.
         usable &= ~rows[s.Y_IMPUTED].eq(True).to_numpy(dtype=np.bool_)
@@ -108,19 +107,13 @@ def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
     return Timeline(dates, np.where(usable, y, np.nan), is_open, rows.drop(columns=own, errors="ignore"))
 
 
-def _steps(first: date, last: date, frequency: Frequency) -> int:
-    if frequency.alias == "MS":
-        return (last.year - first.year) * 12 + last.month - first.month + 1
-    return (last - first).days // (7 if frequency.alias == "W" else 1) + 1
-
-
-def feature_origins(plan: ForecastPlan, config: ArimaConfig) -> Sequence[date]:
+def feature_origins(plan: ForecastPlan, config: ArimaConfig) -> Sequence[Moment]:
     """Origins whose forecasts become inputs of the network, oldest first; every cutoff is among them.
 
     ``feature_origins`` of them, ``feature_step`` steps apart, lead up to the first backtest cutoff; they go on at that
     distance to the final one.
     """
-    step = config.feature_step or (7 if plan.frequency.alias == "D" else 1)
+    step = config.feature_step or (plan.frequency.season_length if plan.frequency.days <= 1 else 1)
     first_cutoff = plan.cutoffs[0]
     origins = {plan.frequency.shift(first_cutoff, -step * back) for back in range(config.feature_origins + 1)}
     onward = first_cutoff

@@ -20,6 +20,7 @@ from dlmine_spark.cleaning.groups import join_groups
 from dlmine_spark.cleaning.lookup import fitting, join_lookup
 from dlmine_spark.cleaning.plan import ORDER
 from dlmine_spark.config import ColumnConfig
+from dlmine_spark.frequency import DAILY, Frequency
 
 _POSITION = "__position"
 _ALONG_TIME = ("forward", "backward", "linear", "seasonal_median")
@@ -29,7 +30,7 @@ def fill_blanks(
     rows: DataFrame,
     columns: Mapping[str, ColumnConfig],
     time: str | None = None,
-    season_length: int = 7,
+    frequency: Frequency = DAILY,
     cutoff: date | None = None,
     lookups: Mapping[str, DataFrame] | None = None,
 ) -> DataFrame:
@@ -42,7 +43,7 @@ def fill_blanks(
         rows: good rows.
         columns: declarations with types.
         time: the column that orders the rows of a group; None for rows without time.
-        season_length: steps of a season, for ``seasonal_median``.
+        frequency: whose season ``seasonal_median`` knows.
         cutoff: statistics come from the rows up to this date, and no row up to it is filled from a later one, where
             there is a time; later rows are filled too.
         lookups: for each column with ``fill: lookup``, its ``lookup_table``.
@@ -58,8 +59,7 @@ def fill_blanks(
     ]
     first_layer = {fill.known: fill.make_known(rows) for fill in fills}
     if time is not None and any(fill.spec.fill == "seasonal_median" for fill in fills):
-        # Weekday for days, month for weeks and months: the position in the season that the calendar gives.
-        first_layer[_POSITION] = F.dayofweek(time) if season_length == 7 else F.month(time)
+        first_layer[_POSITION] = F.expr(frequency.sql_position(f"`{time}`"))
     known = rows.withColumns(first_layer)
     groupings: dict[tuple[str, ...], list[_Fill]] = {}
     for fill in fills:

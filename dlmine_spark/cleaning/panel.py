@@ -8,14 +8,20 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import Frequency, sql_distance, sql_usual
 
 ONLY_SERIES = "all"
 """Name of the series where the data has only one and does not name it."""
 UNKNOWN_STORE = "unknown"
 """Name of the series of lines whose store is blank, where others have one."""
-LONGEST_GAP_DAYS = 5 * 366
-"""A longer gap inside a series is no gap but a wrong date, which would be filled with thousands of rows."""
+FEWEST_DISTANCES = 4
+"""Rows of a series, beside its first, that tell what its step is."""
+_LONGEST_GAP_DAYS, _LONGEST_GAP_STEPS = 5 * 366, 20
+
+
+def longest_gap(frequency: Frequency) -> int:
+    """Steps from which on a gap inside a series is none but a wrong date, which would be filled with many rows."""
+    return max(_LONGEST_GAP_STEPS, int(_LONGEST_GAP_DAYS / frequency.days))
 
 
 def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless: str = ONLY_SERIES) -> DataFrame:
@@ -28,7 +34,7 @@ def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless
     Args:
         lines: ``silver.lines`` with ``ts``.
         value: ``amount`` (quantity x price), ``quantity`` or ``baskets`` (distinct ones).
-        frequency: step of the panel; weeks begin on Monday, months on the first.
+        frequency: step of the panel; weeks begin on Monday, months, quarters and years on the first.
         nameless: series of the lines without a store.
 
     Returns:
@@ -39,8 +45,7 @@ def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless
         "quantity": F.sum(s.QUANTITY),
         "baskets": F.count_distinct(s.BASKET_ID).cast("double"),
     }
-    day = F.to_date(s.TS)
-    date = {"D": day, "W": F.trunc(day, "week"), "MS": F.trunc(day, "month")}[frequency.alias]
+    date = _beginning(F.col(s.TS), frequency)
     traded = (
         lines.where(F.col(s.TS).isNotNull())
         .groupBy(F.coalesce(F.col(s.STORE_ID), F.lit(nameless)).alias(s.UNIQUE_ID), date.alias(s.DS))
@@ -50,8 +55,7 @@ def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless
     any_traded = traded.select(s.DS).distinct().withColumn("__any", F.lit(True))
     # Every series ends with the data: a store that sells nothing any more sells 0, it does not vanish.
     spans = traded.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias("start")).crossJoin(traded.agg(F.max(s.DS).alias("end")))
-    steps = F.sequence("start", "end", F.expr(frequency.sql_interval()))
-    dates = spans.select(s.UNIQUE_ID, F.explode(steps).alias(s.DS))
+    dates = spans.select(s.UNIQUE_ID, F.explode(F.expr(frequency.sql_moments("start", "end"))).alias(s.DS))
     return (
         dates.join(F.broadcast(any_traded), on=s.DS, how="left")
         .join(traded, on=[s.UNIQUE_ID, s.DS], how="left")
@@ -65,12 +69,37 @@ def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless
     )
 
 
-def longest_gap(rows: DataFrame) -> DataFrame:
-    """One row: the series, its dates before and after, and the days between, of the longest gap inside a series."""
+def step_facts(rows: DataFrame, frequency: Frequency) -> DataFrame:
+    """What the distances between the rows of series tell of their steps, in one aggregation.
+
+    Returns:
+        One row per usual and least distance that series have: ``usual``, ``least`` (in units of ``sql_distance``);
+        ``example``, such a series with more than ``FEWEST_DISTANCES`` rows, if any; ``longest``, the longest gap in
+        one of them (``steps``, ``unique_id``, ``before``, ``after``); ``crowded``, two rows of one step, if any
+        (``unique_id``, ``before``, ``after``).
+    """
     in_time = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
-    gaps = rows.select(s.UNIQUE_ID, F.lag(s.DS).over(in_time).alias("before"), F.col(s.DS).alias("after"))
-    days = F.date_diff("after", "before")
-    return gaps.agg(F.max(F.struct(days.alias("days"), s.UNIQUE_ID, "before", "after")).alias("gap")).select("gap.*")
+    neighbours = rows.select(
+        s.UNIQUE_ID,
+        F.first(s.DS).over(in_time).alias("start"),
+        F.lag(s.DS).over(in_time).alias("before"),
+        F.col(s.DS).alias("after"),
+    )
+    distances = neighbours.withColumn("distance", F.expr(sql_distance(frequency.sql_type, "before", "after")))
+    is_crowded = F.expr(frequency.sql_step("start", "before")) == F.expr(frequency.sql_step("start", "after"))
+    pair = [F.col(s.UNIQUE_ID), F.col("before"), F.col("after")]
+    by_series = distances.groupBy(s.UNIQUE_ID).agg(
+        F.expr(sql_usual("distance")).alias("usual"),
+        F.min("distance").alias("least"),
+        F.count("distance").alias("distances"),
+        F.max(F.struct(F.expr(frequency.sql_step("before", "after")).alias("steps"), *pair)).alias("longest"),
+        F.min(F.when(is_crowded, F.struct(*pair))).alias("crowded"),
+    )
+    return by_series.groupBy("usual", "least").agg(
+        F.min(F.when(F.col("distances") >= FEWEST_DISTANCES, F.col(s.UNIQUE_ID))).alias("example"),
+        F.max("longest").alias("longest"),
+        F.min("crowded").alias("crowded"),
+    )
 
 
 def fill_calendar_gaps(rows: DataFrame, frequency: Frequency) -> DataFrame:
@@ -79,12 +108,12 @@ def fill_calendar_gaps(rows: DataFrame, frequency: Frequency) -> DataFrame:
     A date need not lie on the grid that the series' first one begins: a week or month that has any row is not missing.
     """
     spans = rows.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias("start"), F.max(s.DS).alias("end"))
-    there = rows.join(spans, on=s.UNIQUE_ID).select(s.UNIQUE_ID, _step("start", s.DS, frequency).alias("step"))
-    every = spans.select(
-        s.UNIQUE_ID, "start", F.explode(F.sequence(F.lit(0), _step("start", "end", frequency))).alias("step")
-    )
+    step = F.expr(frequency.sql_step("start", s.DS))
+    there = rows.join(spans, on=s.UNIQUE_ID).select(s.UNIQUE_ID, step.alias("step"))
+    steps = F.sequence(F.lit(0), F.expr(frequency.sql_step("start", "end")))
+    every = spans.select(s.UNIQUE_ID, "start", F.explode(steps).alias("step"))
     missing = every.join(there.distinct(), on=[s.UNIQUE_ID, "step"], how="left_anti")
-    added = missing.select(s.UNIQUE_ID, _date("start", "step", frequency).alias(s.DS))
+    added = missing.select(s.UNIQUE_ID, F.expr(frequency.sql_moment("start", "step")).alias(s.DS))
     return rows.unionByName(added, allowMissingColumns=True)
 
 
@@ -114,16 +143,13 @@ def in_order(columns: Sequence[str]) -> list[str]:
     return [*own, *(name for name in columns if name not in own)]
 
 
-def _step(start: str, date: str, frequency: Frequency) -> Column:
-    """Which step of a grid a date belongs to; 0 is the one that begins at the start."""
-    if frequency.alias == "MS":
-        return (F.year(date) - F.year(start)) * 12 + F.month(date) - F.month(start)
-    return F.floor(F.date_diff(date, start) / (7 if frequency.alias == "W" else 1)).cast("int")
-
-
-def _date(start: str, step: str, frequency: Frequency) -> Column:
-    """The date a step begins at; series of month ends go on with month ends."""
-    if frequency.alias == "MS":
-        same_day = F.add_months(start, F.col(step))
-        return F.when(F.col(start) == F.last_day(start), F.last_day(same_day)).otherwise(same_day)
-    return F.date_add(start, F.col(step) * (7 if frequency.alias == "W" else 1))
+def _beginning(moment: Column, frequency: Frequency) -> Column:
+    """When the step began that a moment lies in."""
+    if frequency.is_within_day:
+        clock = moment.cast("timestamp_ntz")
+        minutes = (F.hour(clock) * 60 + F.minute(clock)) / frequency.size
+        day = F.to_date(clock).cast("timestamp_ntz")
+        return day + F.make_dt_interval(mins=F.floor(minutes).cast("int") * frequency.size)
+    day = F.to_date(moment)
+    unit = {"W": "week", "MS": "month", "QS": "quarter", "YS": "year"}.get(frequency.alias)
+    return day if unit is None else F.trunc(day, unit)

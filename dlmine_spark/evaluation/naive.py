@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,12 @@ from pyspark.sql import DataFrame
 
 from dlmine_spark import schemas as s
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import Frequency, Moment
+from dlmine_spark.moments import moments_of
 from dlmine_spark.naive import error_scale, expected_open, naive_interval, seasonal_naive
 
 SEASONAL_NAIVE = "seasonal_naive"
-FORECAST_COLUMNS: dict[str, str] = {
-    name: type_ for name, type_ in s.FORECASTS.columns.items() if name not in (s.RUN_ID, s.MODEL)
-} | {SCALE: "double", SQUARED_SCALE: "double"}
+FORECAST_COLUMNS = (*(name for name in s.FORECASTS.names if name not in (s.RUN_ID, s.MODEL)), SCALE, SQUARED_SCALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class NaivePlan:
     frequency: Frequency
     season_length: int
     horizon: int
-    cutoffs: tuple[date, ...]
+    cutoffs: tuple[Moment, ...]
     open_is_known: bool = True
 
 
@@ -49,21 +48,23 @@ def naive_forecasts(series: DataFrame, plan: NaivePlan) -> DataFrame:
     def forecast_group(rows: pd.DataFrame) -> pd.DataFrame:
         return naive_rows(rows, plan)
 
-    ddl = ", ".join(f"`{name}` {type_}" for name, type_ in FORECAST_COLUMNS.items())
+    types = {SCALE: "double", SQUARED_SCALE: "double"} | s.FORECASTS.typed(plan.frequency.sql_type)
+    ddl = ", ".join(f"`{name}` {types[name]}" for name in FORECAST_COLUMNS)
     return series.groupBy(s.UNIQUE_ID).applyInPandas(forecast_group, schema=ddl)
 
 
 def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
     """``naive_forecasts`` for one series, in plain pandas."""
-    rows = series.assign(**{s.DS: pd.to_datetime(series[s.DS])}).set_index(s.DS).sort_index()
-    steps = _steps(rows.index[0].date(), plan)
-    rows = rows.reindex(pd.to_datetime(steps))
+    rows = series.set_index(pd.Index(moments_of(series[s.DS])))
+    steps = _steps(min(rows.index), plan)
+    rows = rows.reindex(steps)
     is_open = rows[s.OPEN].fillna(1).to_numpy(dtype=np.float64) != 0
     is_imputed = (rows[s.Y_IMPUTED] == True).to_numpy(dtype=np.bool_)  # noqa: E712 - null is not imputed
     y = rows[s.Y].to_numpy(dtype=np.float64, na_value=np.nan)
     y = np.where(np.isfinite(y) & is_open & ~is_imputed, y, np.nan)
     frames = []
-    for origin in (steps.index(cutoff) for cutoff in plan.cutoffs if cutoff in steps):
+    for cutoff in plan.cutoffs:
+        origin = bisect_right(steps, cutoff) - 1
         known = y[: origin + 1]
         if not np.isfinite(known).any():
             continue
@@ -74,7 +75,7 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
         scale, squared_scale = error_scale(known, plan.season_length)
         columns = {
             s.UNIQUE_ID: series[s.UNIQUE_ID].iloc[0],
-            s.CUTOFF: steps[origin],
+            s.CUTOFF: cutoff,
             s.DS: steps[origin + 1 : origin + 1 + plan.horizon],
             s.H: np.arange(1, plan.horizon + 1),
             s.Y_HAT: y_hat,
@@ -89,10 +90,6 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(FORECAST_COLUMNS))
 
 
-def _steps(start: date, plan: NaivePlan) -> list[date]:
-    """Every date from the start of a series to the end of the last horizon; a series may end before that."""
-    end = plan.frequency.shift(plan.cutoffs[-1], plan.horizon)
-    steps = [start]
-    while steps[-1] < end:
-        steps.append(plan.frequency.shift(start, len(steps)))
-    return steps
+def _steps(start: Moment, plan: NaivePlan) -> list[Moment]:
+    """Every moment from the start of a series to the end of the last horizon; a series may end before that."""
+    return plan.frequency.moments(start, plan.frequency.shift(plan.cutoffs[-1], plan.horizon))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from math import pi
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import MINUTES_A_DAY, Frequency, Moment, sql_literal
 from dlmine_spark.fusion.encoding import (
     MAX_CODES,
     MAX_INDICATORS,
@@ -25,6 +24,7 @@ from dlmine_spark.fusion.encoding import (
     standardised,
 )
 
+DAYS_A_YEAR = 365.25
 SHARDS = 16
 """Parts that ranks can read on their own; more than ranks usually are, few enough to stay whole files."""
 MAX_SERIES_CODES = 20_000
@@ -59,13 +59,13 @@ class PanelInputs:
     promo: str | None
 
 
-def training_panel(inputs: PanelInputs, cutoff: date, frequency: Frequency) -> DataFrame:
+def training_panel(inputs: PanelInputs, cutoff: Moment, frequency: Frequency) -> DataFrame:
     """One row per series and date up to the horizon after the cutoff, in the shape of ``gold.training_panel``.
 
     Runs small aggregations to learn the encodings; the panel itself stays lazy.
     """
     inputs = _without_dates(inputs)
-    history = inputs.panel.where(F.col(s.DS) <= F.lit(cutoff))
+    history = inputs.panel.where(_is_known(cutoff))
     values = history.select(
         s.UNIQUE_ID,
         s.DS,
@@ -96,7 +96,12 @@ def training_panel(inputs: PanelInputs, cutoff: date, frequency: Frequency) -> D
     rows = _with_neighbours(rows, inputs)
     rows = _with_attributes(rows, inputs, history)
     rows = _with_arima_paths(rows, inputs.arima_origins, cutoff)
-    return _with_shards(rows, history).withColumn(s.CUTOFF, F.lit(cutoff))
+    return _with_shards(rows, history).withColumn(s.CUTOFF, F.expr(sql_literal(cutoff)))
+
+
+def _is_known(cutoff: Moment) -> Column:
+    """Whether a row is about what has happened by the cutoff."""
+    return F.col(s.DS) <= F.expr(sql_literal(cutoff))
 
 
 def _without_dates(inputs: PanelInputs) -> PanelInputs:
@@ -114,15 +119,15 @@ def _mined_columns(rows: DataFrame) -> list[str]:
     return [name for name in rows.columns if name.startswith(f"{s.KNOWN_FUTURE_PREFIX}{s.MINED}")]
 
 
-def _known_features(inputs: PanelInputs, cutoff: date) -> dict[str, Column]:
+def _known_features(inputs: PanelInputs, cutoff: Moment) -> dict[str, Column]:
     if not inputs.known_names:
         return {}
-    up_to_cutoff = inputs.known_future.where(F.col(s.DS) <= F.lit(cutoff))
+    up_to_cutoff = inputs.known_future.where(_is_known(cutoff))
     encoding = learn_encoding(up_to_cutoff, inputs.known_names, max_values=MAX_INDICATORS)
     return encoded(inputs.known_names, encoding, s.KNOWN_FUTURE_PREFIX)
 
 
-def _past_features(inputs: PanelInputs, history: DataFrame, cutoff: date) -> dict[str, Column]:
+def _past_features(inputs: PanelInputs, history: DataFrame, cutoff: Moment) -> dict[str, Column]:
     """Numeric past-only covariates, on a signed logarithmic scale since counts and amounts are skewed."""
     types = dict(history.dtypes)
     numeric = [name for name in inputs.past_names if types[name] != "string"]
@@ -136,48 +141,63 @@ def _past_features(inputs: PanelInputs, history: DataFrame, cutoff: date) -> dic
     encoding = learn_encoding(logged, numeric, max_values=0)
     return {
         f"{s.PAST_ONLY_PREFIX}{name.lower()}": F.when(
-            F.col(s.DS) <= F.lit(cutoff), standardised(log_scale(F.col(f"`past:{name}`")), encoding.numeric[name])
+            _is_known(cutoff), standardised(log_scale(F.col(f"`past:{name}`")), encoding.numeric[name])
         ).otherwise(0.0)
         for name in numeric
     }
 
 
-def _calendar_features(frequency: Frequency, cutoff: date) -> dict[str, Column]:
-    """Position in week, month and year, and years before the cutoff (negative: after it)."""
-    day = F.col(s.DS)
+def _calendar_features(frequency: Frequency, cutoff: Moment) -> dict[str, Column]:
+    """Position in day, week, month and year, and years before the cutoff (negative: after it).
+
+    Where moments are counted there is only the position in the season, and the age is told as if steps were days.
+    """
+    moment = F.col(s.DS)
     prefix = f"{s.KNOWN_FUTURE_PREFIX}calendar_"
-    year_angle = 2 * pi * F.dayofyear(day) / 365.25
-    features = {
-        f"{prefix}year_sin1": F.sin(year_angle),
-        f"{prefix}year_cos1": F.cos(year_angle),
-        f"{prefix}year_sin2": F.sin(2 * year_angle),
-        f"{prefix}year_cos2": F.cos(2 * year_angle),
-        f"{prefix}age": F.date_diff(F.lit(cutoff), day) / 365.25,
-    }
-    if frequency.alias == "MS":
+    if not frequency.has_calendar:
+        age = {f"{prefix}age": (F.expr(sql_literal(cutoff)) - moment) / DAYS_A_YEAR}
+        phase = F.expr(frequency.sql_position(s.DS)) / frequency.season_length
+        return age | (_waves(f"{prefix}season", phase, 2) if frequency.season_length > 1 else {})
+    features = _waves(f"{prefix}year", F.dayofyear(moment) / DAYS_A_YEAR, 2)
+    features[f"{prefix}age"] = F.date_diff(F.expr(sql_literal(cutoff)), moment) / DAYS_A_YEAR
+    if frequency.unit == "month":
         return features
-    days_in_month = F.dayofmonth(F.last_day(day))
-    features[f"{prefix}month_position"] = (F.dayofmonth(day) - 1) / (days_in_month - 1)
-    if frequency.alias == "D":
-        # Pay days: trade in many places peaks on the last and first days of a month.
-        features[f"{prefix}month_end"] = (F.dayofmonth(day) >= days_in_month - 1).cast("double")
-        features[f"{prefix}month_start"] = (F.dayofmonth(day) <= 2).cast("double")
-        for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"), start=1):
-            features[f"{prefix}{name}"] = (F.dayofweek(day) == number).cast("double")
+    days_in_month = F.dayofmonth(F.last_day(moment))
+    features[f"{prefix}month_position"] = (F.dayofmonth(moment) - 1) / (days_in_month - 1)
+    if frequency.days > 1:
+        return features
+    # Pay days: trade in many places peaks on the last and first days of a month.
+    features[f"{prefix}month_end"] = (F.dayofmonth(moment) >= days_in_month - 1).cast("double")
+    features[f"{prefix}month_start"] = (F.dayofmonth(moment) <= 2).cast("double")
+    for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"), start=1):
+        features[f"{prefix}{name}"] = (F.dayofweek(moment) == number).cast("double")
+    if frequency.is_within_day:
+        features |= _waves(f"{prefix}day", (F.hour(moment) * 60 + F.minute(moment)) / MINUTES_A_DAY, 4)
     return features
 
 
+def _waves(name: str, phase: Column, pairs: int) -> dict[str, Column]:
+    """Sines and cosines of a phase from 0 to 1."""
+    angles = {number: 2 * pi * number * phase for number in range(1, pairs + 1)}
+    return {
+        f"{name}_{wave}{number}": function(angle)
+        for number, angle in angles.items()
+        for wave, function in (("sin", F.sin), ("cos", F.cos))
+    }
+
+
 def _with_profile(rows: DataFrame, frequency: Frequency, promo: str | None) -> DataFrame:
-    """Add the seasonal profile: how far a series' median on this weekday and promotion state lies from its own median.
+    """Add the seasonal profile: how far a series' median on this weekday (and hour, where there are any) and promotion
+    state lies from its own median.
 
     On a signed log1p scale, shrunk towards 0 by the number of observations, so that a rare cell says little. For steps
     longer than a day there are too few observations a cell, and the position in the year stands for it.
     """
-    if frequency.alias != "D":
+    if (frequency.has_calendar and frequency.days > 1) or frequency.season_length == 1:
         return rows.withColumn(PROFILE, F.lit(0.0))
     keys = [s.UNIQUE_ID, "__position", "__promo"]
     is_promo = F.coalesce(F.col(f"`{promo}`").cast("double") > 0, F.lit(False)) if promo else F.lit(False)
-    keyed = rows.withColumn("__position", F.dayofweek(s.DS)).withColumn("__promo", is_promo)
+    keyed = rows.withColumn("__position", F.expr(frequency.sql_position(s.DS))).withColumn("__promo", is_promo)
     observed = keyed.where(F.col("mask") == 1).withColumn("__log", F.signum(s.Y) * F.log1p(F.abs(F.col(s.Y))))
     overall = observed.groupBy(s.UNIQUE_ID).agg(F.median("__log").alias("__level"))
     cells = (
@@ -244,13 +264,13 @@ def _series_codes(history: DataFrame) -> DataFrame:
     return series.withColumn(column, code.cast("double"))
 
 
-def _with_arima_paths(rows: DataFrame, origins: DataFrame | None, cutoff: date) -> DataFrame:
+def _with_arima_paths(rows: DataFrame, origins: DataFrame | None, cutoff: Moment) -> DataFrame:
     """Add ARIMA's forecasts made at each date, where its parameters too were fitted no later."""
     if origins is None:
         return rows.withColumn("arima_path", F.lit(None).cast("array<double>"))
-    honest = origins.where((F.col("origin") <= F.lit(cutoff)) & (F.col("fit_cutoff") <= F.col("origin"))).select(
-        s.UNIQUE_ID, F.col("origin").alias(s.DS), F.col("path").alias("arima_path")
-    )
+    honest = origins.where(
+        (F.col("origin") <= F.expr(sql_literal(cutoff))) & (F.col("fit_cutoff") <= F.col("origin"))
+    ).select(s.UNIQUE_ID, F.col("origin").alias(s.DS), F.col("path").alias("arima_path"))
     return rows.join(honest, on=[s.UNIQUE_ID, s.DS], how="left")
 
 

@@ -16,9 +16,12 @@ from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, orig
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
+from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import cores
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future, panel_frequency
+from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
-    panel = lakehouse.read(s.PANEL.name)
+    panel = read_panel(lakehouse)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)
     results = _results(config, lakehouse, panel, plan)
@@ -54,7 +57,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
     lakehouse.overwrite(
         s.FORECASTS.name,
-        forecasts_of(results, plan, lakehouse.run_id),
+        to_own_clocks(lakehouse, forecasts_of(results, plan, lakehouse.run_id)),
         replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
     )
     # Nothing is left to go on with: a run that is asked for again computes again.
@@ -101,19 +104,18 @@ def _done(lakehouse: Lakehouse, key: str) -> DataFrame | None:
     if not lakehouse.adopt(STAGING):
         return None
     staged = lakehouse.read(STAGING)
-    if _KEY not in staged.columns or staged.where(F.col(_KEY) == key).isEmpty():
+    count = staged.where(F.col(_KEY) == key).select(s.UNIQUE_ID).distinct().count() if _KEY in staged.columns else 0
+    if count == 0:
         return None
-    if not staged.where(F.col(_KEY) != key).isEmpty():
-        return None
-    log.info(
-        "%d series are fitted already, by a run that did not finish", staged.select(s.UNIQUE_ID).distinct().count()
-    )
+    # The first wave replaces the table, so there are no results of another key beside these.
+    log.info("%s series are fitted already, by a run that did not finish", f"{count:,}")
     return staged
 
 
 def _lengths(panel: DataFrame, plan: ForecastPlan) -> DataFrame:
     """How many known values each series has: what is filled or closed is not fitted."""
-    return panel.where(F.col(s.DS) <= F.lit(plan.final)).groupBy(s.UNIQUE_ID).agg(F.count_if(_is_known()).alias(VALUES))
+    seen = panel.where(F.col(s.DS) <= F.expr(sql_literal(plan.final)))
+    return seen.groupBy(s.UNIQUE_ID).agg(F.count_if(_is_known()).alias(VALUES))
 
 
 def _is_known() -> Column:
@@ -138,7 +140,7 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
     """Values with the covariates known ahead: one row per series and step, to the end of the horizon."""
     calendar = calendar_of(lakehouse, config)
     known = known_future(config, panel, calendar, plan.frequency, plan.final)
-    values = panel.where(F.col(s.DS) <= F.lit(plan.final)).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
+    values = panel.where(F.col(s.DS) <= F.expr(sql_literal(plan.final))).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
     return known.join(values, on=[s.UNIQUE_ID, s.DS], how="left")
 
 
@@ -157,7 +159,7 @@ def _report(lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> Arima
     models = lakehouse.read(s.ARIMA_MODELS.name)
     counts = {row["status"]: int(row["count"]) for row in models.groupBy("status").count().collect()}
     by_status = {status: counts[status] for status in s.STATUSES if status in counts}
-    series = models.where(F.col(s.CUTOFF) == F.lit(plan.final)).count()
+    series = models.where(F.col(s.CUTOFF) == F.expr(sql_literal(plan.final))).count()
     forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, ARIMA_FALLBACK)).count()
     lost = sum(count for status, count in by_status.items() if status != "ok")
     if lost:

@@ -16,8 +16,11 @@ from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair
 from dlmine_spark.evaluation.dominance import compare_models
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
 from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
+from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, panel_frequency
+from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -44,9 +47,10 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no forecasts to compare")
-    panel = lakehouse.read(s.PANEL.name)
+    panel = read_panel(lakehouse)
     plan = plan_naive(config, lakehouse, panel)
-    lakehouse.overwrite(STAGING, naive_forecasts(observed_series(config, lakehouse, panel), plan))
+    naive = naive_forecasts(observed_series(config, lakehouse, panel), plan)
+    lakehouse.overwrite(STAGING, to_own_clocks(lakehouse, naive))
     naive = lakehouse.read(STAGING)
     lakehouse.overwrite(
         s.FORECASTS.name,
@@ -55,9 +59,11 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
         .withColumn(s.MODEL, F.lit(SEASONAL_NAIVE)),
         replace_where=f"{s.MODEL} = '{SEASONAL_NAIVE}'",
     )
-    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin(list(plan.cutoffs)))
+    made = lakehouse.read(s.FORECASTS.name).where(
+        F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in plan.cutoffs])
+    )
     scales = naive.select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE).distinct()
-    paired = pair(_as_stages(made), scored_actuals(panel), scales)
+    paired = pair(_as_stages(made), scored_actuals(lakehouse.read(s.PANEL.name)), scales)
     models = sorted(row[s.MODEL] for row in paired.select(s.MODEL).distinct().collect())
     common = paired.where(F.col("models") == len(models))
     metrics = metrics_by_scope(common, segments_of_series(lakehouse)).unionByName(_fallback_share(common))

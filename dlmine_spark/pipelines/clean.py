@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from pyspark.sql import Column, DataFrame
@@ -17,8 +17,8 @@ from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
 from dlmine_spark.cleaning.impute import fill_blanks
 from dlmine_spark.cleaning.lookup import lookup_table, lookups_of
+from dlmine_spark.cleaning.moments import with_moments
 from dlmine_spark.cleaning.panel import (
-    LONGEST_GAP_DAYS,
     ONLY_SERIES,
     UNKNOWN_STORE,
     aggregate_lines,
@@ -26,23 +26,25 @@ from dlmine_spark.cleaning.panel import (
     fill_calendar_gaps,
     in_order,
     longest_gap,
+    step_facts,
     with_closures,
 )
 from dlmine_spark.cleaning.plan import INTERNAL
 from dlmine_spark.config import Config, SourceConfig
 from dlmine_spark.errors import ConfigError, SourceError, TableContractError
-from dlmine_spark.frequency import BY_ALIAS, DAILY, Frequency
+from dlmine_spark.frequency import DAILY, Frequency, Moment, from_alias, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines import batches
 from dlmine_spark.pipelines.batches import EndedStep
-from dlmine_spark.pipelines.common import panel_end, panel_frequency
+from dlmine_spark.pipelines.common import panel_end
 from dlmine_spark.pipelines.counting import tell
 from dlmine_spark.pipelines.data_sets import check_data_sets, keep_statistics
 from dlmine_spark.pipelines.judging import all_rows, good_rows, judge, known_rows, take_in
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.pipelines.record import named_rows, write_quality, write_quarantine, write_repairs
 from dlmine_spark.pipelines.references import treat_all_references
+from dlmine_spark.pipelines.steps import panel_frequency, refuse_mixed_steps, with_moment_types
 from dlmine_spark.pipelines.subjects import Incoming, Judged, SourceCounts, merge_key, rows_table
 from dlmine_spark.runs import StageReport
 
@@ -64,7 +66,7 @@ class PanelPlan:
     """Facts about the panel that its source gives, known before the first silver table is replaced."""
 
     frequency: Frequency
-    end: date
+    end: Moment
     """Last date with a known value."""
 
 
@@ -84,6 +86,7 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     """
     batches.note_changed_sources(lakehouse, config)
     incoming = {name: take_in(lakehouse, name, source) for name, source in config.sources.items()}
+    config = with_moment_types(config, {name: came.rows for name, came in incoming.items()})
     _refuse_wrong_rules(config, incoming)
     coming = {name: came.batch for name, came in incoming.items()}
     with batches.withdrawn_if_refused(lakehouse, config, coming):
@@ -141,10 +144,12 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
     panel = config.source_of_kind("panel")
     if panel is None:
         return None
-    rows = good[panel[0]]
+    rows = with_moments(good[panel[0]])
     plan = PanelPlan(panel_frequency(config, rows), panel_end(rows))
-    gap = longest_gap(rows).collect()[0]
-    if config.cleaning.fill_gaps and gap["days"] is not None and gap["days"] > LONGEST_GAP_DAYS:
+    facts = step_facts(rows, plan.frequency).collect()
+    refuse_mixed_steps(config, facts, plan.frequency)
+    gap = max((row["longest"] for row in facts if row["longest"] is not None), key=lambda gap: gap["steps"] or 0)
+    if config.cleaning.fill_gaps and (gap["steps"] or 0) > longest_gap(plan.frequency):
         raise SourceError(
             f"{panel[1].path} (source {panel[0]}): series {gap[s.UNIQUE_ID]} has no row between {gap['before']} and "
             f"{gap['after']}: one of these dates looks wrong; refuse it by a rule, e.g. sources.{panel[0]}.rules="
@@ -166,6 +171,7 @@ def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapp
         return 0
     if source.kind == "calendar":
         days = calendar_of_series(_filled(config, good, rows, source, s.DS), _series(config, lakehouse, good))
+        days = with_moments(days)
         lakehouse.overwrite(table, days, check=constraint_of(source, judged.columns, days.columns))
         return 0
     if judged.scope == "some":
@@ -220,7 +226,7 @@ def _filled(
     rows: DataFrame,
     source: SourceConfig,
     time: str | None = None,
-    season_length: int = 7,
+    frequency: Frequency = DAILY,
 ) -> DataFrame:
     """The rows with the fills that their source declares, without what only cleaning needs."""
     columns, cutoff = declared_columns(source), config.cleaning.cutoff
@@ -228,7 +234,7 @@ def _filled(
         column: lookup_table(good[lookup.source], lookup, column, config.sources[lookup.source].time, cutoff)
         for column, lookup in lookups_of(columns).items()
     }
-    return fill_blanks(rows, columns, time, season_length, cutoff, lookups).drop(*INTERNAL)
+    return fill_blanks(rows, columns, time, frequency, cutoff, lookups).drop(*INTERNAL)
 
 
 def _with_line_columns(rows: DataFrame) -> DataFrame:
@@ -287,14 +293,14 @@ def _panel_rows(
     plan: PanelPlan,
 ) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
-    rows = good[name]
+    rows = with_moments(good[name])
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
     open_or_not = with_closures(gap_free, calendar)
-    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency.season_length)
+    filled = _filled(config, good, open_or_not, source, s.DS, plan.frequency)
     if s.Y_IMPUTED not in filled.columns:
         filled = filled.withColumn(s.Y_IMPUTED, F.lit(False))
-    is_history = F.col(s.DS) <= F.lit(plan.end)
+    is_history = F.col(s.DS) <= F.expr(sql_literal(plan.end))
     return filled.withColumns(
         {
             s.Y: F.when(is_history | ~F.col(s.Y_IMPUTED), F.col(s.Y)),
@@ -312,10 +318,11 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
     lines = lakehouse.read(s.LINES.name).withColumn(s.STORE_ID, _store_of(source))
     if s.QUANTITY not in source.columns:
         lines = lines.withColumn(s.QUANTITY, F.lit(1.0))
-    frequency = BY_ALIAS.get(config.cleaning.frequency, DAILY)
-    if frequency != DAILY:
-        step = {"W": "week", "MS": "month"}[frequency.alias]
-        log.warning("the first and the last %s of the panel are sums of the days there are lines of", step)
+    frequency = from_alias(config.cleaning.frequency) or DAILY
+    if not frequency.has_calendar:
+        raise ConfigError("cleaning.frequency is step, but basket lines have times: set it to D, W or MS")
+    if frequency.days > 1:
+        log.warning("the first and the last %s of the panel are sums of the days there are lines of", frequency.name)
     return aggregate_lines(lines, value, frequency)
 
 

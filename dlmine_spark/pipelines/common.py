@@ -1,11 +1,10 @@
-"""What several pipelines ask of the panel (its step, its end, the cutoffs that follow) and of cleaning's record."""
+"""What several pipelines ask of the panel (its end, cutoffs and covariates) and of cleaning's record."""
 
 from __future__ import annotations
 
 import logging
 import operator
 from dataclasses import dataclass
-from datetime import date
 from functools import reduce
 
 import pandas as pd
@@ -15,8 +14,9 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.frequency import BY_ALIAS, Frequency, backtest_cutoffs, from_step
+from dlmine_spark.frequency import Frequency, Moment, backtest_cutoffs, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import to_common_clock
 
 log = logging.getLogger(__name__)
 
@@ -26,31 +26,21 @@ PROMOTION_NAMES = frozenset({"promo", "promotion", "on_promotion", "onpromotion"
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """Last dates that forecasts may see: rolling origins with actuals after them, and the end of the data."""
+    """Last dates that forecasts may see: rolling origins with actuals after them, and the end of the data.
 
-    backtest: tuple[date, ...]
-    final: date
+    Of a series that has no row on one of them, the last row before it is meant.
+    """
+
+    backtest: tuple[Moment, ...]
+    final: Moment
 
     @property
-    def all(self) -> tuple[date, ...]:
+    def all(self) -> tuple[Moment, ...]:
         """Every cutoff, oldest first."""
         return (*self.backtest, self.final)
 
 
-def panel_frequency(config: Config, panel: DataFrame) -> Frequency:
-    """The declared step of the panel, else the usual distance between neighbouring dates (one aggregation)."""
-    declared = config.cleaning.frequency
-    if declared != "auto":
-        return BY_ALIAS[declared]
-    in_order = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
-    distances = panel.select(F.date_diff(F.col(s.DS), F.lag(s.DS).over(in_order)).alias("days"))
-    usual = distances.agg(F.median("days").alias("days")).first()
-    if usual is None or usual["days"] is None:
-        return BY_ALIAS["D"]
-    return from_step(float(usual["days"]))
-
-
-def panel_end(panel: DataFrame) -> date:
+def panel_end(panel: DataFrame) -> Moment:
     """The last date with a known value.
 
     Raises:
@@ -61,7 +51,7 @@ def panel_end(panel: DataFrame) -> date:
         raise TableContractError(
             "silver.panel: no row has a value in y; see silver.quarantine and silver.repairs for why"
         )
-    last: date = end[s.DS]
+    last: Moment = end[s.DS]
     return last
 
 
@@ -75,10 +65,10 @@ def all_cutoffs(config: Config, panel: DataFrame, frequency: Frequency) -> Cutof
     final = panel_end(panel)
     backtest = tuple(backtest_cutoffs(final, frequency, evaluation.horizon, evaluation.cutoffs, evaluation.step))
     first = panel.where(F.col(s.Y).isNotNull()).agg(F.min(s.DS).alias(s.DS)).first()
-    start: date = first[s.DS] if first is not None else final
+    start: Moment = first[s.DS] if first is not None else final
     needed = frequency.shift(start, evaluation.horizon)
     if backtest[0] < needed:
-        known = _steps_between(start, final, frequency)
+        known = frequency.steps(start, final) + 1
         between = (evaluation.cutoffs - 1) * (evaluation.step or 0)
         shares = 2 if evaluation.step else 1 + evaluation.cutoffs
         longest = max(0, known - 1 - between) // shares
@@ -89,12 +79,6 @@ def all_cutoffs(config: Config, panel: DataFrame, frequency: Frequency) -> Cutof
             + (f"set evaluation.horizon to at most {longest}" if longest else "give it a longer history")
         )
     return Cutoffs(backtest, final)
-
-
-def _steps_between(start: date, end: date, frequency: Frequency) -> int:
-    if frequency.alias == "MS":
-        return (end.year - start.year) * 12 + end.month - start.month + 1
-    return (end - start).days // (7 if frequency.alias == "W" else 1) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +136,7 @@ def known_future(
     panel: DataFrame,
     calendar: DataFrame | None,
     frequency: Frequency,
-    cutoff: date,
+    cutoff: Moment,
 ) -> DataFrame:
     """What was known at a cutoff about the dates up to ``horizon`` after it.
 
@@ -169,13 +153,10 @@ def known_future(
     roles = covariates(config, panel, calendar)
     end = frequency.shift(cutoff, config.evaluation.horizon)
     spine = (
-        panel.where(F.col(s.DS) <= F.lit(cutoff))
+        panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff)))
         .groupBy(s.UNIQUE_ID)
         .agg(F.min(s.DS).alias("start"))
-        .select(
-            s.UNIQUE_ID,
-            F.explode(F.sequence("start", F.lit(end), F.expr(frequency.sql_interval()))).alias(s.DS),
-        )
+        .select(s.UNIQUE_ID, F.explode(F.expr(frequency.sql_moments("start", sql_literal(end)))).alias(s.DS))
     )
     names = [s.OPEN, *roles.known_future]
     known = spine.join(_values(panel, names, "panel", cutoff, roles), on=[s.UNIQUE_ID, s.DS], how="left")
@@ -190,11 +171,11 @@ def known_future(
             for name in names
         ),
     )
-    _tell_unknown(config, merged, roles, cutoff, end)
+    _tell_unknown(config, merged, roles, frequency, cutoff)
     return _repeat_last_season(merged, names, frequency, cutoff, open_is_known=roles.open_is_known)
 
 
-def _values(frame: DataFrame, names: list[str], side: str, cutoff: date, roles: Covariates) -> DataFrame:
+def _values(frame: DataFrame, names: list[str], side: str, cutoff: Moment, roles: Covariates) -> DataFrame:
     """The covariates of one table under names that say their side; closures seen only afterwards end at the cutoff."""
     columns = []
     for name in names:
@@ -202,24 +183,25 @@ def _values(frame: DataFrame, names: list[str], side: str, cutoff: date, roles: 
             continue
         value = F.col(f"`{name}`")
         if name == s.OPEN and not roles.open_is_known:
-            value = F.when(F.col(s.DS) <= F.lit(cutoff), value)
+            value = F.when(F.col(s.DS) <= F.expr(sql_literal(cutoff)), value)
         columns.append(value.alias(f"{side}:{name}"))
     return frame.select(s.UNIQUE_ID, s.DS, *columns)
 
 
-def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, cutoff: date, end: date) -> None:
+def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, frequency: Frequency, cutoff: Moment) -> None:
     """Warn of, or refuse, covariates that no row knows on some date of the horizon (one aggregation)."""
     names = [*roles.known_future, *([s.OPEN] if roles.open_is_known else [])]
     if not names:
         return
+    end = frequency.shift(cutoff, config.evaluation.horizon)
     last_known = (
-        known.where(F.col(s.DS) > F.lit(cutoff))
+        known.where(F.col(s.DS) > F.expr(sql_literal(cutoff)))
         .agg(*(F.max(F.when(F.col(f"`{name}`").isNotNull(), F.col(s.DS))).alias(name) for name in names))
         .first()
     )
     # A covariate whose blanks mean "none" (the name of a promotion) ends where the table itself ends.
     latest = max((day for day in (last_known or ()) if day is not None), default=cutoff)
-    if latest >= end:
+    if frequency.shift(latest, 1) > end:
         return
     problem = (
         f"known-future covariates {', '.join(names)} end at {latest}, before the horizon's end {end} "
@@ -231,7 +213,7 @@ def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, cutoff: d
 
 
 def _repeat_last_season(
-    known: DataFrame, names: list[str], frequency: Frequency, cutoff: date, *, open_is_known: bool
+    known: DataFrame, names: list[str], frequency: Frequency, cutoff: Moment, *, open_is_known: bool
 ) -> DataFrame:
     """Fill dates after the last one that any covariate knows with the values one or more whole seasons before.
 
@@ -242,7 +224,7 @@ def _repeat_last_season(
     is_known = reduce(operator.or_, (F.col(f"`{name}`").isNotNull() for name in names))
     phased = known.withColumn("phase", step % F.lit(frequency.season_length)).withColumn(
         "known_until",
-        F.greatest(F.max(F.when(is_known, F.col(s.DS))).over(table_end), F.lit(cutoff)),
+        F.greatest(F.max(F.when(is_known, F.col(s.DS))).over(table_end), F.expr(sql_literal(cutoff))),
     )
     row = F.struct(*(F.col(f"`{name}`").alias(name) for name in names))
     earlier = (
@@ -251,7 +233,7 @@ def _repeat_last_season(
     last_season = F.last(F.when(F.col(s.DS) <= F.col("known_until"), row), ignorenulls=True).over(earlier)
     values = {name: F.col(f"values.`{name}`") for name in names}
     if not open_is_known:
-        seen = F.when(F.col(s.DS) <= F.lit(cutoff), F.struct(s.OPEN))
+        seen = F.when(F.col(s.DS) <= F.expr(sql_literal(cutoff)), F.struct(s.OPEN))
         values[s.OPEN] = F.last(seen, ignorenulls=True).over(earlier).getField(s.OPEN)
     return (
         phased.withColumn("values", last_season)
@@ -261,8 +243,11 @@ def _repeat_last_season(
 
 
 def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
-    """``silver.calendar``, where there is a source of that kind."""
-    return lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
+    """``silver.calendar`` on the common clock, where there is a source of that kind."""
+    if config.source_of_kind("calendar") is None:
+        return None
+    calendar = lakehouse.read(s.CALENDAR.name)
+    return to_common_clock(lakehouse, calendar) if lakehouse.exists(s.PANEL.name) else calendar
 
 
 def repairs_by_rule(repairs: DataFrame, most: int) -> pd.DataFrame:

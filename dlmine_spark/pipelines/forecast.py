@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
+from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models, write_forecasts
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -21,7 +21,7 @@ from dlmine_spark.training.predict import write_forecasts as write_file
 class ForecastReport(StageReport):
     """What was forecast."""
 
-    cutoff: date
+    cutoff: Moment
     series: int
 
 
@@ -34,9 +34,9 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
 
     # Through a file, which Spark reads by itself: rows need not travel through the driver's Python.
     frame = predict_cutoff(cutoff_folder(models, cutoff), panel_source(lakehouse), cutoff)
-    write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE)
+    write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE, cutoff)
     forecasts = read_forecasts(lakehouse, models, (cutoff,))
-    write_forecasts(lakehouse, forecasts, f"cutoff >= DATE'{cutoff.isoformat()}'")
+    write_forecasts(lakehouse, forecasts, f"cutoff >= {sql_literal(cutoff)}")
 
     series = int(frame[s.UNIQUE_ID].nunique())
     first, last = frame[s.DS].min(), frame[s.DS].max()
@@ -49,10 +49,10 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     )
 
 
-def _final_cutoff(lakehouse: Lakehouse) -> date:
+def _final_cutoff(lakehouse: Lakehouse) -> Moment:
     """The last date that a value is known for: the newest cutoff of the training panel."""
     newest = lakehouse.read(s.TRAINING_PANEL.name).agg(F.max(s.CUTOFF).alias(s.CUTOFF)).first()
     if newest is None or newest[s.CUTOFF] is None:
         raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
-    cutoff: date = newest[s.CUTOFF]
+    cutoff: Moment = newest[s.CUTOFF]
     return cutoff

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import partial, reduce
 
 from pyspark.sql import DataFrame
@@ -13,23 +12,24 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import (
     Covariates,
     all_cutoffs,
     calendar_of,
     covariates,
     known_future,
-    panel_frequency,
     promotion_of,
 )
 from dlmine_spark.pipelines.mine import mine_rules
 from dlmine_spark.pipelines.segment import segment_series
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     """Write one training panel per cutoff, each from data up to that cutoff only."""
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
-    panel = lakehouse.read(s.PANEL.name)
+    panel = read_panel(lakehouse)
     calendar = calendar_of(lakehouse, config)
     frequency = panel_frequency(config, panel)
     cutoffs = all_cutoffs(config, panel, frequency)
@@ -105,7 +105,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     )
 
 
-def _panel_as_of(given: PanelMaterial, cutoff: date, number: int, *, is_final: bool) -> DataFrame:
+def _panel_as_of(given: PanelMaterial, cutoff: Moment, number: int, *, is_final: bool) -> DataFrame:
     """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
     lakehouse, roles = given.lakehouse, given.roles
     known = known_future(given.config, given.panel, given.calendar, given.frequency, cutoff)
@@ -142,14 +142,15 @@ def _mined_rules(given: PanelMaterial) -> DataFrame | None:
     return between_items(given.lakehouse.read(s.RULES.name), given.config.mining.taxonomy)
 
 
-def _rules_as_of(given: PanelMaterial, cutoff: date) -> DataFrame | None:
+def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> DataFrame | None:
     """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.LINES.name):
         return None
     lines = given.lakehouse.read(s.LINES.name)
-    if lines.where(F.col(s.TS).isNotNull()).isEmpty():
+    if not given.frequency.has_calendar or lines.where(F.col(s.TS).isNotNull()).isEmpty():
         return None
-    return mine_rules(lines.where(F.to_date(s.TS) <= F.lit(cutoff)), given.config.mining)
+    moment = F.col(s.TS).cast(given.frequency.sql_type)
+    return mine_rules(lines.where(moment <= F.expr(sql_literal(cutoff))), given.config.mining)
 
 
 def _mined_segments(given: PanelMaterial) -> DataFrame | None:
@@ -157,10 +158,10 @@ def _mined_segments(given: PanelMaterial) -> DataFrame | None:
     return given.lakehouse.read(s.SEGMENTS.name) if given.lakehouse.exists(s.SEGMENTS.name) else None
 
 
-def _segments_as_of(given: PanelMaterial, cutoff: date, number: int) -> DataFrame | None:
+def _segments_as_of(given: PanelMaterial, cutoff: Moment, number: int) -> DataFrame | None:
     """Segments of the stores by their values up to the cutoff."""
     staging = f"{FEATURES_AS_OF}_{number}"
-    known = given.panel.where(F.col(s.DS) <= F.lit(cutoff))
+    known = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff)))
     found = segment_series(given.config, given.lakehouse, known, given.calendar, staging)
     return None if found is None else found.assignments
 

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
 from dlmine_spark.parallel import in_parallel
-from dlmine_spark.pipelines.common import panel_end, panel_frequency, reasons_by_rule, repairs_by_rule
+from dlmine_spark.pipelines.alignment import to_common_clock
+from dlmine_spark.pipelines.common import panel_end, reasons_by_rule, repairs_by_rule
 from dlmine_spark.pipelines.graph import STAGES
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.pipelines.truth import compare, summary
 from dlmine_spark.report.choice import choose_series
 from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
@@ -52,7 +54,6 @@ SECTION_STAGES = {
     "accuracy": "backtest",
     "drivers": "explain",
 }
-STEP_NAMES = {"D": "day", "W": "week", "MS": "month"}
 Fields = dict[str, Any]
 """Some fields of ``ReportData``: a part of the page."""
 _SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
@@ -364,8 +365,11 @@ def _series(config: Config, tables: Tables) -> Fields:
     if not cutoffs or not names:
         return fields
     since = frequency.shift(cutoffs[0], -HISTORY_STEPS)
-    history = panel.where(F.col(s.UNIQUE_ID).isin(names) & (F.col(s.DS) > F.lit(since)) & (F.col(s.DS) <= F.lit(end)))
-    rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & F.col(s.CUTOFF).isin(cutoffs))
+    is_shown = F.expr(f"{s.DS} > {sql_literal(since)} AND {s.DS} <= {sql_literal(end)}")
+    history = to_common_clock(tables.lakehouse, panel.where(F.col(s.UNIQUE_ID).isin(names))).where(is_shown)
+    is_asked = F.col(s.CUTOFF).isin([F.expr(sql_literal(cutoff)) for cutoff in cutoffs])
+    rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & is_asked)
+    rows = to_common_clock(tables.lakehouse, rows)
     return fields | {
         "chosen": _chosen(tables, picked),
         "history": history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),
@@ -386,15 +390,16 @@ def _extent(panel: DataFrame, frequency: Frequency) -> Extent:
         first=row["first"],
         last=row["last"],
         steps=row["steps"],
-        step=STEP_NAMES[frequency.alias],
+        step=frequency.name,
     )
 
 
-def _shown_cutoffs(forecasts: DataFrame, end: date) -> list[date]:
+def _shown_cutoffs(forecasts: DataFrame, end: Moment) -> list[Moment]:
     """The newest cutoff with actuals after it, and the end of the data, as far as there are forecasts."""
+    bound = F.expr(sql_literal(end))
     row = forecasts.agg(
-        F.max(F.when(F.col(s.CUTOFF) < F.lit(end), F.col(s.CUTOFF))).alias("backtest"),
-        F.max(F.when(F.col(s.CUTOFF) >= F.lit(end), F.col(s.CUTOFF))).alias("final"),
+        F.max(F.when(F.col(s.CUTOFF) < bound, F.col(s.CUTOFF))).alias("backtest"),
+        F.max(F.when(F.col(s.CUTOFF) >= bound, F.col(s.CUTOFF))).alias("final"),
     ).collect()[0]
     return [cutoff for cutoff in (row["backtest"], row["final"]) if cutoff is not None]
 

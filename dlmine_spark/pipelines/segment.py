@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame
@@ -14,8 +14,10 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, TableContractError
+from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import calendar_of, covariates, promotion_of
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.segmentation.customers import customer_features
@@ -127,7 +129,7 @@ def segment_series(
 def _stores(config: Config, lakehouse: Lakehouse) -> Found | None:
     if not lakehouse.exists(s.PANEL.name):
         return None
-    panel, calendar = lakehouse.read(s.PANEL.name), calendar_of(lakehouse, config)
+    panel, calendar = read_panel(lakehouse), calendar_of(lakehouse, config)
     promo = promotion_of(panel, calendar, covariates(config, panel, calendar))
     described = _with_promotion(panel, calendar, promo)
     lakehouse.overwrite(STORE_FEATURES, store_features(described, promo))
@@ -199,16 +201,21 @@ def _sampled(features: DataFrame, name: str) -> DataFrame:
     return F.broadcast(sample_of(features).select(F.col(ENTITY_ID).alias(name)))
 
 
-def _middle(known: DataFrame, day: Column) -> date | None:
+def _middle(known: DataFrame, day: Column) -> Moment | None:
     """The middle between the first and the last date; None where there is no date (one aggregation)."""
     ends = known.agg(F.min(day).alias("first"), F.max(day).alias("last")).collect()[0]
-    first: date | None = ends["first"]
-    return None if first is None else first + (ends["last"] - first) // 2
+    middle: Moment | None = None
+    if ends["first"] is not None:
+        middle = ends["first"] + (ends["last"] - ends["first"]) // 2
+    return middle
 
 
-def _halves(rows: DataFrame, day: Column, middle: date | None) -> list[DataFrame]:
+def _halves(rows: DataFrame, day: Column, middle: Moment | None) -> list[DataFrame]:
     """The rows up to the middle of history, and those after it; none where history has no middle."""
-    return [] if middle is None else [rows.where(day <= F.lit(middle)), rows.where(day > F.lit(middle))]
+    if middle is None:
+        return []
+    bound = F.expr(sql_literal(middle))
+    return [rows.where(day <= bound), rows.where(day > bound)]
 
 
 def _with_agreement(config: Config, found: Segmentation, catalogue: Catalogue, halves: Sequence[DataFrame]) -> Found:

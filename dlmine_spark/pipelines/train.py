@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -14,9 +13,10 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
-from dlmine_spark.frequency import BY_ALIAS, Frequency
+from dlmine_spark.frequency import Frequency, Moment, from_alias, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.common import panel_frequency
+from dlmine_spark.pipelines.alignment import to_own_clocks
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
@@ -29,15 +29,13 @@ MODEL_NAME = "lstm"
 MODELS = "models"
 LATEST_FILE = "LATEST"
 """Names the run folder whose models are in use."""
-YEAR_LENGTH = {"D": 364, "W": 52, "MS": 12}
-"""Steps of a year; whole weeks, so that a day meets the same weekday."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport(StageReport):
     """What was trained: how often, how well, how fast, by whom."""
 
-    cutoffs: tuple[date, ...]
+    cutoffs: tuple[Moment, ...]
     epochs: int
     best_validation_wape: float | None
     samples_per_second: float
@@ -61,15 +59,16 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     result = launch(request, lakehouse.spark)
     _write_metrics(request, result)
 
-    forecasts = read_forecasts(lakehouse, request.folder, request.backtest)
-    write_forecasts(lakehouse, forecasts, f"cutoff < DATE'{request.final.isoformat()}'")
+    forecasts = read_forecasts(lakehouse, request.folder, request.backtest or (request.final,))
+    forecasts = forecasts.where(F.col(s.CUTOFF) < F.expr(sql_literal(request.final)))
+    write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
     for file in (lakehouse.folder(MODELS) / LATEST_FILE, *(_model_file(request, one) for one in request.cutoffs)):
         lakehouse.keep(file)
     return _report(request, result, rows, forecasts.count())
 
 
-def _model_file(request: LaunchRequest, cutoff: date) -> Path:
+def _model_file(request: LaunchRequest, cutoff: Moment) -> Path:
     return cutoff_folder(request.folder, cutoff) / MODEL_FILE
 
 
@@ -85,7 +84,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
         final=cutoffs[-1],
         horizon=config.evaluation.horizon,
         season_length=frequency.season_length,
-        year_length=YEAR_LENGTH[frequency.alias],
+        year_length=frequency.year_length,
         training=config.training,
         folder=(lakehouse.folder(MODELS) / lakehouse.run_id).absolute(),
     )
@@ -115,14 +114,12 @@ def trained_models(lakehouse: Lakehouse) -> Path:
         raise TrainingError(f"{models}: there is no trained model yet; run the stage train ('dlmine train')") from error
 
 
-def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[date, ...]) -> DataFrame:
+def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[Moment, ...]) -> DataFrame:
     """The forecasts that rank 0 left in the folders of some cutoffs, as rows of ``gold.forecasts``."""
-    if not cutoffs:
-        return lakehouse.spark.createDataFrame([], s.FORECASTS.ddl)
     # Not Path.as_uri(): Spark would take its %3D for part of the name.
     paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
     return (
-        lakehouse.spark.read.parquet(*paths)
+        to_own_clocks(lakehouse, lakehouse.spark.read.parquet(*paths))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
         .withColumn(s.MODEL, F.lit(MODEL_NAME))
         .select(*s.FORECASTS.names)
@@ -135,8 +132,9 @@ def write_forecasts(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) ->
 
 
 def _frequency(config: Config, lakehouse: Lakehouse) -> Frequency:
-    if config.cleaning.frequency != "auto":
-        return BY_ALIAS[config.cleaning.frequency]
+    declared = from_alias(config.cleaning.frequency)
+    if declared is not None and declared.has_calendar:
+        return declared
     return panel_frequency(config, lakehouse.read(s.PANEL.name))
 
 
@@ -148,8 +146,8 @@ def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, 
         "version": request.source.version,
         "rows": rows,
         "columns": columns,
-        "backtest": [cutoff.isoformat() for cutoff in request.backtest],
-        "final": request.final.isoformat(),
+        "backtest": [str(cutoff) for cutoff in request.backtest],
+        "final": str(request.final),
         "horizon": request.horizon,
     }
     write_bytes(request.folder / "config.yaml", config.to_yaml().encode())

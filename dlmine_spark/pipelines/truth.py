@@ -15,8 +15,10 @@ from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.evaluation.compare import KEY, scored_actuals
+from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.common import all_cutoffs, panel_frequency
+from dlmine_spark.pipelines.common import all_cutoffs
+from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.report.data import Truth
 
 
@@ -107,7 +109,7 @@ def _compared(config: Config, lakehouse: Lakehouse) -> DataFrame:
     """Series, cutoffs and dates that every model of the backtest forecast, with the value there was."""
     panel = lakehouse.read(s.PANEL.name)
     cutoffs = all_cutoffs(config, panel, panel_frequency(config, panel)).backtest
-    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin(list(cutoffs)))
+    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in cutoffs]))
     # A series that ARIMA could not fit has a fallback in its place.
     model = F.when(F.col(s.MODEL) == ARIMA_FALLBACK, F.lit(ARIMA)).otherwise(F.col(s.MODEL))
     paired = made.withColumn(s.MODEL, model).join(scored_actuals(panel), on=[s.UNIQUE_ID, s.DS], how="inner")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -228,7 +227,7 @@ def rule_cloud(rules: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def forecast(history: pd.DataFrame, forecasts: pd.DataFrame, cutoffs: Sequence[date]) -> go.Figure:
+def forecast(history: pd.DataFrame, forecasts: pd.DataFrame, cutoffs: Sequence[Any]) -> go.Figure:
     """One series: what happened, what each model said before it happened, and what comes next.
 
     Args:
@@ -255,10 +254,12 @@ def forecast(history: pd.DataFrame, forecasts: pd.DataFrame, cutoffs: Sequence[d
         hovertemplate="%{y:,.4~g}",
     )
     for cutoff in cutoffs:
-        figure.add_vline(x=cutoff.isoformat(), line={"color": MUTED, "width": 1, "dash": "dot"})
+        figure.add_vline(x=t.iso(cutoff), line={"color": MUTED, "width": 1, "dash": "dot"})
     _annotate_cutoffs(figure, cutoffs, history)
     figure.update_layout(hovermode="x unified", legend=_legend_on_top("reversed"))
-    figure.update_xaxes(hoverformat="%a %-d %b %Y")
+    if not any(isinstance(t.iso(cutoff), int) for cutoff in cutoffs):
+        has_times = pd.api.types.is_datetime64_any_dtype(history[s.DS])
+        figure.update_xaxes(hoverformat="%a %-d %b %Y" + (" %H:%M" if has_times else ""))
     # Sales start at zero: a cut axis would exaggerate every wiggle.
     lowest = min((value for value in history[s.Y].dropna()), default=0.0)
     figure.update_yaxes(rangemode="tozero" if lowest >= 0 else "normal", tickformat="~s")
@@ -362,13 +363,15 @@ def _add_bands(figure: go.Figure, part: pd.DataFrame, model: str, *, first: bool
         )
 
 
-def _annotate_cutoffs(figure: go.Figure, cutoffs: Sequence[date], history: pd.DataFrame) -> None:
+def _annotate_cutoffs(figure: go.Figure, cutoffs: Sequence[Any], history: pd.DataFrame) -> None:
     """Say at each vertical line what lies to its right."""
-    last = max((pd.Timestamp(day).date() for day in history[s.DS]), default=None)
+    # Of one kind, ISO texts and numbers are in the order of time.
+    last: Any = max(_iso(history[s.DS]), default=None)
     for cutoff in cutoffs:
-        is_end = last is not None and cutoff >= last
+        at: Any = t.iso(cutoff)
+        is_end = last is not None and at >= last
         figure.add_annotation(
-            x=cutoff.isoformat(),
+            x=at,
             y=1,
             yref="paper",
             yanchor="bottom",
@@ -460,8 +463,8 @@ def _model_colour(model: str, position: int) -> str:
     return MODEL_COLOURS.get(model, _FURTHER_COLOURS[position % len(_FURTHER_COLOURS)])
 
 
-def _iso(dates: Iterable[Any]) -> list[str]:
-    return [pd.Timestamp(day).date().isoformat() for day in dates]
+def _iso(moments: Iterable[Any]) -> list[Any]:
+    return [t.iso(moment) for moment in moments]
 
 
 def _finite(value: Any) -> float | None:

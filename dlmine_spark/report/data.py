@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 
 import pandas as pd
+
+from dlmine_spark.frequency import Moment
 
 LSTM, ARIMA, SEASONAL_NAIVE = "lstm", "arima", "seasonal_naive"
 
@@ -22,14 +24,14 @@ class Extent:
         series: number of series in the panel.
         first: first date of the panel.
         last: last date with a known value.
-        step: ``day``, ``week`` or ``month``.
+        step: ``hour``, ``day``, ``week`` and the like.
         steps: steps from ``first`` to ``last``, both counted.
         baskets: number of baskets, None without baskets.
     """
 
     series: int = 0
-    first: date | None = None
-    last: date | None = None
+    first: Moment | None = None
+    last: Moment | None = None
     step: str = "day"
     steps: int = 0
     baskets: int | None = None

@@ -78,7 +78,7 @@ def _what_this_is(report: ReportData) -> str:
     if not extent.series:
         return "What was found in the data, from the raw rows on."
     return (
-        f"{t.plural(extent.series, 'series')} from {t.day(extent.first)} to {t.day(extent.last)}, "
+        f"{t.plural(extent.series, 'series')} from {t.moment(extent.first)} to {t.moment(extent.last)}, "
         f"forecast {t.plural(report.horizon, extent.step)} ahead. Made on {t.day(report.created)} "
         f"at {report.created:%H:%M} UTC."
     )
@@ -90,7 +90,11 @@ def _key_figures(report: ReportData) -> list[Fact]:
     if extent.series:
         facts.append(Fact("series", t.count(extent.series)))
         facts.append(
-            Fact(f"{extent.step}s of history", t.count(extent.steps), f"{t.day(extent.first)} – {t.day(extent.last)}")
+            Fact(
+                f"{extent.step}s of history",
+                t.count(extent.steps),
+                f"{t.moment(extent.first)} – {t.moment(extent.last)}",
+            )
         )
     if extent.baskets is not None:
         facts.append(Fact("baskets", t.count(extent.baskets)))
@@ -481,7 +485,7 @@ def _series_blocks(report: ReportData, chosen: ChosenSeries, index: int) -> list
     rows = report.forecasts[report.forecasts[s.UNIQUE_ID] == chosen.unique_id]
     if history.empty or rows.empty:
         return [Note(f"There is no forecast for series {chosen.unique_id}.", "warn")]
-    cutoffs = sorted({pd.Timestamp(day).date() for day in rows[s.CUTOFF]})
+    cutoffs = sorted(set(rows[s.CUTOFF]))
     errors = [f"{t.model_name(model)} {t.percent(chosen.wape[model])}" for model in charts.in_order(chosen.wape)]
     about = [
         f"{chosen.why}." if chosen.why else "",
@@ -511,8 +515,8 @@ def _forecast_table(history: pd.DataFrame, rows: pd.DataFrame, unique_id: str) -
         wide.sort_values([s.CUTOFF, s.DS]),
         f"Forecasts of {unique_id}",
         [
-            Column(s.CUTOFF, "made on", _iso_day),
-            Column(s.DS, "for", _iso_day),
+            Column(s.CUTOFF, "made on", _iso),
+            Column(s.DS, "for", _iso),
             Column(s.Y, "actual", t.number, numeric=True),
             *(Column(model, t.model_name(model), t.number, numeric=True) for model in models),
             Column(s.LO_80, "80 % from", t.number, numeric=True),
@@ -781,5 +785,5 @@ def _two_decimals(value: Any) -> str:
     return t.MISSING if t.is_missing(value) else f"{float(value):.2f}"
 
 
-def _iso_day(value: Any) -> str:
-    return t.MISSING if t.is_missing(value) else pd.Timestamp(value).date().isoformat()
+def _iso(value: Any) -> str:
+    return t.MISSING if t.is_missing(value) else str(t.iso(value))

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
+import pandas as pd
+
 MISSING = "–"
 
 MODEL_NAMES = {
@@ -90,6 +92,19 @@ def day(value: Any) -> str:
     if isinstance(value, datetime | date):
         return f"{value.day} {value:%b %Y}"
     return str(value)
+
+
+def moment(value: Any) -> str:
+    """What ``ds`` holds: a day, a day with its time, or the number of a step."""
+    return f"{day(value)} {value:%H:%M}" if isinstance(value, datetime) else day(value)
+
+
+def iso(value: Any) -> str | int:
+    """The same for machines, and for tables: ``2024-05-03``, ``2024-05-03 05:00``, 17."""
+    if not isinstance(value, date | str):
+        return int(value)
+    stamp = pd.Timestamp(value)
+    return stamp.date().isoformat() if stamp == stamp.normalize() else f"{stamp:%Y-%m-%d %H:%M}"
 
 
 def plain(value: Any) -> str:

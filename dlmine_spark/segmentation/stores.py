@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -28,7 +28,7 @@ def store_features(panel: DataFrame, promo: str | None) -> DataFrame:
     is_usable = F.col(s.Y).isNotNull() & ~F.coalesce(F.col(s.Y_IMPUTED), F.lit(False))
     columns = [
         F.col(s.UNIQUE_ID),
-        F.unix_date(s.DS).cast("long").alias(DAY),
+        _day(panel).alias(DAY),
         F.when(is_usable, F.col(s.Y)).alias(s.Y),
         (F.coalesce(F.col(s.OPEN), F.lit(1)) != 0).alias(s.OPEN),
     ]
@@ -40,6 +40,12 @@ def store_features(panel: DataFrame, promo: str | None) -> DataFrame:
         .groupBy(s.UNIQUE_ID)
         .applyInPandas(_describe, schema=f"{ENTITY_ID} string, {VALUES} array<double>")
     )
+
+
+def _day(panel: DataFrame) -> Column:
+    """Days since 1970; where steps are only counted, always the same one, since they lie in no week and no year."""
+    has_calendar = dict(panel.dtypes)[s.DS] != "int"
+    return (F.unix_date(F.to_date(s.DS)) if has_calendar else F.lit(0)).cast("long")
 
 
 def _describe(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import DlmineError, EnvironmentProblem, TrainingError
+from dlmine_spark.frequency import Moment, from_text
 from dlmine_spark.training.checkpoints import (
     CheckpointStore,
     Manifest,
@@ -74,8 +74,8 @@ class LaunchRequest:
     """
 
     source: PanelSource
-    backtest: tuple[date, ...]
-    final: date
+    backtest: tuple[Moment, ...]
+    final: Moment
     horizon: int
     season_length: int
     year_length: int
@@ -88,7 +88,7 @@ class LaunchRequest:
         return WindowShape(self.training.history, self.horizon, seasonal_lags(self.season_length, self.year_length))
 
     @property
-    def cutoffs(self) -> tuple[date, ...]:
+    def cutoffs(self) -> tuple[Moment, ...]:
         """Every cutoff in the order of training."""
         return (*self.backtest, self.final)
 
@@ -110,7 +110,7 @@ class CutoffResult:
         history: the loss curve.
     """
 
-    cutoff: date
+    cutoff: Moment
     epochs: int
     best_epoch: int
     validation_wape: float | None
@@ -132,7 +132,7 @@ class CutoffResult:
         return cls(
             **{
                 **values,
-                "cutoff": date.fromisoformat(values["cutoff"]),
+                "cutoff": from_text(str(values["cutoff"])),
                 "history": tuple(EpochLog(**entry) for entry in values["history"]),
             }
         )
@@ -163,7 +163,7 @@ def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
         _train_cutoff(request, cutoff, folder, comm)
 
 
-def _train_cutoff(request: LaunchRequest, cutoff: date, folder: Path, comm: Comm) -> None:
+def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Comm) -> None:
     start = time.perf_counter()
     arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
     require_same(comm, [arrays.rows, arrays.checksum()], f"the training panel of cutoff {cutoff}")
@@ -182,7 +182,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: date, folder: Path, comm: Comm
 
     def finish() -> None:
         forecasts = predict_panel(model, arrays, origins.predict, request.window)
-        write_forecasts(forecasts, folder / FORECAST_FILE)
+        write_forecasts(forecasts, folder / FORECAST_FILE, cutoff)
         save_model(folder / MODEL_FILE, state.best_weights, manifest)
         rates = [entry.samples_per_second for entry in state.history]
         result = CutoffResult(
@@ -205,7 +205,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: date, folder: Path, comm: Comm
     _on_rank_0(comm, finish)
 
 
-def _tell_plan(cutoff: date, arrays: PanelArrays, train: int, validation: int, note: str) -> None:
+def _tell_plan(cutoff: Moment, arrays: PanelArrays, train: int, validation: int, note: str) -> None:
     log.info(
         "cutoff %s: %d series, %s rows, %d covariates; %s windows to train on, %s to validate on",
         cutoff,
@@ -219,7 +219,7 @@ def _tell_plan(cutoff: date, arrays: PanelArrays, train: int, validation: int, n
         log.warning("cutoff %s: %s", cutoff, note)
 
 
-def _new_model(request: LaunchRequest, cutoff: date, arrays: PanelArrays) -> tuple[Forecaster, TrainingConfig]:
+def _new_model(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> tuple[Forecaster, TrainingConfig]:
     """The network to start from, and the settings to train it with."""
     shape = _model_shape(request, arrays)
     if cutoff != request.final or not request.backtest:
@@ -291,13 +291,13 @@ def _model_shape(request: LaunchRequest, arrays: PanelArrays) -> ModelShape:
 
 
 def _manifest(
-    request: LaunchRequest, cutoff: date, config: TrainingConfig, shape: ModelShape, arrays: PanelArrays
+    request: LaunchRequest, cutoff: Moment, config: TrainingConfig, shape: ModelShape, arrays: PanelArrays
 ) -> dict[str, Any]:
     """What the weights belong to; a checkpoint with another manifest is not continued."""
     return normalised(
         {
             **describe(shape, arrays.features, request.window),
-            "cutoff": cutoff.isoformat(),
+            "cutoff": str(cutoff),
             "training": config.model_dump(mode="json", exclude=set(config.execution)),
             "panel": {
                 "location": request.source.location,

@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ import pyarrow.parquet as pq
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TrainingError
+from dlmine_spark.frequency import Moment, name_of
 from dlmine_spark.training.checkpoints import load_model, write_bytes
 from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, ModelShape, forecast
-from dlmine_spark.training.shards import Features, Ints, PanelArrays, PanelSource, read_panel
+from dlmine_spark.training.shards import Features, Ints, PanelArrays, PanelSource, moment_type, read_panel
 from dlmine_spark.training.windows import (
     Batch,
     InputGroup,
@@ -38,21 +38,13 @@ MODEL_FILE = "model.ckpt"
 FORECAST_FILE = "forecasts.parquet"
 BOUNDS = {s.LO_95: 0.025, s.LO_80: 0.1, s.Y_HAT: 0.5, s.HI_80: 0.9, s.HI_95: 0.975}
 """Forecast columns by the quantile they hold."""
-FORECAST_SCHEMA = pa.schema(
-    [
-        (s.UNIQUE_ID, pa.string()),
-        (s.CUTOFF, pa.date32()),
-        (s.DS, pa.date32()),
-        (s.H, pa.int32()),
-        *((name, pa.float64()) for name in (s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)),
-    ]
-)
+FORECAST_COLUMNS = (s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)
 NAMED_SERIES = 5
 
 
-def cutoff_folder(run_folder: Path, cutoff: date) -> Path:
+def cutoff_folder(run_folder: Path, cutoff: Moment) -> Path:
     """Where a training run keeps what it made for a cutoff."""
-    return run_folder / f"cutoff={cutoff.isoformat()}"
+    return run_folder / f"cutoff={name_of(cutoff)}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def load_trained(folder: Path) -> TrainedModel:
     return TrainedModel(network, features, window, manifest)
 
 
-def read_for(model: TrainedModel, source: PanelSource, cutoff: date) -> PanelArrays:
+def read_for(model: TrainedModel, source: PanelSource, cutoff: Moment) -> PanelArrays:
     """One cutoff's panel, if it has the covariates the network was trained on.
 
     Raises:
@@ -120,8 +112,8 @@ def predict_panel(network: Forecaster, arrays: PanelArrays, origins: Ints, windo
     """Forecasts from some origins.
 
     Returns:
-        One row per origin and step, in the columns of ``FORECAST_SCHEMA`` (dates as dates), y_hat being the median;
-        ``cutoff`` is the origin's date.
+        One row per origin and step, in the columns ``FORECAST_COLUMNS`` (moments as Python's), y_hat being the
+        median; ``cutoff`` is the origin's date, or the panel's cutoff where the origin is the last row up to it.
     """
     network.eval()
     quantiles = [forecast(network, batch).numpy() for batch in in_batches(arrays, origins, window)]
@@ -132,16 +124,23 @@ def predict_panel(network: Forecaster, arrays: PanelArrays, origins: Ints, windo
     series = np.searchsorted(arrays.starts, origins, side="right") - 1
     columns: dict[str, Any] = {
         s.UNIQUE_ID: np.repeat(arrays.ids[series].astype(object), window.horizon),
-        s.CUTOFF: np.repeat(arrays.ds[origins].astype(object), window.horizon),
+        s.CUTOFF: np.repeat(_cutoffs(arrays, origins, series), window.horizon),
         s.DS: arrays.ds[(origins[:, None] + steps).ravel()].astype(object),
         s.H: np.tile(steps.astype(np.int32), len(origins)),
     }
     for name, quantile in BOUNDS.items():
         columns[name] = values[:, :, QUANTILES.index(quantile)].ravel()
-    return pd.DataFrame({name: columns[name] for name in FORECAST_SCHEMA.names})
+    return pd.DataFrame({name: columns[name] for name in FORECAST_COLUMNS})
 
 
-def predict_cutoff(folder: Path, source: PanelSource, cutoff: date) -> pd.DataFrame:
+def _cutoffs(arrays: PanelArrays, origins: Ints, series: Ints) -> npt.NDArray[np.object_]:
+    """What each origin is called: a series need not have a row on the panel's cutoff itself."""
+    cutoffs = arrays.ds[origins].astype(object)
+    cutoffs[origins == arrays.cutoff_rows[series]] = arrays.cutoff
+    return cutoffs
+
+
+def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.DataFrame:
     """Forecast every series from a cutoff with the network in a folder; see ``predict_panel`` for the columns.
 
     Series without enough known values before the cutoff are named in a warning and left out.
@@ -153,17 +152,20 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: date) -> pd.DataFr
     return predict_panel(model.network, arrays, origins.predict, model.window)
 
 
-def warn_of_skipped(skipped: tuple[str, ...], cutoff: date) -> None:
+def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
     """Name the series that get no forecast."""
     if skipped:
         shown = ", ".join(skipped[:NAMED_SERIES]) + (" ..." if len(skipped) > NAMED_SERIES else "")
         log.warning("cutoff %s: %d series have too few known values for a forecast: %s", cutoff, len(skipped), shown)
 
 
-def write_forecasts(frame: pd.DataFrame, path: Path) -> None:
-    """Write forecasts as one parquet file, whole or not at all."""
+def write_forecasts(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
+    """Write forecasts, whose moments are of the cutoff's kind, as one parquet file, whole or not at all."""
     buffer = io.BytesIO()
-    table = pa.Table.from_pandas(frame, schema=FORECAST_SCHEMA, preserve_index=False)
+    moment = moment_type(cutoff)
+    types = {s.UNIQUE_ID: pa.string(), s.CUTOFF: moment, s.DS: moment, s.H: pa.int32()}
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in FORECAST_COLUMNS])
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     pq.write_table(table, buffer)
     write_bytes(path, buffer.getvalue())
 
@@ -193,7 +195,7 @@ class Explanation:
     held_out: bool
 
 
-def load_for_explanation(folder: Path, source: PanelSource, cutoff: date, windows: int, seed: int) -> Explanation:
+def load_for_explanation(folder: Path, source: PanelSource, cutoff: Moment, windows: int, seed: int) -> Explanation:
     """Load a backtest cutoff's network with validation windows to explain it on.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from deltalake.exceptions import DeltaError
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TrainingError
+from dlmine_spark.frequency import Moment
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Moments = npt.NDArray[Any]
+"""Dates by day, times by microsecond, or whole numbers."""
 
 REFUSED_FEATURES = {
     "columnMapping": "delta.columnMapping.mode",
@@ -93,8 +96,8 @@ class PanelArrays:
         features: names of the covariates.
         ids: of the series.
         starts: row at which each series begins; one more entry than series, the last is the number of rows.
-        cutoff_rows: row of the cutoff in each series.
-        ds: date of each row.
+        cutoff_rows: row of the cutoff in each series: the last one up to it.
+        ds: date of each row (or time, or step).
         dynamic: per row: y (0 where unknown), mask, open, known-future covariates, past-only covariates.
         static: per series: numeric attributes.
         category: per series: codes of categorical attributes, 0 is unknown.
@@ -103,12 +106,12 @@ class PanelArrays:
         paths: ARIMA forecasts, one path of ``horizon`` steps a line.
     """
 
-    cutoff: date
+    cutoff: Moment
     features: Features
     ids: npt.NDArray[np.str_]
     starts: Ints
     cutoff_rows: Ints
-    ds: npt.NDArray[np.datetime64]
+    ds: Moments
     dynamic: Floats
     static: Floats
     category: Ints
@@ -139,7 +142,14 @@ class PanelArrays:
         return int.from_bytes(digest.digest(), "big")
 
 
-def read_panel(source: PanelSource, cutoff: date, horizon: int, mined: Sequence[str] = ALL_SIGNALS) -> PanelArrays:
+def moment_type(moment: Moment) -> pa.DataType:
+    """What Arrow has moments of one kind as."""
+    if isinstance(moment, datetime):
+        return pa.timestamp("us")
+    return pa.date32() if isinstance(moment, date) else pa.int32()
+
+
+def read_panel(source: PanelSource, cutoff: Moment, horizon: int, mined: Sequence[str] = ALL_SIGNALS) -> PanelArrays:
     """Read one cutoff's training panel at its pinned version, with the mined signals asked for.
 
     Raises:
@@ -154,7 +164,7 @@ def read_panel(source: PanelSource, cutoff: date, horizon: int, mined: Sequence[
     features = Features.of(columns, mined)
     try:
         rows = table.to_pyarrow_dataset().to_table(
-            columns=[*_OWN_COLUMNS, *features.all], filter=pc.field(s.CUTOFF) == pa.scalar(cutoff, pa.date32())
+            columns=[*_OWN_COLUMNS, *features.all], filter=pc.field(s.CUTOFF) == pa.scalar(cutoff, moment_type(cutoff))
         )
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise TrainingError(
@@ -171,7 +181,7 @@ def read_panel(source: PanelSource, cutoff: date, horizon: int, mined: Sequence[
     return panel_arrays(rows, features, cutoff, horizon)
 
 
-def panel_arrays(rows: pa.Table, features: Features, cutoff: date, horizon: int) -> PanelArrays:
+def panel_arrays(rows: pa.Table, features: Features, cutoff: Moment, horizon: int) -> PanelArrays:
     """The arrays of one cutoff's rows, whatever order they come in.
 
     Raises:
@@ -182,7 +192,8 @@ def panel_arrays(rows: pa.Table, features: Features, cutoff: date, horizon: int)
     codes = names.indices if isinstance(names, pa.DictionaryArray) else names.combine_chunks().indices
     ids = np.asarray(names.dictionary.to_pylist(), dtype=np.str_)
     series = codes.to_numpy().astype(np.int64)
-    ds = rows.column(s.DS).to_numpy().astype("datetime64[D]")
+    ds = rows.column(s.DS).to_numpy()
+    ds = ds.astype(np.int64) if ds.dtype.kind == "i" else ds.astype(_moment(cutoff).dtype)
     starts = np.append(np.flatnonzero(np.diff(series, prepend=-1)), len(series)).astype(np.int64)
     _check_dates(ds, series, ids)
     dynamic = _dynamic(rows, features, ids, series)
@@ -267,8 +278,14 @@ def _matrix(rows: pa.Table, names: Sequence[str], ids: npt.NDArray[np.str_], ser
     return matrix
 
 
-def _check_dates(ds: npt.NDArray[np.datetime64], series: Ints, ids: npt.NDArray[np.str_]) -> None:
-    repeated = (np.diff(ds) <= np.timedelta64(0, "D")) & (np.diff(series) == 0)
+def _moment(moment: Moment) -> np.datetime64 | np.int64:
+    if isinstance(moment, datetime):
+        return np.datetime64(moment, "us")
+    return np.datetime64(moment, "D") if isinstance(moment, date) else np.int64(str(moment))
+
+
+def _check_dates(ds: Moments, series: Ints, ids: npt.NDArray[np.str_]) -> None:
+    repeated = (ds[1:] <= ds[:-1]) & (np.diff(series) == 0)
     if repeated.any():
         row = int(repeated.argmax())
         raise TrainingError(
@@ -276,14 +293,14 @@ def _check_dates(ds: npt.NDArray[np.datetime64], series: Ints, ids: npt.NDArray[
         )
 
 
-def _cutoff_rows(
-    ds: npt.NDArray[np.datetime64], starts: Ints, ids: npt.NDArray[np.str_], cutoff: date, horizon: int
-) -> Ints:
-    """Row of the cutoff in each series; every series reaches exactly the horizon after it."""
+def _cutoff_rows(ds: Moments, starts: Ints, ids: npt.NDArray[np.str_], cutoff: Moment, horizon: int) -> Ints:
+    """Last row up to the cutoff in each series; every series reaches exactly the horizon after it."""
     last = starts[1:] - 1
     rows = last - horizon
     short = rows < starts[:-1]
-    wrong = np.where(short, True, ds[np.maximum(rows, 0)] != np.datetime64(cutoff, "D"))
+    bound = _moment(cutoff)
+    following = ds[np.minimum(np.maximum(rows, 0) + 1, last)]
+    wrong = short | (ds[np.maximum(rows, 0)] > bound) | (following <= bound)
     if wrong.any():
         name = str(ids[int(wrong.argmax())])
         raise TrainingError(

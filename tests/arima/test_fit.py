@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dlmine_spark.arima.fit import RESULT_COLUMNS, fit_series
+from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.frequency import MONTHLY
+from dlmine_spark.frequency import COUNTED, HOURLY, MONTHLY, QUARTERLY, WEEKLY, Frequency, Moment
 from tests.arima.examples import START, arma, plan, series
 
 CUTOFFS_ONLY = ArimaConfig(feature_origins=0)
@@ -179,3 +182,38 @@ def test_origins_use_the_newest_fit_and_hold_every_cutoff() -> None:
     assert steps == [120, 130, 140, 150, 160, 170, 180, 190, 200]
     assert fits == [120, 120, 120, 120, 160, 160, 180, 180, 200]
     assert result["path"].map(len).eq(5).all()
+
+
+def of_frequency(frequency: Frequency, start: Moment, n: int, horizon: int) -> pd.DataFrame:
+    """Rows of a series that starts then."""
+    return series(30 + arma(n), horizon).assign(ds=[frequency.shift(start, step) for step in range(n + horizon)])
+
+
+@pytest.mark.parametrize(
+    ("frequency", "start"),
+    [(HOURLY, datetime(2024, 3, 30, 5)), (QUARTERLY, date(2000, 2, 29)), (COUNTED, 17)],
+    ids=["hours", "ends of quarters", "counted"],
+)
+def test_forecasts_stand_at_moments_of_the_series_own_kind(frequency: Frequency, start: Moment) -> None:
+    n, horizon = 60, 4
+    asked = ForecastPlan(frequency, horizon, (frequency.shift(start, n - 11),), frequency.shift(start, n - 1))
+    result = fit_series(of_frequency(frequency, start, n, horizon), CUTOFFS_ONLY, asked)
+
+    assert result["status"].tolist() == ["ok", "ok"]
+    assert result["ahead"].tolist() == [
+        [frequency.shift(start, known + step) for step in range(horizon)] for known in (n - 10, n)
+    ]
+
+
+def test_a_cutoff_between_the_rows_of_a_series_means_the_last_row_before_it() -> None:
+    n, horizon, wednesday = 60, 4, date(2022, 1, 5)
+    mondays = [WEEKLY.shift(date(2022, 1, 3), step) for step in (n - 10, n)]
+    rows = of_frequency(WEEKLY, wednesday, n, horizon)
+    between = fit_series(rows, CUTOFFS_ONLY, ForecastPlan(WEEKLY, horizon, (mondays[0],), mondays[1]))
+    own = [WEEKLY.shift(wednesday, step) for step in (n - 11, n - 1)]
+    on_rows = fit_series(rows, CUTOFFS_ONLY, ForecastPlan(WEEKLY, horizon, (own[0],), own[1]))
+
+    assert between["origin"].tolist() == mondays
+    assert between["own_origin"].tolist() == between["own_fit_cutoff"].tolist() == own
+    told = ["ahead", "path", "lo_95", "params"]
+    pd.testing.assert_frame_equal(between[told], on_rows[told])

@@ -11,7 +11,7 @@ from dlmine_spark.cleaning.panel import (
     aggregate_lines,
     calendar_of_series,
     fill_calendar_gaps,
-    longest_gap,
+    step_facts,
     with_closures,
 )
 from dlmine_spark.frequency import DAILY, MONTHLY, WEEKLY, Frequency
@@ -120,14 +120,20 @@ def test_months_go_on_with_their_day_or_with_their_last_one(spark: SparkSession)
     ]
 
 
-def test_the_longest_gap_is_found_with_its_series(spark: SparkSession) -> None:
+def test_steps_of_series_are_told_with_their_longest_gap_and_with_rows_of_one_step(spark: SparkSession) -> None:
     rows = spark.createDataFrame(
-        [("a", date(2024, 1, 1)), ("a", date(2024, 1, 2)), ("b", date(1924, 1, 1)), ("b", date(2024, 1, 1))],
+        [
+            *(("a", day) for day in (date(2024, 1, 1), date(2024, 1, 8), date(2024, 1, 15))),
+            *(("b", day) for day in (date(2020, 1, 6), date(2024, 1, 1), date(2024, 1, 4))),
+        ],
         "unique_id string, ds date",
     )
 
-    assert values(longest_gap(rows), "unique_id", "before", "after", "days") == [
-        ("b", date(1924, 1, 1), date(2024, 1, 1), 36_525)
+    facts = step_facts(rows, WEEKLY).orderBy("least")
+
+    assert values(facts, "usual", "least", "longest", "crowded") == [
+        (3, 3, (208, "b", date(2020, 1, 6), date(2024, 1, 1)), ("b", date(2024, 1, 1), date(2024, 1, 4))),
+        (7, 7, (1, "a", date(2024, 1, 8), date(2024, 1, 15)), None),
     ]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dlmine_spark.evaluation.naive import NaivePlan, naive_rows
-from dlmine_spark.frequency import DAILY, MONTHLY, Frequency
+from dlmine_spark.frequency import COUNTED, DAILY, HOURLY, MONTHLY, WEEKLY, Frequency
 from dlmine_spark.naive import error_scale, expected_open, seasonal_naive
 
 START = date(2024, 1, 1)
@@ -81,3 +81,18 @@ def test_series_that_end_early_or_start_late() -> None:
     late = panel([1.0, 2.0], MONTHLY).assign(ds=[date(2024, 8, 1), date(2024, 9, 1)])
     assert naive_rows(late, plan)["cutoff"].tolist() == [date(2024, 9, 1)] * 2
     assert naive_rows(panel([None, None], MONTHLY), plan).empty
+
+
+def test_hours_counted_steps_and_weeks_of_any_day() -> None:
+    y: list[float | None] = [1.0, 2.0, 3.0, 4.0]
+    for frequency, start in ((HOURLY, datetime(2024, 3, 31)), (COUNTED, 5), (WEEKLY, date(2024, 1, 3))):
+        moments = [frequency.shift(start, step) for step in range(5)]
+        rows = naive_rows(panel(y).assign(ds=moments[:4]), NaivePlan(frequency, 2, 2, (moments[2],)))
+        assert rows["ds"].tolist() == moments[3:]
+        assert rows["y_hat"].tolist() == [2.0, 3.0]
+    # On a Monday, Wednesdays end with the one before.
+    wednesdays = panel(y).assign(ds=[WEEKLY.shift(date(2024, 1, 3), step) for step in range(4)])
+    rows = naive_rows(wednesdays, NaivePlan(WEEKLY, 2, 2, (date(2024, 1, 22),)))
+    assert rows["cutoff"].tolist() == [date(2024, 1, 22)] * 2
+    assert rows["ds"].tolist() == [date(2024, 1, 24), date(2024, 1, 31)]
+    assert rows["y_hat"].tolist() == [2.0, 3.0]

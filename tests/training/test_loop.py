@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +207,7 @@ def test_forecasts_are_rows_of_dates_with_ordered_bounds() -> None:
     assert (frame["lo_80"] <= frame["y_hat"]).all()
     assert (frame["y_hat"] <= frame["hi_80"]).all()
     assert (frame["hi_80"] <= frame["hi_95"]).all()
+    # A cutoff between the rows of a series is still what its forecasts are told by.
+    later = replace(arrays, cutoff=CUTOFF + timedelta(days=1))
+    told = predict_panel(model, later, batches.origins.predict[:1], REQUEST.window)
+    assert set(told["cutoff"]) == {CUTOFF + timedelta(days=1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,7 +79,3 @@ def test_without_a_panel_there_is_nothing_to_train(lakehouse: Lakehouse) -> None
 def test_forecasting_before_training_says_what_to_run(with_panel: Lakehouse) -> None:
     with pytest.raises(TrainingError, match="run the stage train"):
         forecast.run(CONFIG, with_panel)
-
-
-def test_the_year_has_whole_weeks() -> None:
-    assert date(2024, 1, 1).weekday() == (date(2024, 1, 1) - timedelta(days=train.YEAR_LENGTH["D"])).weekday()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from dlmine_spark.errors import TrainingError
-from dlmine_spark.training.shards import PanelSource, read_panel
+from dlmine_spark.training.shards import Features, PanelArrays, PanelSource, panel_arrays, read_panel
 from tests.training.panels import panel_rows, write_panel
 
 CUTOFF = date(2024, 1, 6)
@@ -103,3 +103,47 @@ def test_mined_signals_can_be_left_out(tmp_path: Path) -> None:
     assert set(everything.features.all) - set(only_rules.features.all) == {"sc_mined_segments", "sn_mined_segments_0"}
     assert len(only_rules.paths) == 0
     assert (only_rules.path_rows == -1).all()
+
+
+@pytest.mark.parametrize("kind", ["hours", "counted"])
+def test_moments_of_every_kind_are_read(tmp_path: Path, kind: str) -> None:
+    def moment(day: date) -> datetime | int:
+        step = (day - CUTOFF).days
+        return datetime(2024, 1, 6, 5) + timedelta(hours=step) if kind == "hours" else 100 + step
+
+    daily = panel_rows(CUTOFF, days=60)
+    type_ = pa.timestamp("us") if kind == "hours" else pa.int32()
+    rows = daily
+    for name in ("ds", "cutoff"):
+        moments = pa.array([moment(day) for day in daily.column(name).to_pylist()], type_)
+        rows = rows.set_column(rows.column_names.index(name), name, moments)
+
+    read = read_panel(write_panel(tmp_path, rows), moment(CUTOFF), 7)
+
+    same = read_panel(write_panel(tmp_path / "daily", daily), CUTOFF, 7)
+    assert read.checksum() == same.checksum()
+    assert read.cutoff_rows.tolist() == same.cutoff_rows.tolist()
+    assert read.ds[read.cutoff_rows].astype(object).tolist() == [moment(CUTOFF)] * 4
+
+
+def test_a_series_without_a_row_on_the_cutoff_ends_with_the_one_before() -> None:
+    def arrays(**starts: date) -> PanelArrays:
+        days = {name: [start + timedelta(weeks=week) for week in range(6)] for name, start in starts.items()}
+        ids = [name for name in days for _ in range(6)]
+        rows = pa.table(
+            {
+                "unique_id": ids,
+                "ds": pa.array([day for own in days.values() for day in own], pa.date32()),
+                "y": [1.0] * len(ids),
+                "mask": pa.array([1] * len(ids), pa.int32()),
+                "open": pa.array([1] * len(ids), pa.int32()),
+                "arima_path": pa.nulls(len(ids), pa.list_(pa.float64())),
+            }
+        )
+        return panel_arrays(rows, Features((), (), (), ()), date(2024, 1, 22), 2)
+
+    # On the Monday itself, and four days before it.
+    assert arrays(mon=date(2024, 1, 1), thu=date(2023, 12, 28)).cutoff_rows.tolist() == [3, 9]
+    for late in (date(2024, 1, 8), date(2023, 12, 25)):
+        with pytest.raises(TrainingError, match=r"'thu' ends at .*, which is not 2 steps after the cutoff 2024-01-22"):
+            arrays(mon=date(2024, 1, 1), thu=late)
