@@ -1090,6 +1090,10 @@ class ArimaConfig(Section):
     """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
 
     season_length: int | Literal["auto"] = Field("auto", description="steps in a season; auto: 7, 52 or 12")
+    season_lengths: tuple[int, ...] | Literal["auto"] = Field(
+        "auto",
+        description="further, longer seasons in steps, as waves; auto: a week where season_length is the steps of a day",
+    )
     max_p: int = Field(3, ge=0, description="largest autoregressive order tried")
     max_q: int = Field(3, ge=0, description="largest moving-average order tried")
     order: tuple[int, int, int] | None = Field(None, description="fixed (p, d, q) instead of a search")

@@ -14,13 +14,8 @@ import numpy as np
 import pandas as pd
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.model import (
-    Fit,
-    Paths,
-    TimeIsUp,
-    fit_model,
-    forecast,
-)
+from dlmine_spark.arima.forecast import Paths, forecast
+from dlmine_spark.arima.model import Fit, TimeIsUp, fit_model
 from dlmine_spark.arima.timeline import (
     ForecastPlan,
     Timeline,
