@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dlmine_spark.arima.model import Fit, ModelProblem
 from dlmine_spark.arima.moves import Moves
+from dlmine_spark.arima.paths import Paths, future_open
 from dlmine_spark.arima.scales import from_scale, slope_of_scale, to_scale
 from dlmine_spark.arima.timeline import Floats, Timeline
-from dlmine_spark.naive import QUANTILES, expected_open
+from dlmine_spark.naive import QUANTILES
 
 RUNAWAY = 100.0
 """A forecast beyond this many times the largest known value is no forecast."""
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
-    """Forecasts from several origins: every array has one row per origin and one column per step ahead.
+class Arima:
+    """A fitted ARIMA, and under which name its forecasts go."""
 
-    ``sigma`` holds one value per origin: the standard deviation of the one-step error, in units of y.
-    """
+    fit: Fit
+    name: str
 
-    y_hat: Floats
-    lo_80: Floats
-    hi_80: Floats
-    lo_95: Floats
-    hi_95: Floats
-    sigma: Floats
+    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+        """See ``forecast``."""
+        return forecast(self.fit, timeline, origins, horizon, open_is_known=open_is_known)
+
+    def columns(self) -> Mapping[str, object]:
+        """Orders and parameters."""
+        fit = self.fit
+        arma = {
+            f"{kind}.{lag}": value
+            for kind, part in zip(("ar", "ma", "seasonal_ar", "seasonal_ma"), fit.arma.factors, strict=True)
+            for lag, value in enumerate(part, start=1)
+        }
+        of_regressors = zip(fit.design.names, fit.coefficients, strict=True)
+        return {
+            "p": len(fit.arma.ar),
+            "d": fit.d,
+            "q": len(fit.arma.ma),
+            "seasonal_p": len(fit.arma.seasonal_ar),
+            "seasonal_d": fit.seasonal_d,
+            "seasonal_q": len(fit.arma.seasonal_ma),
+            "m": fit.season_length,
+            "aicc": fit.aicc,
+            "sigma2": fit.sigma2,
+            "params": {**arma, **{f"x.{name}": float(value) for name, value in of_regressors}},
+            "diagnostics": fit.diagnostics,
+        }
 
 
 def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
@@ -44,9 +66,7 @@ def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, 
     known = fit.start + np.flatnonzero(np.isfinite(timeline.y[fit.start : last + 1]))
     at = np.searchsorted(known, origins, side="right") - 1
     ahead = np.array(origins)[:, None] + np.arange(1, horizon + 1)
-    is_open = np.array(
-        [expected_open(timeline.is_open, o, horizon, fit.season_length, is_known=open_is_known) for o in origins]
-    )
+    is_open = future_open(timeline, origins, horizon, fit.season_length, is_known=open_is_known)
     # Steps of the errors' clock: closed ones don't count.
     ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
     errors = to_scale(timeline.y[known], fit.power) - fit.design.values[known] @ fit.coefficients

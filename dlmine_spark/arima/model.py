@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
+from scipy.stats import f as f_distribution
 
 from dlmine_spark.arima.design import (
     INTERCEPT,
@@ -37,8 +38,10 @@ REFINED = 3
 """So many of the orders that Hannan and Rissanen's regressions like best are estimated before one is chosen."""
 WEEK, DAY_OF_HOURS = 7, 24
 """Steps in a season: see ``_treatments``."""
-POWERS, ROOTS = (1.0, 0.5, 0.0), (1.0, 0.5)
-"""Scales that are tried; without the logarithm."""
+POWERS = (1.0, 0.5, 0.0)
+"""Scales that are tried."""
+RECENT_SEASONS, FEWEST_RECENT, CHANGED = 3, 36, 0.01
+"""The innovations taken for the last ones, and the level of the F test that their variance is another."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
 
@@ -164,7 +167,8 @@ def _treatments(
 
     A week keeps its shape, and a long season shows too few times to tell how it changes: regressors. The months of a
     year change theirs over the decades: seasonal ARMA terms, with and without a seasonal difference. A day of hours may
-    be either. What moves is not modelled on the log scale, which would continue a trend as an exponential.
+    be either. What moves is modelled on the values' own scale: on another one a trend goes on as a curve, an
+    exponential on the log scale.
     """
     y = timeline.y[steps]
     seasonal = make_design(timeline, cutoff, season_length=season_length, config=config, seasonal=True)
@@ -179,7 +183,7 @@ def _treatments(
     if not may_move or config.order is not None:
         return [(fixed, seasonal, 0)]
     plain = make_design(timeline, cutoff, season_length=season_length, config=config, seasonal=False)
-    moving = sample(ROOTS)
+    moving = sample((1.0,) if config.transform == "auto" else POWERS)
     tried = [(moving, plain, 0), (moving, plain, 1)]
     return [(fixed, seasonal, 0), *tried] if season_length >= DAY_OF_HOURS else tried
 
@@ -366,10 +370,26 @@ def _estimate(frame: _Frame, deadline: float) -> Fit:
         design=design,
         coefficients=coefficients,
         uncertainty=covariance,
-        sigma2=float(innovations @ innovations) / max(1, n - len(design.names) - len(found.arma.parameters)),
+        sigma2=_variance_at_the_end(innovations, sample.lag, len(design.names) + len(found.arma.parameters)),
         aicc=_aicc_of(found, n, len(design.names)),
         diagnostics=diagnostics,
     )
+
+
+def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> float:
+    """Variance of the innovations to come: that of the last ones, where it differs significantly from that before.
+
+    Sizes of sales grow with their level, and so do their errors; a variance over decades would belong to neither end.
+    """
+    n = innovations.size
+    squares = innovations**2 * (n / max(1, n - parameters))
+    last = max(RECENT_SEASONS * lag, FEWEST_RECENT)
+    if n >= 3 * last and (before := float(squares[:-last].mean())) > 0:
+        ratio = float(squares[-last:].mean()) / before
+        tail = min(f_distribution.sf(ratio, last, n - last), f_distribution.cdf(ratio, last, n - last))
+        if tail < CHANGED / 2:
+            return float(squares[-last:].mean())
+    return float(squares.mean())
 
 
 def _generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
@@ -50,7 +50,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     lakehouse.overwrite(
         s.FORECASTS.name,
         forecasts_of(results, plan, lakehouse.run_id),
-        replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
+        replace_where=f"{s.MODEL} IN ({', '.join(repr(name) for name in (ARIMA, *OTHERS))})",
     )
     return _report(lakehouse, panel, plan)
 
@@ -95,7 +95,7 @@ def _report(lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> Arima
     counts = {row["status"]: int(row["count"]) for row in models.groupBy("status").count().collect()}
     by_status = {status: counts[status] for status in s.STATUSES if status in counts}
     series = models.where(F.col(s.CUTOFF) == F.lit(plan.final)).count()
-    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, ARIMA_FALLBACK)).count()
+    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, *OTHERS)).count()
     lost = sum(count for status, count in by_status.items() if status != "ok")
     if lost:
         worst = models.where(F.col("status") != "ok").orderBy(F.desc(s.CUTOFF), s.UNIQUE_ID).first()

@@ -151,7 +151,7 @@ def test_rows_that_are_no_series_fail_with_a_reason(damage: str) -> None:
 def test_a_slow_series_falls_back_under_another_name() -> None:
     config = ArimaConfig(feature_origins=0, timeout=1e-9)
     fit = last(fit_series(series(30 + arma(60), 3), config, plan(60, 3)))
-    assert (fit["status"], fit["model"]) == ("timeout", "arima_fallback")
+    assert (fit["status"], fit["model"]) == ("timeout", "arima_naive")
     assert len(fit["path"]) == 3
 
 
