@@ -1089,6 +1089,9 @@ class MiningConfig(Section):
 class ArimaConfig(Section):
     """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
 
+    engine: Literal["statsmodels", "statsforecast"] = Field(
+        "statsmodels", description="our own search, with statsmodels' likelihood; or statsforecast's AutoARIMA"
+    )
     season_length: int | Literal["auto"] = Field("auto", description="steps in a season; auto: 7, 52 or 12")
     season_lengths: tuple[int, ...] | Literal["auto"] = Field(
         "auto",

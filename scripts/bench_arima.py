@@ -153,7 +153,7 @@ def _ours(series: Series, case: Case) -> Forecast:
 
 
 def _auto_arima(*, approximation: bool) -> Callable[[Series, Case], Forecast]:
-    from statsforecast.models import AutoARIMA  # type: ignore[import-not-found]
+    from statsforecast.models import AutoARIMA
 
     def forecast(series: Series, case: Case) -> Forecast:
         n = series.y.size

@@ -16,6 +16,7 @@ import pandas as pd
 from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
 from dlmine_spark.arima.model import TimeIsUp, fit_model
+from dlmine_spark.arima.other_engine import fit_auto_arima
 from dlmine_spark.arima.paths import ARIMA, ARIMA_NAIVE, ARIMA_SIMPLE, Forecaster, Paths, future_open
 from dlmine_spark.arima.smoothing import fit_smoothing
 from dlmine_spark.arima.timeline import ForecastPlan, Timeline
@@ -91,6 +92,8 @@ def _suitable(asked: Asked) -> Forecaster:
     y = asked.timeline.y[: asked.cutoff + 1][-asked.config.max_history :]
     if asked.config.order is None and is_intermittent(y, asked.season_length):
         return fit_intermittent(y, asked.season_length)
+    if asked.config.engine == "statsforecast":
+        return fit_auto_arima(asked.timeline, asked.cutoff, asked.config, asked.season_length)
     fit = fit_model(asked.timeline, asked.cutoff, asked.config, asked.season_length, asked.deadline)
     return Arima(fit, ARIMA)
 

@@ -110,4 +110,8 @@ def _row(unique_id: str, origin: date, cutoff: date, outcome: Outcome, at: int) 
 
 
 def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).astype(dict.fromkeys(_INTEGERS, "Int32"))
+    frame = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    # Column by column: one astype of them all would copy every other column, too, which takes longer than a fit.
+    for name in _INTEGERS:
+        frame[name] = frame[name].astype("Int32")
+    return frame

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import log
 
 import numpy as np
@@ -249,7 +250,7 @@ def _choose_orders(sample: _Sample, w: Floats, x: Floats, config: ArimaConfig) -
         seasonal=1 < sample.lag <= MAX_DUMMIES and errors.size >= 4 * sample.lag,
         extra_parameters=x.shape[1],
     )
-    stable = [candidate for candidate in candidates if candidate.is_stable()][:REFINED] or [Arma()]
+    stable = list(islice((found for found in candidates if found.is_stable()), REFINED)) or [Arma()]
     exact = errors.size <= SHORT and _is_exact(sample.lag, stable[0])
     refined = [maximise(errors, start, sample.lag, exact=exact, iterations=SEARCH_ITERATIONS) for start in stable]
     return min(refined, key=lambda found: _aicc_of(found, errors.size, x.shape[1])).arma

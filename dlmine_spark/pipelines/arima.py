@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.arima.other_engine import require_statsforecast
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
@@ -35,10 +36,12 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     """Fit every series at the earliest origin, the backtest cutoffs and the end, and write forecasts from all of them.
 
     Raises:
+        EnvironmentProblem: ``arima.engine`` asks for a library that is not installed.
         TableContractError: the history is too short, or covariates end before the horizon and may not be repeated.
     """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
+    require_statsforecast(config.arima)
     panel = lakehouse.read(s.PANEL.name)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)
