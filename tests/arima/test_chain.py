@@ -92,7 +92,7 @@ def test_demand_that_fades_is_expected_less() -> None:
     ("y", "expected"),
     [
         (rare(), True),
-        (np.tile([5.0, 6, 0, 0, 0, 0, 0], 20), False),
+        (np.r_[np.tile([5.0, 6, 0, 0, 0, 0, 0], 20), [5.0, 0, 0, 3, 0, 0, 0]], False),
         (np.zeros(60), False),
         (rare() - 1, False),
         (20 + arma(100), False),
