@@ -19,7 +19,7 @@ from dlmine_spark.arima.design import (
     INTERCEPT,
     MAX_DUMMIES,
     OPTIONAL,
-    TREND,
+    SEASON,
     Design,
     difference,
     independent_columns,
@@ -261,7 +261,7 @@ def _aicc_of(found: Estimate, n: int, regressors: int) -> float:
 
 
 def _without_idle_regressors(frame: _Frame, lag: int) -> _Frame:
-    """Leave out optional regressors that AICc does not want, by generalised least squares with the frame's ARMA.
+    """Leave out optional regressors that the data do not ask for, by generalised least squares with the frame's ARMA.
 
     Waves are taken from the slowest to the fastest up to some number of pairs; season levels and the trend are all or
     nothing.
@@ -288,9 +288,10 @@ def _without_idle_regressors(frame: _Frame, lag: int) -> _Frame:
             gone = {name for group in block[prefix:] for name in group}
             choices.append([column for column in kept if names[column] not in gone])
         scores = [score(columns) for columns in choices]
-        if block == [(TREND,)]:
-            # A drift carries far: it has to be significant, as in the Bayesian criterion.
-            scores[1] += log(n)
+        if not block[0][0].startswith(SEASON):
+            # A drift carries far, and of many numbers of waves one looks good by chance: both have to be significant,
+            # so each column is judged as by the Bayesian criterion.
+            scores = [found + (log(n) - 2) * len(columns) for found, columns in zip(scores, choices, strict=True)]
         kept = choices[int(np.argmin(scores))]
     if len(kept) == len(names):
         return frame
