@@ -1137,9 +1137,16 @@ class MiningConfig(Section):
 class ArimaConfig(Section):
     """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
 
+    engine: Literal["statsmodels", "statsforecast"] = Field(
+        "statsmodels", description="our own search, with statsmodels' likelihood; or statsforecast's AutoARIMA"
+    )
     season_length: int | Literal["auto"] = Field(
         "auto",
         description="steps in a season; auto: a day of hours (or minutes), 7 days, 52 weeks, 12 months, 4 quarters",
+    )
+    season_lengths: tuple[int, ...] | Literal["auto"] = Field(
+        "auto",
+        description="further, longer seasons in steps, as waves; auto: a week if season_length is the steps of a day",
     )
     max_p: int = Field(3, ge=0, description="largest autoregressive order tried")
     max_q: int = Field(3, ge=0, description="largest moving-average order tried")
@@ -1148,7 +1155,7 @@ class ArimaConfig(Section):
     min_history: int = Field(16, ge=4, description="fewer known values: status too_short, naive forecast")
     max_history: int = Field(1500, ge=50, description="older values are not used")
     transform: Literal["auto", "none", "log1p"] = Field(
-        "auto", description="auto: log1p where that makes changes steadier and no value is negative"
+        "auto", description="auto: the values, their root or log1p, whatever makes changes steadiest"
     )
     feature_origins: int = Field(
         52,

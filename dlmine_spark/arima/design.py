@@ -6,6 +6,7 @@ cutoff.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dlmine_spark.arima.timeline import Floats, Steps, Timeline
+from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import Moment, calendar_days
 
 INTERCEPT = "intercept"
@@ -22,6 +24,14 @@ MAX_LEVELS = 10
 """Most frequent values of a text covariate that get an indicator."""
 DAYS_A_YEAR = 365.25
 OBSERVATIONS_A_REGRESSOR = 4
+TREND = "trend"
+SEASON, WAVE = "season.", "wave."
+STEPS_A_DAY = (24, 48, 96)
+"""Season lengths that are a day of hours, half hours or quarters of an hour."""
+MAX_PAIRS = 20
+"""Pairs of waves of a further season at most."""
+OPTIONAL = (TREND,)
+"""Regressors that need not be told as dropped: nobody asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,28 @@ class Design:
     names: tuple[str, ...]
     values: Floats
     dropped: tuple[str, ...] = ()
+
+    def only(self, names: Collection[str]) -> Design:
+        """The regressors of these names."""
+        columns = [column for column, name in enumerate(self.names) if name in names]
+        return Design(tuple(self.names[column] for column in columns), self.values[:, columns], self.dropped)
+
+    def without(self, *names: str) -> Design:
+        """All but the regressors of these names."""
+        return self.only([name for name in self.names if name not in names])
+
+    def optional_blocks(self) -> list[list[tuple[str, ...]]]:
+        """Regressors that the data may do without: lists of groups, of which some first ones may be kept."""
+        waves: dict[str, dict[int, list[str]]] = {}
+        for name in self.names:
+            if name.startswith(WAVE):
+                _, period, _, k = name.split(".")
+                waves.setdefault(period, {}).setdefault(int(k), []).append(name)
+        blocks = [[tuple(pairs[k]) for k in sorted(pairs)] for pairs in waves.values()]
+        if TREND in self.names:
+            blocks.append([(TREND,)])
+        season = tuple(name for name in self.names if name.startswith(SEASON))
+        return [*blocks, [season]] if season else blocks
 
 
 def season_terms(length: int, season_length: int) -> Design:
@@ -45,9 +77,24 @@ def season_terms(length: int, season_length: int) -> Design:
 def yearly_terms(dates: tuple[Moment, ...], pairs: int) -> Design:
     """Sine and cosine waves of the day of the year."""
     days = np.array(calendar_days(dates), dtype=np.float64)
-    angles = 2 * np.pi * days[:, None] / DAYS_A_YEAR * np.arange(1, pairs + 1)
+    return _waves("year", days / DAYS_A_YEAR, range(1, pairs + 1))
+
+
+def wave_terms(length: int, period: int, multiples: Sequence[int]) -> Design:
+    """Sine and cosine waves of a season too long for one level a step.
+
+    Args:
+        length: steps of the series.
+        period: steps in the season.
+        multiples: how often each pair of waves swings in a season.
+    """
+    return _waves(str(period), np.arange(length) / period, multiples)
+
+
+def _waves(period: str, seasons: Floats, multiples: Sequence[int]) -> Design:
+    angles = 2 * np.pi * seasons[:, None] * np.array(multiples, dtype=np.float64)
     return Design(
-        tuple(f"year.{wave}{k}" for wave in ("sin", "cos") for k in range(1, pairs + 1)),
+        tuple(f"{WAVE}{period}.{wave}.{k}" for wave in ("sin", "cos") for k in multiples),
         np.hstack([np.sin(angles), np.cos(angles)]),
     )
 
@@ -79,30 +126,36 @@ def covariate_terms(covariates: pd.DataFrame, seen: Steps) -> Design:
     return Design(tuple(names), values)
 
 
-def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier: int, seasonal: bool) -> Design:
+def make_design(timeline: Timeline, cutoff: int, *, season_length: int, config: ArimaConfig, seasonal: bool) -> Design:
     """The regressors of a series for all its steps, in the order in which they are kept when few values are known.
 
     Args:
         timeline: the series.
         cutoff: last step that may be learned from.
         season_length: steps in a season.
-        fourier: pairs of yearly waves, where two years are known.
+        config: pairs of yearly waves, and further seasons.
         seasonal: whether the season is modelled by regressors at all (not where it is differenced away).
     """
     length = len(timeline.dates)
     known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
-    span = known[-1] - known[0] + 1 if known.size else 0
+    span = int(known[-1] - known[0] + 1) if known.size else 0
     parts = [Design((INTERCEPT,), np.ones((length, 1)))]
     if seasonal and 1 < season_length <= MAX_DUMMIES and span >= 2 * season_length:
         parts.append(season_terms(length, season_length))
     parts.append(covariate_terms(timeline.covariates, known))
+    parts.append(Design((TREND,), np.arange(length, dtype=np.float64)[:, None]))
     days = calendar_days([timeline.dates[step] for step in known[[0, -1]]]) if known.size else [0.0, 0.0]
     days_known = days[1] - days[0]
     # Monthly indicators already span every yearly wave; the collinear ones would only be dropped again.
     is_yearly_season = 2 < season_length <= MAX_DUMMIES and _days_a_step(timeline.dates) > 8
-    if seasonal and fourier > 0 and days_known >= 2 * DAYS_A_YEAR - 8 and not is_yearly_season:
-        parts.append(yearly_terms(timeline.dates, fourier))
     limit = max(2, known.size // OBSERVATIONS_A_REGRESSOR)
+    if seasonal and config.fourier > 0 and days_known >= 2 * DAYS_A_YEAR - 8 and not is_yearly_season:
+        parts.append(yearly_terms(timeline.dates, config.fourier))
+    for period in further_seasons(season_length, config):
+        if span >= 2 * period:
+            # A multiple of the shorter season's frequency is in its levels already.
+            multiples = [k for k in range(1, period // 2) if (k * season_length) % period]
+            parts.append(wave_terms(length, period, multiples[:MAX_PAIRS]))
     kept: list[Design] = []
     dropped: list[str] = []
     for part in parts:
@@ -115,6 +168,13 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, fourier:
         np.hstack([part.values for part in kept]),
         tuple(dropped),
     )
+
+
+def further_seasons(season_length: int, config: ArimaConfig) -> tuple[int, ...]:
+    """Seasons beside the main one, in steps; a day's steps imply a week's."""
+    if config.season_lengths != "auto":
+        return tuple(period for period in config.season_lengths if period > season_length)
+    return (7 * season_length,) if season_length in STEPS_A_DAY else ()
 
 
 def _days_a_step(dates: tuple[Moment, ...]) -> float:

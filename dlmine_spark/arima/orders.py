@@ -22,7 +22,7 @@ STABLE = 1.01
 
 
 @dataclass(frozen=True, slots=True)
-class ArmaStart:
+class Arma:
     """Orders of a (seasonal) ARMA process with first estimates of its coefficients.
 
     Attributes:
@@ -42,13 +42,18 @@ class ArmaStart:
         """In the order statsmodels expects: AR, MA, seasonal AR, seasonal MA."""
         return (*self.ar, *self.ma, *self.seasonal_ar, *self.seasonal_ma)
 
-    def with_parameters(self, values: Floats) -> ArmaStart:
+    @property
+    def factors(self) -> tuple[tuple[float, ...], ...]:
+        """AR, MA, seasonal AR and seasonal MA coefficients."""
+        return self.ar, self.ma, self.seasonal_ar, self.seasonal_ma
+
+    def with_parameters(self, values: Floats) -> Arma:
         """The same orders with other coefficients, in the order of ``parameters``."""
         sizes = (len(self.ar), len(self.ma), len(self.seasonal_ar), len(self.seasonal_ma))
         ar, ma, seasonal_ar, seasonal_ma = (
             tuple(float(value) for value in part) for part in np.split(values, np.cumsum(sizes)[:-1])
         )
-        return ArmaStart(ar, ma, seasonal_ar, seasonal_ma, self.aicc)
+        return Arma(ar, ma, seasonal_ar, seasonal_ma, self.aicc)
 
     def polynomials(self, season_length: int) -> tuple[Floats, Floats]:
         """The whole AR and MA polynomials in the lag operator, constant term first."""
@@ -77,6 +82,11 @@ def _polynomial(coefficients: tuple[float, ...], lag: int, sign: float) -> Float
 def _roots_are_outside(polynomial: Floats) -> bool:
     roots = np.roots(polynomial[::-1])
     return bool(np.all(np.abs(roots) > STABLE))
+
+
+def aicc(minus_twice_likelihood: float, parameters: int, n: int) -> float:
+    """Akaike's criterion corrected for few observations (Hurvich and Tsai 1989)."""
+    return minus_twice_likelihood + 2 * parameters * (1 + (parameters + 1) / max(1, n - parameters - 1))
 
 
 def kpss_statistic(values: Floats) -> float:
@@ -115,7 +125,7 @@ def long_autoregression(values: Floats, season_length: int) -> Floats:
 
 def hannan_rissanen(
     values: Floats, *, season_length: int, max_p: int, max_q: int, seasonal: bool, extra_parameters: int = 0
-) -> list[ArmaStart]:
+) -> list[Arma]:
     """Every ARMA(p, q)(P, Q) up to the largest orders, best AICc first.
 
     The innovations are estimated by a long autoregression; then all candidates are least squares on lagged values and
@@ -134,7 +144,7 @@ def hannan_rissanen(
     innovations = lfilter(np.concatenate([[1.0], -autoregression]), [1.0], values)
     first = max(autoregression.size, max_p, max_q, season_length if seasonal else 0)
     if n - first < max(10, 3 * (max_p + max_q)) or not np.any(values):
-        return [ArmaStart()]
+        return [Arma()]
     # The innovations before the long autoregression's order are not innovations yet.
     start = min(first + (max(max_q, season_length) if seasonal else max_q), n - 10)
     ar_lags = np.arange(1, max_p + 1)
@@ -164,25 +174,20 @@ def hannan_rissanen(
         except np.linalg.LinAlgError:
             continue
         residual = max(total - float(solution @ moment[columns]), 1e-12 * total)
-        aicc = rows * log(residual / rows) + 2 * parameters * (1 + (parameters + 1) / (rows - parameters - 1))
+        criterion = aicc(rows * log(residual / rows), parameters, rows)
         ar, ma = solution[:p], solution[p : p + q]
         rest = solution[p + q :]
         candidates.append(
-            ArmaStart(tuple(ar), tuple(ma), tuple(rest[:seasonal_p]), tuple(rest[seasonal_p:]), aicc=aicc)
+            Arma(tuple(ar), tuple(ma), tuple(rest[:seasonal_p]), tuple(rest[seasonal_p:]), aicc=criterion)
         )
     return sorted(candidates, key=lambda candidate: (candidate.aicc, len(candidate.parameters)))
 
 
-def best_stable(candidates: list[ArmaStart]) -> ArmaStart:
-    """The first candidate that is stationary and invertible; white noise if none is."""
-    return next((candidate for candidate in candidates if candidate.is_stable()), ArmaStart())
-
-
-def start_of_orders(values: Floats, p: int, q: int) -> ArmaStart:
+def start_of_orders(values: Floats, p: int, q: int) -> Arma:
     """First estimates for given orders; small coefficients where least squares gives no stable ones."""
     candidates = hannan_rissanen(values, season_length=1, max_p=p, max_q=q, seasonal=False)
     given = [start for start in candidates if (len(start.ar), len(start.ma)) == (p, q) and start.is_stable()]
-    return given[0] if given else ArmaStart(ar=(0.05,) * p, ma=(0.05,) * q)
+    return given[0] if given else Arma(ar=(0.05,) * p, ma=(0.05,) * q)
 
 
 def _lag_matrix(values: Floats, lags: Steps) -> Floats:

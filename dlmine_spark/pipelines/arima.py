@@ -10,8 +10,9 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import __version__
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.other_engine import require_statsforecast
 from dlmine_spark.arima.packing import VALUES, WAVE, WAVE_VALUES, pack
+from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
@@ -45,10 +46,12 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     """Fit every series at the earliest origin, the backtest cutoffs and the end, and write forecasts from all of them.
 
     Raises:
+        EnvironmentProblem: ``arima.engine`` asks for a library that is not installed.
         TableContractError: the history is too short, or covariates end before the horizon and may not be repeated.
     """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
+    require_statsforecast(config.arima)
     panel = read_panel(lakehouse)
     plan = plan_forecasts(config, lakehouse, panel)
     _refuse_if_all_are_too_short(config, panel, plan)
@@ -58,7 +61,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     lakehouse.overwrite(
         s.FORECASTS.name,
         to_own_clocks(lakehouse, forecasts_of(results, plan, lakehouse.run_id)),
-        replace_where=f"{s.MODEL} IN ('{ARIMA}', '{ARIMA_FALLBACK}')",
+        replace_where=f"{s.MODEL} IN ({', '.join(repr(name) for name in (ARIMA, *OTHERS))})",
     )
     # Nothing is left to go on with: a run that is asked for again computes again.
     lakehouse.overwrite(STAGING, results.limit(0))
@@ -160,7 +163,7 @@ def _report(lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> Arima
     counts = {row["status"]: int(row["count"]) for row in models.groupBy("status").count().collect()}
     by_status = {status: counts[status] for status in s.STATUSES if status in counts}
     series = models.where(F.col(s.CUTOFF) == F.expr(sql_literal(plan.final))).count()
-    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, ARIMA_FALLBACK)).count()
+    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL).isin(ARIMA, *OTHERS)).count()
     lost = sum(count for status, count in by_status.items() if status != "ok")
     if lost:
         worst = models.where(F.col("status") != "ok").orderBy(F.desc(s.CUTOFF), s.UNIQUE_ID).first()

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
@@ -109,7 +109,7 @@ def segments_of_series(lakehouse: Lakehouse) -> DataFrame | None:
 
 def _as_stages(forecasts: DataFrame) -> DataFrame:
     """Forecasts under the name of the stage that made them: ARIMA's with the fallbacks of series it could not fit."""
-    is_fallback = F.col(s.MODEL) == ARIMA_FALLBACK
+    is_fallback = F.col(s.MODEL).isin(*OTHERS)
     return forecasts.select(
         F.when(is_fallback, F.lit(ARIMA)).otherwise(F.col(s.MODEL)).alias(s.MODEL),
         *(name for name in s.FORECASTS.names if name not in (s.RUN_ID, s.MODEL)),

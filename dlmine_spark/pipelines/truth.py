@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.fit import ARIMA, ARIMA_FALLBACK
+from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.evaluation.compare import KEY, scored_actuals
@@ -111,7 +111,7 @@ def _compared(config: Config, lakehouse: Lakehouse) -> DataFrame:
     cutoffs = all_cutoffs(config, panel, panel_frequency(config, panel)).backtest
     made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in cutoffs]))
     # A series that ARIMA could not fit has a fallback in its place.
-    model = F.when(F.col(s.MODEL) == ARIMA_FALLBACK, F.lit(ARIMA)).otherwise(F.col(s.MODEL))
+    model = F.when(F.col(s.MODEL).isin(*OTHERS), F.lit(ARIMA)).otherwise(F.col(s.MODEL))
     paired = made.withColumn(s.MODEL, model).join(scored_actuals(panel), on=[s.UNIQUE_ID, s.DS], how="inner")
     models = paired.select(s.MODEL).distinct().count()
     return (

@@ -50,8 +50,9 @@ THEME: dict[str, str] = {
 }
 """The dark theme's colour for each of the light one's."""
 
-MODEL_COLOURS = {"lstm": BLUE, "arima": ORANGE, "arima_fallback": RED, "seasonal_naive": GREY}
-MODEL_DASHES = {"lstm": "solid", "arima": "dash", "arima_fallback": "dash", "seasonal_naive": "dot"}
+_ARIMA_OTHERS = ("arima_intermittent", "arima_simple", "arima_smoothing", "arima_naive")
+MODEL_COLOURS = {"lstm": BLUE, "arima": ORANGE, **dict.fromkeys(_ARIMA_OTHERS, RED), "seasonal_naive": GREY}
+MODEL_DASHES = {"lstm": "solid", "arima": "dash", **dict.fromkeys(_ARIMA_OTHERS, "dash"), "seasonal_naive": "dot"}
 _ROLE_COLOURS = {
     "target": INK,
     "known_future": BLUE,

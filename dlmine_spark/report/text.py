@@ -15,7 +15,10 @@ MISSING = "–"
 MODEL_NAMES = {
     "lstm": "LSTM",
     "arima": "ARIMA",
-    "arima_fallback": "ARIMA's fallback",
+    "arima_intermittent": "ARIMA's Croston-type model",
+    "arima_simple": "ARIMA's fallback: ARIMA(0, 1, 1)",
+    "arima_smoothing": "ARIMA's fallback: exponential smoothing",
+    "arima_naive": "ARIMA's fallback: seasonal naive",
     "seasonal_naive": "Seasonal naive",
 }
 ROLE_NAMES = {

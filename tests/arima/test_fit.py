@@ -93,6 +93,39 @@ def test_a_monthly_season_is_followed() -> None:
     assert fit["path"] == pytest.approx(100 + np.arange(12) * 3, abs=4.0)
 
 
+def test_a_week_of_hours_is_followed_beside_the_day() -> None:
+    steps = np.arange(24 * 7 * 5 + 48)
+    day = 10 * np.sin(2 * np.pi * steps / 24)
+    truth = 100 + day * np.where(steps // 24 % 7 >= 5, 0.2, 1.0)
+    n = steps.size - 48
+    y = truth[:n] + arma(n, ar=0.5, sd=0.5)
+    config = ArimaConfig(feature_origins=0, season_length=24)
+    fit = last(fit_series(series(y, 48), config, plan(n, 48)))
+    assert any(name.startswith("x.wave.168.") for name in fit["params"])
+    assert np.abs(np.array(fit["path"]) - truth[n:]).mean() < 1.5
+    day_only = last(fit_series(series(y, 48), config.model_copy(update={"season_lengths": ()}), plan(n, 48)))
+    assert np.abs(np.array(day_only["path"]) - truth[n:]).mean() > np.abs(np.array(fit["path"]) - truth[n:]).mean()
+
+
+def test_a_steady_trend_goes_on_and_a_random_walk_has_none() -> None:
+    trended = last(fit_series(series(0.5 * np.arange(200) + arma(200, ar=0.5), 20), CUTOFFS_ONLY, plan(200, 20)))
+    assert trended["params"]["x.trend"] == pytest.approx(0.5, abs=0.1)
+    assert trended["path"][-1] == pytest.approx(0.5 * 219, abs=5)
+    walk = last(fit_series(series(500 + np.cumsum(arma(200)), 5), CUTOFFS_ONLY, plan(200, 5)))
+    assert "x.trend" not in walk["params"]
+
+
+def test_idle_seasons_are_left_out() -> None:
+    fit = last(fit_series(series(50 + arma(400, ar=0.5), 7), CUTOFFS_ONLY, plan(400, 7)))
+    assert not [name for name in fit["params"] if name.startswith("x.season.")]
+
+
+def test_intervals_are_as_wide_as_the_last_errors() -> None:
+    y = 50 + arma(400, seed=5) * np.where(np.arange(400) < 340, 1.0, 4.0)
+    fit = last(fit_series(series(y, 7), ArimaConfig(feature_origins=0, transform="none"), plan(400, 7)))
+    assert fit["sigma2"] == pytest.approx(16, rel=0.5)
+
+
 def test_intervals_hold_their_share_of_the_future() -> None:
     inside_80, inside_95, forecasts = 0, 0, 0
     for seed in range(20):
@@ -154,7 +187,7 @@ def test_rows_that_are_no_series_fail_with_a_reason(damage: str) -> None:
 def test_a_slow_series_falls_back_under_another_name() -> None:
     config = ArimaConfig(feature_origins=0, timeout=1e-9)
     fit = last(fit_series(series(30 + arma(60), 3), config, plan(60, 3)))
-    assert (fit["status"], fit["model"]) == ("timeout", "arima_fallback")
+    assert (fit["status"], fit["model"]) == ("timeout", "arima_naive")
     assert len(fit["path"]) == 3
 
 

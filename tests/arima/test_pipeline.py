@@ -64,7 +64,7 @@ def test_every_series_has_models_forecasts_and_origins_however_often_it_runs(
         (row["model"], row["unique_id"]): row["count"]
         for row in forecasts.groupBy("model", "unique_id").count().collect()
     }
-    assert counts == {("arima", "a"): 14, ("arima", "b"): 14, ("arima_fallback", "short"): 7}
+    assert counts == {("arima", "a"): 14, ("arima", "b"): 14, ("arima_naive", "short"): 7}
     assert report.rows_out == 35
     first = forecasts.where("unique_id = 'a'").orderBy("cutoff", "h").first()
     assert first is not None

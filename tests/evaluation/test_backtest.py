@@ -65,7 +65,7 @@ def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_seg
 def test_only_what_every_model_forecast_is_compared(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     write_forecasts(lakehouse, "arima", {"a": [14.0, 16.0]})
-    write_forecasts(lakehouse, "arima_fallback", {"b": [60.0]})
+    write_forecasts(lakehouse, "arima_naive", {"b": [60.0]})
     write_forecasts(lakehouse, "lstm", {"a": [13.0, 15.0], "b": [50.0, 50.0]})
     report = backtest.run(CONFIG, lakehouse)
     assert report.wape == {

@@ -75,7 +75,7 @@ def test_the_irreducible_error_is_measured_where_all_models_were_compared(lakeho
         [
             *(forecast("seasonal_naive", store, CUTOFF, step) for store in ("a", "b") for step in (1, 2)),
             *(forecast("arima", "a", CUTOFF, step) for step in (1, 2)),
-            *(forecast("arima_fallback", "b", CUTOFF, step) for step in (1, 2)),
+            *(forecast("arima_naive", "b", CUTOFF, step) for step in (1, 2)),
             forecast("lstm", "a", CUTOFF, 1),
             *(forecast("lstm", "b", CUTOFF, step) for step in (1, 2)),
             *(forecast("lstm", "a", LAST, step) for step in (1, 2)),  # the production forecast

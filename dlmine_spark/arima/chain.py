@@ -1,0 +1,161 @@
+"""From the model that suits a series to the one that always works: the first that gives a usable forecast is taken.
+
+ARIMA, or a Croston-type model where demand is intermittent; then an ARIMA(0, 1, 1) without regressors, exponential
+smoothing, the seasonal naive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from dlmine_spark.arima.forecast import Arima
+from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
+from dlmine_spark.arima.model import TimeIsUp, fit_model
+from dlmine_spark.arima.other_engine import fit_auto_arima
+from dlmine_spark.arima.paths import ARIMA, ARIMA_NAIVE, ARIMA_SIMPLE, Forecaster, Paths, future_open
+from dlmine_spark.arima.smoothing import fit_smoothing
+from dlmine_spark.arima.timeline import ForecastPlan, Timeline
+from dlmine_spark.config import ArimaConfig
+from dlmine_spark.naive import naive_interval, naive_sigma, seasonal_naive
+
+SIMPLE_ORDER = (0, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one series at one cutoff.
+
+    Attributes:
+        timeline: the series.
+        cutoff: last step that may be learned from.
+        origins: steps to forecast from, at or after the cutoff.
+        config: limits of the search.
+        season_length: steps in a season.
+        plan: horizon and what is known of the future.
+        deadline: on the monotonic clock.
+    """
+
+    timeline: Timeline
+    cutoff: int
+    origins: list[int]
+    config: ArimaConfig
+    season_length: int
+    plan: ForecastPlan
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What made the forecasts of one series at one cutoff, and why it was not an ARIMA.
+
+    ``error`` is that of the first model that was tried; ``paths`` is None where no value is known.
+    """
+
+    made_by: Forecaster | None
+    paths: Paths | None
+    status: str
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Naive:
+    """The seasonal naive forecast, which needs a single known value."""
+
+    season_length: int
+
+    name = ARIMA_NAIVE
+
+    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+        """The last known season from every origin."""
+        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
+        parts = []
+        for origin, future in zip(origins, is_open, strict=True):
+            known = timeline.y[: origin + 1]
+            y_hat = seasonal_naive(known, future, self.season_length)
+            bounds = (naive_interval(known, y_hat, future, self.season_length, level) for level in (80, 95))
+            sigma = naive_sigma(known, self.season_length)
+            parts.append((y_hat, *(bound for pair in bounds for bound in pair), sigma))
+        return Paths(*(np.array(column, dtype=np.float64) for column in zip(*parts, strict=True)))
+
+    def columns(self) -> Mapping[str, object]:
+        """It has no parameters."""
+        return {}
+
+
+def _suitable(asked: Asked) -> Forecaster:
+    y = asked.timeline.y[: asked.cutoff + 1][-asked.config.max_history :]
+    if asked.config.order is None and is_intermittent(y, asked.season_length):
+        return fit_intermittent(y, asked.season_length)
+    if asked.config.engine == "statsforecast":
+        return fit_auto_arima(asked.timeline, asked.cutoff, asked.config, asked.season_length)
+    fit = fit_model(asked.timeline, asked.cutoff, asked.config, asked.season_length, asked.deadline)
+    return Arima(fit, ARIMA)
+
+
+def _simple(asked: Asked) -> Forecaster:
+    bare = replace(asked.timeline, covariates=pd.DataFrame(index=asked.timeline.covariates.index))
+    config = asked.config.model_copy(
+        update={"order": SIMPLE_ORDER, "fourier": 0, "season_lengths": (), "transform": "none"}
+    )
+    return Arima(fit_model(bare, asked.cutoff, config, asked.season_length, asked.deadline), ARIMA_SIMPLE)
+
+
+def _smoothing(asked: Asked) -> Forecaster:
+    return fit_smoothing(asked.timeline, asked.cutoff, asked.season_length, asked.config.max_history)
+
+
+def _naive(asked: Asked) -> Forecaster:
+    return Naive(asked.season_length)
+
+
+Maker = Callable[[Asked], Forecaster]
+LAST_RESORT: tuple[Maker, ...] = (_naive,)
+SHORT_CHAIN: tuple[Maker, ...] = (_smoothing, *LAST_RESORT)
+WHOLE_CHAIN: tuple[Maker, ...] = (_suitable, _simple, *SHORT_CHAIN)
+
+
+def make_paths(asked: Asked) -> Outcome:
+    """The forecasts of the first model of the chain that gives usable ones.
+
+    A model that fails, whatever its reason, must not end the job of all other series: what it raised is the error of
+    the outcome.
+    """
+    started = time.monotonic()
+    status, errors = "ok", list[str]()
+    known = asked.timeline.known_until(asked.cutoff)
+    config = asked.config
+    chain = WHOLE_CHAIN
+    if known < config.min_history:
+        status = "too_short" if known else "failed"
+        errors.append(f"{known} known values up to the cutoff, arima.min_history is {config.min_history}")
+        chain = SHORT_CHAIN
+    elif started > asked.deadline:
+        status, chain = "timeout", LAST_RESORT
+        errors.append(f"arima.timeout of {config.timeout:g} s was used up by earlier cutoffs")
+    for make in chain:
+        if status == "timeout" and make is not _naive:
+            continue
+        try:
+            model = make(asked)
+            paths = model.paths(
+                asked.timeline, asked.origins, asked.plan.horizon, open_is_known=asked.plan.open_is_known
+            )
+        except TimeIsUp:
+            status = "timeout"
+            errors.append(f"more than arima.timeout of {config.timeout:g} s")
+            continue
+        except Exception as problem:
+            status = "fallback" if status == "ok" else status
+            errors.append(f"{type(problem).__name__}: {problem}")
+            continue
+        if paths.is_usable:
+            return Outcome(model, paths, status, next(iter(errors), None), time.monotonic() - started)
+        status = "fallback" if status == "ok" else status
+        errors.append(f"a forecast of {model.name} is no number")
+    return Outcome(None, None, status, next(iter(errors), None), time.monotonic() - started)

@@ -1,0 +1,110 @@
+"""Exponential smoothing, for series to which no ARIMA can be fitted.
+
+Source: Hyndman, Koehler, Ord and Snyder (2008), Forecasting with exponential smoothing, table 6.1 for the variances.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.tsa.holtwinters import ExponentialSmoothing
+
+from dlmine_spark.arima.paths import ARIMA_SMOOTHING, Paths, future_open, normal_paths
+from dlmine_spark.arima.timeline import Floats, Timeline
+
+FEWEST = 5
+"""Known values."""
+LONGEST_SEASON = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """A level and, where two seasons are known without holes, a season.
+
+    Attributes:
+        level_rate, season_rate: of the smoothing; no ``season_rate`` without a season.
+        sigma2: variance of the one-step errors.
+        start: first step used.
+    """
+
+    level_rate: float
+    season_rate: float | None
+    sigma2: float
+    season_length: int
+    start: int
+
+    name = ARIMA_SMOOTHING
+
+    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+        """The last level with the last season; the errors' variance grows with both rates."""
+        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
+        # Closed steps don't count, as in the fit.
+        ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
+        known = [_known(timeline.y[self.start : origin + 1]) for origin in origins]
+        ahead = np.array([self._continued(values, horizon) for values in known])
+        steps = np.arange(1, horizon)
+        weights = self.level_rate + (self.season_rate or 0.0) * (steps % self.season_length == 0)
+        variance = self.sigma2 * np.concatenate([[1.0], 1 + np.cumsum(weights**2)])
+        return normal_paths(
+            np.take_along_axis(ahead, ticks, axis=1),
+            np.sqrt(variance)[ticks],
+            is_open,
+            is_non_negative=min(float(values.min()) for values in known) >= 0,
+        )
+
+    def _continued(self, values: Floats, horizon: int) -> Floats:
+        model = _model(values, None if self.season_rate is None else self.season_length)
+        fitted = model.fit(
+            smoothing_level=self.level_rate, smoothing_seasonal=self.season_rate, optimized=False, remove_bias=False
+        )
+        return np.asarray(fitted.forecast(horizon), dtype=np.float64)
+
+    def columns(self) -> Mapping[str, object]:
+        """Its parameters."""
+        season = {} if self.season_rate is None else {"season_rate": self.season_rate}
+        return {
+            "m": self.season_length,
+            "sigma2": self.sigma2,
+            "params": {"level_rate": self.level_rate, **season},
+            "diagnostics": {},
+        }
+
+
+def fit_smoothing(timeline: Timeline, cutoff: int, season_length: int, max_history: int) -> Smoothing:
+    """Rates by least squares (statsmodels) on the known values of the last ``max_history`` steps.
+
+    Raises:
+        ValueError: fewer than ``FEWEST`` values are known.
+    """
+    start = max(0, cutoff + 1 - max_history)
+    y = timeline.y[start : cutoff + 1]
+    values = _known(y)
+    if values.size < FEWEST:
+        raise ValueError(f"{values.size} known values, exponential smoothing needs {FEWEST}")
+    steps = np.flatnonzero(np.isfinite(y))
+    is_whole = steps[-1] - steps[0] + 1 == steps.size
+    seasonal = 1 < season_length <= LONGEST_SEASON and values.size >= 2 * season_length + 2 and is_whole
+    with warnings.catch_warnings():
+        # A search that stops early still gives rates; its warning would only fill the worker's log.
+        warnings.simplefilter("ignore")
+        fitted = _model(values, season_length if seasonal else None).fit()
+    rate = float(np.clip(fitted.params["smoothing_level"], 0.0, 1.0))
+    season_rate = float(np.clip(fitted.params["smoothing_seasonal"], 0.0, 1.0)) if seasonal else None
+    freedom = max(1, values.size - 2 - (season_length if seasonal else 0))
+    return Smoothing(rate, season_rate, float(np.sum(np.asarray(fitted.resid) ** 2)) / freedom, season_length, start)
+
+
+def _known(y: Floats) -> Floats:
+    return np.asarray(y[np.isfinite(y)], dtype=np.float64)
+
+
+def _model(values: Floats, season_length: int | None) -> ExponentialSmoothing:
+    return ExponentialSmoothing(
+        values,
+        seasonal=None if season_length is None else "add",
+        seasonal_periods=season_length,
+        initialization_method="legacy-heuristic",
+    )
