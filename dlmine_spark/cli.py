@@ -397,8 +397,40 @@ def _contrast(by: str, config: Config, lakehouse: Lakehouse, mined: Run) -> None
         typer.echo(table)
 
 
+@app.command("arima", help=STAGE_HELP["arima"])
+def arima(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    predict: Annotated[
+        bool,
+        typer.Option(
+            "--predict",
+            help="Forecast from the end of newer data with the parameters that are there; fit only what has changed.",
+        ),
+    ] = False,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    if predict and force:
+        raise ConfigError("--force fits all series, --predict as few as it can: give one of them")
+    targets, follow = (["clean"], [_predict]) if predict else (["arima"], [])
+    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _predict(config: Config, lakehouse: Lakehouse, cleaned: Run) -> None:
+    """Forecast what the last run of clean left."""
+    from dlmine_spark.pipelines import predict
+
+    output.print(f"predict: {predict.run(config, lakehouse, cleaned.run_id)}", markup=False)
+
+
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine"):
+    if _stage not in ("clean", "mine", "arima"):
         _add_stage_command(_stage)
 
 

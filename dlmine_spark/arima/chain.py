@@ -9,21 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dlmine_spark import schemas as s
 from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
 from dlmine_spark.arima.model import TimeIsUp, fit_model
 from dlmine_spark.arima.other_engine import fit_auto_arima
 from dlmine_spark.arima.paths import ARIMA, ARIMA_NAIVE, ARIMA_SIMPLE, Forecaster, Paths, future_open
 from dlmine_spark.arima.smoothing import fit_smoothing
+from dlmine_spark.arima.stored import p_of_newer_errors, restored
 from dlmine_spark.arima.timeline import ForecastPlan, Timeline
 from dlmine_spark.config import ArimaConfig
+from dlmine_spark.moments import moments_of
 from dlmine_spark.naive import naive_interval, naive_sigma, seasonal_naive
 
 SIMPLE_ORDER = (0, 1, 1)
+DRIFTED = 0.01
+"""A stored model whose newer errors are less likely than this is not used any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +165,32 @@ def make_paths(asked: Asked) -> Outcome:
         status = "fallback" if status == "ok" else status
         errors.append(f"a forecast of {model.name} is no number")
     return Outcome(None, None, status, next(iter(errors), None), time.monotonic() - started)
+
+
+def apply_stored(asked: Asked, stored: Mapping[str, Any]) -> tuple[Outcome | None, str | None]:
+    """Forecasts with parameters that are there already.
+
+    Args:
+        asked: as for ``make_paths``.
+        stored: row of ``gold.arima_models``, of an ARIMA.
+
+    Returns:
+        None, and why a model has to be fitted instead: the series is not as it was, its errors since the fit are larger
+        than the model foretold, or the forecast is no number.
+    """
+    started = time.monotonic()
+    timeline, cutoff = asked.timeline, asked.cutoff
+    fitted = timeline.index(moments_of(pd.Series([stored[s.CUTOFF]]))[0])
+    if fitted is None:
+        return None, "the series begins after the fit"
+    try:
+        fit = restored(stored, timeline, cutoff, asked.config)
+        if p_of_newer_errors(fit, timeline, fitted, cutoff) < DRIFTED:
+            return None, "its errors since the fit are larger than the model foretold"
+        model = Arima(fit, ARIMA)
+        paths = model.paths(timeline, asked.origins, asked.plan.horizon, open_is_known=asked.plan.open_is_known)
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as problem:
+        return None, str(problem)
+    if not paths.is_usable:
+        return None, "the forecast is no number"
+    return Outcome(model, paths, "ok", None, time.monotonic() - started), None

@@ -11,7 +11,8 @@ from itertools import zip_longest
 import pandas as pd
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.chain import Asked, Outcome, make_paths
+from dlmine_spark.arima.chain import Asked, Outcome, apply_stored, make_paths
+from dlmine_spark.arima.stored import BEGINS, begins
 from dlmine_spark.arima.timeline import (
     ForecastPlan,
     Timeline,
@@ -21,8 +22,10 @@ from dlmine_spark.arima.timeline import (
 )
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import Moment
+from dlmine_spark.moments import moments_of
 
 ORIGIN, FIT_CUTOFF, PATH, SIGMA = "origin", "fit_cutoff", "path", "sigma"
+REFITTED = "refitted"
 OWN_ORIGIN, OWN_FIT_CUTOFF, AHEAD = "own_origin", "own_fit_cutoff", "ahead"
 """The series' own moments: its last ones up to the two above, and those of the steps after a cutoff."""
 BOUNDS = (s.LO_80, s.HI_80, s.LO_95, s.HI_95)
@@ -85,10 +88,49 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
         else:
             outcome = make_paths(Asked(timeline, cutoff_index, indices, config, season_length, plan, deadline))
         for at, origin in enumerate(served):
-            row = _row(unique_id, origin, cutoff, outcome, at)
+            row = _begun(_row(unique_id, origin, cutoff, outcome, at), timeline)
             own = _own_moments(timeline, origin, cutoff, plan) if outcome.paths is not None else {}
             rows.append(row | own)
     return _frame(rows)
+
+
+def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) -> pd.DataFrame:
+    """Forecast one series from the end of its data with parameters that are there; fit it anew only where it has to be.
+
+    Args:
+        series: rows of one series as ``read_timeline`` wants them.
+        models: its newest row of ``gold.arima_models`` with orders; empty where it has none.
+        config: limits of the search, if there has to be one.
+        plan: horizon and final cutoff; the others are not asked for.
+
+    Returns:
+        ``RESULT_COLUMNS`` and ``refitted``: one row. The latter says why a model was fitted, and is null where none
+        was; without it the columns of ``gold.arima_models`` are null, unless no value came since the fit.
+    """
+    unique_id = str(series[s.UNIQUE_ID].iloc[0]) if len(series) else str(models[s.UNIQUE_ID].iloc[0])
+    try:
+        timeline = read_timeline(series, plan)
+    except UnusableSeries as problem:
+        broken = Outcome(None, None, "failed", str(problem), 0.0)
+        return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: str(problem)})
+    index = timeline.index(plan.final)
+    if index is None:
+        broken = Outcome(None, None, "failed", f"the series starts after {plan.final}", 0.0)
+        return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: broken.error})
+    season_length = plan.frequency.season_length if config.season_length == "auto" else config.season_length
+    asked = Asked(timeline, index, [index], config, season_length, plan, time.monotonic() + config.timeout)
+    outcome: Outcome | None = None
+    reason: str | None = "there is no model of it yet"
+    cutoff = plan.final
+    for stored in models.head(1).to_dict("records"):
+        outcome, reason = apply_stored(asked, {str(name): value for name, value in stored.items()})
+        if outcome is not None:
+            cutoff = moments_of(models[s.CUTOFF])[0]
+    if outcome is None:
+        outcome = make_paths(asked)
+    row = _row(unique_id, plan.final, cutoff, outcome, 0)
+    own = _own_moments(timeline, plan.final, cutoff, plan) if outcome.paths is not None else {}
+    return _frame([_begun(row, timeline) | own]).assign(**{REFITTED: reason})
 
 
 def _usable_origins(timeline: Timeline, config: ArimaConfig, plan: ForecastPlan) -> list[Moment]:
@@ -125,6 +167,12 @@ def _row(unique_id: str, origin: Moment, cutoff: Moment, outcome: Outcome, at: i
         row |= {} if outcome.made_by is None else outcome.made_by.columns()
         row |= {"status": outcome.status, "error": outcome.error, "seconds": outcome.seconds}
     return row
+
+
+def _begun(row: dict[str, object], timeline: Timeline) -> dict[str, object]:
+    """A row that says of its model, if it tells of one, which day the series began on."""
+    told = row["diagnostics"]
+    return row | {"diagnostics": {**told, BEGINS: begins(timeline)}} if isinstance(told, dict) else row
 
 
 def result_types(moment_type: str) -> dict[str, str]:

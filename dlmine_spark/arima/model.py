@@ -96,7 +96,7 @@ class Fit:
     @property
     def is_exact(self) -> bool:
         """Whether one-step errors are those of the exact likelihood."""
-        return _is_exact(self.lag, self.arma)
+        return is_exact(self.lag, self.arma)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ def _choose_orders(sample: _Sample, w: Floats, x: Floats, config: ArimaConfig) -
         extra_parameters=x.shape[1],
     )
     stable = list(islice((found for found in candidates if found.is_stable()), REFINED)) or [Arma()]
-    exact = errors.size <= SHORT and _is_exact(sample.lag, stable[0])
+    exact = errors.size <= SHORT and is_exact(sample.lag, stable[0])
     refined = [maximise(errors, start, sample.lag, exact=exact, iterations=SEARCH_ITERATIONS) for start in stable]
     return min(refined, key=lambda found: _aicc_of(found, errors.size, x.shape[1])).arma
 
@@ -335,19 +335,20 @@ def _best_frame(frames: list[_Frame]) -> _Frame:
     return min(frames, key=score)
 
 
-def _is_exact(lag: int, arma: Arma) -> bool:
+def is_exact(lag: int, arma: Arma) -> bool:
+    """Whether one-step errors of a process are those of the exact likelihood: of long seasons that takes too long."""
     return lag <= LONGEST_EXACT_LAG or not (arma.seasonal_ar or arma.seasonal_ma)
 
 
 def _estimate(frame: _Frame, deadline: float) -> Fit:
     """Generalised least squares for the regressors, maximum likelihood for the ARMA errors, then the former again."""
     sample, design, x = frame.sample, frame.design, frame.x
-    exact = _is_exact(sample.lag, frame.arma)
-    coefficients, _ = _generalised(frame.w, x, frame.arma, sample.lag, exact=exact)
+    exact = is_exact(sample.lag, frame.arma)
+    coefficients, _ = generalised(frame.w, x, frame.arma, sample.lag, exact=exact)
     errors = sample.errors(frame.w, x, coefficients)
     found = maximise(errors, frame.arma, sample.lag, exact=exact, iterations=FINAL_ITERATIONS)
     _check(deadline)
-    coefficients, covariance = _generalised(frame.w, x, found.arma, sample.lag, exact=exact)
+    coefficients, covariance = generalised(frame.w, x, found.arma, sample.lag, exact=exact)
     errors = sample.errors(frame.w, x, coefficients)
     innovations = whiten(errors, found.arma, sample.lag, exact=exact) if errors.any() else errors
     n = errors.size
@@ -394,7 +395,7 @@ def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> floa
     return float(squares.mean())
 
 
-def _generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:
+def generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:
     """Generalised least squares: regress what whitening makes of the series on what it makes of the regressors.
 
     Returns:

@@ -20,8 +20,10 @@ from dlmine_spark.arima.fit import (
     OWN_FIT_CUTOFF,
     OWN_ORIGIN,
     PATH,
+    REFITTED,
     SIGMA,
     fit_series,
+    predict_series,
     result_types,
 )
 from dlmine_spark.arima.packing import TASK
@@ -56,6 +58,28 @@ def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan, tasks: i
     types = result_types(plan.frequency.sql_type)
     ddl = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
     return series.repartitionById(tasks, TASK).sortWithinPartitions(s.UNIQUE_ID, s.DS).mapInPandas(fit, schema=ddl)
+
+
+def predict_all(series: DataFrame, models: DataFrame, config: ArimaConfig, plan: ForecastPlan) -> DataFrame:
+    """Forecast every series from the end of its data with its stored parameters, see ``predict_series``.
+
+    Args:
+        series: as for ``fit_all``, without ``task``.
+        models: rows of ``gold.arima_models`` with orders, one per series that has any.
+        config: limits of the search.
+        plan: horizon and final cutoff.
+
+    Returns:
+        ``result_types`` and ``refitted``: one row per series.
+    """
+
+    def predict(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+        return predict_series(rows, stored, config, plan)
+
+    types = result_types(plan.frequency.sql_type) | {REFITTED: "string"}
+    ddl = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
+    known = models.join(series.select(s.UNIQUE_ID).distinct(), on=s.UNIQUE_ID, how="left_semi")
+    return series.groupBy(s.UNIQUE_ID).cogroup(known.groupBy(s.UNIQUE_ID)).applyInPandas(predict, schema=ddl)
 
 
 def whole_series(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

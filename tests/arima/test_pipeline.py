@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import arima
+from dlmine_spark.pipelines import arima, predict
 from dlmine_spark.runs import NotApplicable
 from tests.arima.examples import START, arma
 
@@ -171,3 +171,38 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
         arima.run(config(horizon=6), lakehouse)
     assert "fitted already" not in caplog.text
     assert lakehouse.read("gold.forecasts").agg(F.max("h")).collect()[0][0] == 6
+
+
+def test_newer_data_are_forecast_with_the_parameters_that_are_there(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_panel(lakehouse)
+    with pytest.raises(TableContractError, match=r"gold\.arima_models: there is no such table"):
+        predict.run(config(), lakehouse, "cleaned")
+    arima.run(config(), lakehouse)
+    models = lakehouse.read("gold.arima_models").count()
+    forecasts = lakehouse.read("gold.forecasts").count()
+
+    write_panel(lakehouse, known=KNOWN + 5)
+    with caplog.at_level(logging.INFO):
+        told = predict.run(config(), lakehouse, "cleaned")
+
+    # The short series begins five days later now, and never had a model.
+    assert (
+        told == f"3 series from {START + timedelta(days=KNOWN + 4)}, horizon 7: 2 with parameters that were there, "
+        "1 fitted anew"
+    )
+    assert "1 series fitted anew: there is no model of it yet" in caplog.text
+    rows = lakehouse.read("gold.forecasts").where(F.col("run_id") == "cleaned")
+    newest = {(row["model"], row["unique_id"], row["cutoff"]) for row in rows.collect()}
+    last = START + timedelta(days=KNOWN + 4)
+    assert newest == {("arima", "a", last), ("arima", "b", last), ("arima_naive", "short", last)}
+    assert rows.agg(F.min("ds")).collect()[0][0] == last + timedelta(days=1)
+    assert rows.where("y_hat is null or lo_95 > y_hat or hi_95 < y_hat").count() == 0
+    # What was there stays, and only the new model is added.
+    assert lakehouse.read("gold.forecasts").count() == forecasts + 21
+    assert lakehouse.read("gold.arima_models").count() == models + 1
+
+    predict.run(config(), lakehouse, "cleaned")
+    assert lakehouse.read("gold.forecasts").count() == forecasts + 21
+    assert lakehouse.read("gold.arima_models").count() == models + 1

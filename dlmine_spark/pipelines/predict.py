@@ -1,0 +1,83 @@
+"""Predict: ARIMA forecasts from the end of newer data with parameters that were fitted before."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.arima.fit import REFITTED
+from dlmine_spark.arima.paths import ARIMA, OTHERS
+from dlmine_spark.arima.per_series import forecasts_of, models_of, predict_all
+from dlmine_spark.config import Config
+from dlmine_spark.errors import TableContractError
+from dlmine_spark.frequency import Frequency, sql_literal
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import read_panel
+from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
+
+log = logging.getLogger(__name__)
+
+STAGING = "staging.predict"
+"""Forecasts and new models of all series, computed once and read twice."""
+
+
+def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
+    """Add forecasts from the end of the data to ``gold.forecasts``, and the models that had to be fitted anew.
+
+    What was forecast from earlier cutoffs stays.
+
+    Args:
+        config: the whole configuration.
+        lakehouse: the tables, not bound to a run.
+        run_id: of the last run of clean, whose panel is forecast.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        TableContractError: there are no models, or they are of another kind of panel.
+    """
+    panel = read_panel(lakehouse)
+    plan = replace(plan_forecasts(config, lakehouse, panel), backtest=())
+    models = _newest_models(lakehouse, plan.frequency)
+    series = series_to_forecast(config, lakehouse, panel, plan)
+    lakehouse.overwrite(STAGING, predict_all(series, models, config.arima, plan))
+    results = lakehouse.read(STAGING)
+    lakehouse.merge(s.ARIMA_MODELS.name, models_of(results), (s.UNIQUE_ID, s.CUTOFF), update=False)
+    names = ", ".join(repr(name) for name in (ARIMA, *OTHERS))
+    lakehouse.overwrite(
+        s.FORECASTS.name,
+        forecasts_of(results, plan, run_id),
+        replace_where=f"{s.MODEL} IN ({names}) AND {s.CUTOFF} = {sql_literal(plan.final)}",
+    )
+    reasons = {row[REFITTED]: row["count"] for row in results.groupBy(REFITTED).count().collect()}
+    applied, refitted = reasons.pop(None, 0), sum(reasons.values())
+    for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+        log.info("%s series fitted anew: %s", f"{count:,}", reason)
+    return (
+        f"{applied + refitted:,} series from {plan.final}, horizon {plan.horizon}: {applied:,} with parameters that "
+        f"were there, {refitted:,} fitted anew"
+    )
+
+
+def _newest_models(lakehouse: Lakehouse, frequency: Frequency) -> DataFrame:
+    """The newest model with orders of each series that has any."""
+    if not frequency.has_calendar:
+        raise TableContractError(
+            "silver.panel: column ds counts steps, so nothing says which of them a model was fitted on: fit anew by "
+            "'dlmine arima'"
+        )
+    models = lakehouse.read(s.ARIMA_MODELS.name)
+    type_ = dict(models.dtypes)[s.CUTOFF]
+    if type_ != frequency.sql_type:
+        raise TableContractError(
+            f"{s.ARIMA_MODELS.name}: its models are of a panel whose ds is of type {type_}, now it is "
+            f"{frequency.sql_type}: fit anew by 'dlmine arima'"
+        )
+    fitted = models.where((F.col("status") == "ok") & F.col("p").isNotNull())
+    newest = fitted.groupBy(s.UNIQUE_ID).agg(F.max_by(F.struct(*fitted.columns), s.CUTOFF).alias("newest"))
+    return newest.select("newest.*")
