@@ -14,6 +14,9 @@ Bools = NDArray[np.bool_]
 QUANTILES = {80: 1.2815515655446004, 95: 1.959963984540054}
 """Of the standard normal distribution: half the width of an interval of so many percent, in standard deviations."""
 
+MOST_GROWTH = 3.0
+"""A year against the one before: more, or less than its inverse, is another business."""
+
 
 def expected_open(is_open: Bools, origin: int, horizon: int, season_length: int, *, is_known: bool) -> Bools:
     """Whether each of the ``horizon`` steps after an origin is open, as far as the origin can know.
@@ -47,6 +50,67 @@ def seasonal_naive(y: Floats, future_open: Bools, season_length: int) -> Floats:
     by_phase[known % season_length] = y[known]
     phases = (y.size + np.arange(future_open.size)) % season_length
     return np.where(future_open, by_phase[phases], 0.0)
+
+
+def year_ago_growth(y: Floats, future_open: Bools, year_length: int, season_length: int) -> Floats:
+    """The value of a year ago times how much the last quarter of a year has grown since then.
+
+    Args:
+        y: values by step up to the origin, NaN where unknown or closed.
+        future_open: whether each step to forecast is open; a closed one is forecast as 0.
+        year_length: steps in a year (or in another long season).
+        season_length: of the seasonal naive forecast, which stands in where a step of a year ago is not known.
+
+    Returns:
+        One value per step of ``future_open``.
+    """
+    y_hat = seasonal_naive(y, future_open, season_length)
+    growth = _growth(y, year_length)
+    ahead = np.arange(1, future_open.size + 1)
+    back = y.size - 1 + ahead - year_length * ((ahead + year_length - 1) // year_length)
+    year_ago = np.where(back >= 0, y[np.maximum(back, 0)], np.nan)
+    return np.where(future_open & np.isfinite(year_ago) & np.isfinite(growth), year_ago * growth, y_hat)
+
+
+def _growth(y: Floats, year_length: int) -> float:
+    """Of the last quarter of a year against the same steps a year before; NaN where too few of them are known."""
+    window = max(1, year_length // 4)
+    if y.size < year_length + window:
+        return float("nan")
+    recent, before = y[-window:], y[-window - year_length : -year_length]
+    both = np.isfinite(recent) & np.isfinite(before)
+    if 2 * both.sum() < window or before[both].sum() <= 0:
+        return float("nan")
+    growth = recent[both].sum() / before[both].sum()
+    return float(np.clip(growth, 1 / MOST_GROWTH, MOST_GROWTH))
+
+
+def profile(y: Floats, future_open: Bools, kinds: Floats, season_length: int, window: int) -> Floats:
+    """The median of the steps that are alike: of the same place in the season, and promoted alike.
+
+    Args:
+        y: values by step up to the origin, NaN where unknown or closed.
+        future_open: whether each step to forecast is open; a closed one is forecast as 0.
+        kinds: how each step is promoted, of the values and of those to forecast; NaN counts as not at all.
+        season_length: steps in a season.
+        window: so many of the last steps are looked at.
+
+    Returns:
+        One value per step of ``future_open``. Where no such step is known, the median of its place in the season; where
+        that is not known either, the seasonal naive forecast.
+    """
+    y_hat = seasonal_naive(y, future_open, season_length)
+    steps = np.arange(y.size + future_open.size)
+    phases, kinds = steps % season_length, np.nan_to_num(kinds)
+    known = np.flatnonzero(np.isfinite(y))
+    known = known[known >= y.size - window]
+    for step in np.flatnonzero(future_open):
+        at = y.size + step
+        same_phase = known[phases[known] == phases[at]]
+        alike = same_phase[kinds[same_phase] == kinds[at]]
+        if same_phase.size:
+            y_hat[step] = np.median(y[alike if alike.size else same_phase])
+    return y_hat
 
 
 def naive_sigma(y: Floats, season_length: int) -> float:

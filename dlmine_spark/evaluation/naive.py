@@ -1,4 +1,4 @@
-"""The seasonal naive forecast of every series, and the scales it gives to errors."""
+"""Simple forecasts of every series, which the models have to beat, and the scales they give to errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ from dlmine_spark import schemas as s
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
 from dlmine_spark.frequency import Frequency, Moment
 from dlmine_spark.moments import moments_of
-from dlmine_spark.naive import error_scale, expected_open, naive_interval, seasonal_naive
+from dlmine_spark.naive import (
+    Bools,
+    Floats,
+    error_scale,
+    expected_open,
+    naive_interval,
+    profile,
+    seasonal_naive,
+    year_ago_growth,
+)
 
-SEASONAL_NAIVE = "seasonal_naive"
-FORECAST_COLUMNS = (*(name for name in s.FORECASTS.names if name not in (s.RUN_ID, s.MODEL)), SCALE, SQUARED_SCALE)
+SEASONAL_NAIVE, YEAR_AGO, PROFILE = "seasonal_naive", "year_ago_growth", "profile_median"
+SIMPLE = (SEASONAL_NAIVE, YEAR_AGO, PROFILE)
+"""Names in ``gold.forecasts``: the last season; a year ago times the growth since; the median of alike steps."""
+FORECAST_COLUMNS = (*(name for name in s.FORECASTS.names if name != s.RUN_ID), SCALE, SQUARED_SCALE)
+PROMOTION = "promotion"
+"""Column of the series that says how a step is promoted; null, or not there, counts as not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +47,16 @@ class NaivePlan:
 
 
 def naive_forecasts(series: DataFrame, plan: NaivePlan) -> DataFrame:
-    """Forecast every series by its last known season at each cutoff.
+    """Forecast every series in the ``SIMPLE`` ways at each cutoff.
 
     Args:
-        series: one row per series and step: ``unique_id``, ``ds``, ``y``, ``open``, ``y_imputed``.
+        series: one row per series and step: ``unique_id``, ``ds``, ``y``, ``open``, ``y_imputed``, and where there are
+            promotions ``promotion``.
         plan: cutoffs and horizon.
 
     Returns:
-        ``FORECAST_COLUMNS``: one row per series, cutoff and step ahead, for series with a known value by the cutoff;
-        with the scales of that series' errors at that cutoff.
+        ``FORECAST_COLUMNS``: one row per model, series, cutoff and step ahead, for series with a known value by the
+        cutoff; with the scales of that series' errors at that cutoff. Only the seasonal naive one has intervals.
     """
 
     def forecast_group(rows: pd.DataFrame) -> pd.DataFrame:
@@ -62,6 +76,9 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
     is_imputed = (rows[s.Y_IMPUTED] == True).to_numpy(dtype=np.bool_)  # noqa: E712 - null is not imputed
     y = rows[s.Y].to_numpy(dtype=np.float64, na_value=np.nan)
     y = np.where(np.isfinite(y) & is_open & ~is_imputed, y, np.nan)
+    promoted = (
+        rows[PROMOTION].to_numpy(dtype=np.float64, na_value=np.nan) if PROMOTION in rows else np.zeros(len(steps))
+    )
     frames = []
     for cutoff in plan.cutoffs:
         origin = bisect_right(steps, cutoff) - 1
@@ -69,25 +86,32 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
         if not np.isfinite(known).any():
             continue
         future = expected_open(is_open, origin, plan.horizon, plan.season_length, is_known=plan.open_is_known)
-        y_hat = seasonal_naive(known, future, plan.season_length)
-        lo_80, hi_80 = naive_interval(known, y_hat, future, plan.season_length, 80)
-        lo_95, hi_95 = naive_interval(known, y_hat, future, plan.season_length, 95)
-        scale, squared_scale = error_scale(known, plan.season_length)
         columns = {
             s.UNIQUE_ID: series[s.UNIQUE_ID].iloc[0],
             s.CUTOFF: cutoff,
             s.DS: steps[origin + 1 : origin + 1 + plan.horizon],
             s.H: np.arange(1, plan.horizon + 1),
-            s.Y_HAT: y_hat,
-            s.LO_80: lo_80,
-            s.HI_80: hi_80,
-            s.LO_95: lo_95,
-            s.HI_95: hi_95,
-            SCALE: scale,
-            SQUARED_SCALE: squared_scale,
+            **dict(zip((SCALE, SQUARED_SCALE), error_scale(known, plan.season_length), strict=True)),
         }
-        frames.append(pd.DataFrame(columns, columns=list(FORECAST_COLUMNS)))
+        kinds = promoted[: origin + 1 + plan.horizon]
+        for model, values in _simple(known, future, kinds, plan).items():
+            frames.append(pd.DataFrame(columns | values | {s.MODEL: model}, columns=list(FORECAST_COLUMNS)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(FORECAST_COLUMNS))
+
+
+def _simple(known: Floats, future: Bools, kinds: Floats, plan: NaivePlan) -> dict[str, dict[str, Floats]]:
+    """The forecasts of each model, by their columns."""
+    season_length, year_length = plan.season_length, plan.frequency.year_length
+    y_hat = seasonal_naive(known, future, season_length)
+    lo_80, hi_80 = naive_interval(known, y_hat, future, season_length, 80)
+    lo_95, hi_95 = naive_interval(known, y_hat, future, season_length, 95)
+    # A place in a long season comes once a year: two years give it more than one value.
+    window = max(year_length, 2 * season_length)
+    return {
+        SEASONAL_NAIVE: {s.Y_HAT: y_hat, s.LO_80: lo_80, s.HI_80: hi_80, s.LO_95: lo_95, s.HI_95: hi_95},
+        YEAR_AGO: {s.Y_HAT: year_ago_growth(known, future, year_length, season_length)},
+        PROFILE: {s.Y_HAT: profile(known, future, kinds, season_length, window)},
+    }
 
 
 def _steps(start: Moment, plan: NaivePlan) -> list[Moment]:

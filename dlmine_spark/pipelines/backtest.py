@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import astuple, dataclass, field
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -15,18 +15,18 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
 from dlmine_spark.evaluation.dominance import compare_models
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
-from dlmine_spark.evaluation.naive import SEASONAL_NAIVE, NaivePlan, naive_forecasts
+from dlmine_spark.evaluation.naive import PROMOTION, SEASONAL_NAIVE, SIMPLE, NaivePlan, naive_forecasts
 from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, promotion_of
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
 
 STAGING = "staging.backtest"
-"""Naive forecasts with their series' scales, computed once and read twice."""
+"""Simple forecasts with their series' scales, computed once and read twice."""
 FALLBACK_SHARE = "fallback_share"
 """Metric of the ARIMA stage: the share of compared forecasts that a fallback made, where no ARIMA could be fitted."""
 
@@ -40,7 +40,7 @@ class BacktestReport(StageReport):
 
 
 def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
-    """Add the seasonal naive forecast and measure every model on the series and dates that all of them forecast.
+    """Add simple forecasts and measure every model on the series and dates that all of them forecast.
 
     Raises:
         TableContractError: there is no such series and date, or the history is too short for the cutoffs.
@@ -54,10 +54,8 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     naive = lakehouse.read(STAGING)
     lakehouse.overwrite(
         s.FORECASTS.name,
-        naive.drop(SCALE, SQUARED_SCALE)
-        .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
-        .withColumn(s.MODEL, F.lit(SEASONAL_NAIVE)),
-        replace_where=f"{s.MODEL} = '{SEASONAL_NAIVE}'",
+        naive.drop(SCALE, SQUARED_SCALE).withColumn(s.RUN_ID, F.lit(lakehouse.run_id)),
+        replace_where=f"{s.MODEL} IN ({', '.join(repr(model) for model in SIMPLE)})",
     )
     made = lakehouse.read(s.FORECASTS.name).where(
         F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in plan.cutoffs])
@@ -88,15 +86,21 @@ def plan_naive(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> NaiveP
 
 
 def observed_series(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> DataFrame:
-    """Values with their closures; a calendar knows closures better than the panel."""
-    observed = panel.select(s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED)
+    """Values with their closures and promotions; a calendar knows these better than the panel."""
     calendar = calendar_of(lakehouse, config)
-    if calendar is None or s.OPEN not in calendar.columns:
-        return observed
-    planned = calendar.select(s.UNIQUE_ID, s.DS, F.col(s.OPEN).alias("planned"))
-    return observed.join(planned, on=[s.UNIQUE_ID, s.DS], how="left").select(
-        s.UNIQUE_ID, s.DS, s.Y, F.coalesce("planned", s.OPEN).alias(s.OPEN), s.Y_IMPUTED
-    )
+    promotion = promotion_of(panel, calendar, covariates(config, panel, calendar))
+    wanted = {s.OPEN: s.OPEN} | ({} if promotion is None else {promotion: PROMOTION})
+    planned = {name: f"planned:{name}" for name in wanted if calendar is not None and name in calendar.columns}
+    observed = panel
+    if calendar is not None and planned:
+        ahead = calendar.select(s.UNIQUE_ID, s.DS, *(F.col(f"`{name}`").alias(to) for name, to in planned.items()))
+        observed = panel.join(ahead, on=[s.UNIQUE_ID, s.DS], how="left")
+
+    def value(name: str) -> Column:
+        sides = [planned[name]] if name in planned else []
+        return F.coalesce(*(F.col(f"`{side}`") for side in (*sides, *([name] if name in panel.columns else []))))
+
+    return observed.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED, *(value(name).alias(to) for name, to in wanted.items()))
 
 
 def segments_of_series(lakehouse: Lakehouse) -> DataFrame | None:

@@ -20,6 +20,8 @@ MODEL_NAMES = {
     "arima_smoothing": "ARIMA's fallback: exponential smoothing",
     "arima_naive": "ARIMA's fallback: seasonal naive",
     "seasonal_naive": "Seasonal naive",
+    "year_ago_growth": "A year ago, with growth",
+    "profile_median": "Median of alike days",
 }
 ROLE_NAMES = {
     "target": "past values",
