@@ -31,6 +31,7 @@ from dlmine_spark.mining.sets import WEIGHT
 from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.mining.weights import weighted
+from dlmine_spark.pipelines.common import plural
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.spend import spend
@@ -371,7 +372,8 @@ def _report(
         sequences_by_length=sequences.by_length if sequences else None,
         verified=config.verify,
         message=(
-            f"{itemsets:,} itemsets and {rules.found:,} rules from {summary.baskets:,} baskets by {name}{verified}"
+            f"{plural(itemsets, 'itemset')} and {plural(rules.found, 'rule')} from {plural(summary.baskets, 'basket')} "
+            f"by {name}{verified}"
             f"{_told(rules)}{sequences.told if sequences else ''}"
         ),
     )

@@ -217,10 +217,10 @@ def _candidate_ks(points: Floats, catalogue: Catalogue, config: SegmentationConf
     if config.k != "auto":
         if config.k > different:
             log.warning(
-                "segmentation.k is %d, but there are only %d different %ss: at most as many segments",
+                "segmentation.k is %d, but of %ss only %d differ from each other: at most as many segments",
                 config.k,
-                different,
                 catalogue.entity,
+                different,
             )
         wanted = min(config.k, different)
         return [wanted] if wanted >= 2 else []

@@ -180,5 +180,5 @@ def test_more_segments_than_different_entities(spark: SparkSession, caplog: pyte
     with caplog.at_level(logging.WARNING):
         segmentation = found(segment(features(spark, points), PLANE, SegmentationConfig(k=6)))
     assert segmentation.sizes == (2, 1, 1)
-    assert "segmentation.k is 6, but there are only 3 different stores" in caplog.text
+    assert "segmentation.k is 6, but of stores only 3 differ from each other" in caplog.text
     assert numbers(segmentation)["a"] == numbers(segmentation)["b"] == 0
