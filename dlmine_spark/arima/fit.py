@@ -98,25 +98,27 @@ def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConf
     """Forecast one series from the end of its data with parameters that are there; fit it anew only where it has to be.
 
     Args:
-        series: rows of one series as ``read_timeline`` wants them.
+        series: rows of one series as ``read_timeline`` wants them; empty where the panel has it no more.
         models: its newest row of ``gold.arima_models`` with orders; empty where it has none.
         config: limits of the search, if there has to be one.
         plan: horizon and final cutoff; the others are not asked for.
 
     Returns:
-        ``RESULT_COLUMNS`` and ``refitted``: one row. The latter says why a model was fitted, and is null where none
-        was; without it the columns of ``gold.arima_models`` are null, unless no value came since the fit.
+        ``RESULT_COLUMNS`` and ``refitted``: one row, none for an empty series. The latter says why a model was fitted,
+        and is null where none was; without it the columns of ``gold.arima_models`` are null, unless no value came
+        since the fit.
     """
-    unique_id = str(series[s.UNIQUE_ID].iloc[0]) if len(series) else str(models[s.UNIQUE_ID].iloc[0])
+    if series.empty:
+        return _frame([]).assign(**{REFITTED: pd.Series(dtype=object)})
+    unique_id = str(series[s.UNIQUE_ID].iloc[0])
     try:
         timeline = read_timeline(series, plan)
+        index = timeline.index(plan.final)
+        if index is None:
+            raise UnusableSeries(f"the series starts after {plan.final}")
     except UnusableSeries as problem:
         broken = Outcome(None, None, "failed", str(problem), 0.0)
         return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: str(problem)})
-    index = timeline.index(plan.final)
-    if index is None:
-        broken = Outcome(None, None, "failed", f"the series starts after {plan.final}", 0.0)
-        return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: broken.error})
     season_length = plan.frequency.season_length if config.season_length == "auto" else config.season_length
     asked = Asked(timeline, index, [index], config, season_length, plan, time.monotonic() + config.timeout)
     outcome: Outcome | None = None

@@ -78,8 +78,7 @@ def predict_all(series: DataFrame, models: DataFrame, config: ArimaConfig, plan:
 
     types = result_types(plan.frequency.sql_type) | {REFITTED: "string"}
     ddl = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
-    known = models.join(series.select(s.UNIQUE_ID).distinct(), on=s.UNIQUE_ID, how="left_semi")
-    return series.groupBy(s.UNIQUE_ID).cogroup(known.groupBy(s.UNIQUE_ID)).applyInPandas(predict, schema=ddl)
+    return series.groupBy(s.UNIQUE_ID).cogroup(models.groupBy(s.UNIQUE_ID)).applyInPandas(predict, schema=ddl)
 
 
 def whole_series(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

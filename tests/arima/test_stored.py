@@ -109,5 +109,6 @@ def test_a_series_without_a_model_gets_one() -> None:
     assert (found[REFITTED], found["status"]) == ("there is no model of it yet", "ok")
     short = predict_series(series(np.array([5.0, 6.0]), 7), nothing, CONFIG, plan(2, 7)).iloc[0]
     assert (short["status"], short["model"]) == ("too_short", "arima_naive")
+    assert predict_series(shop(400, 14).head(0), stored_of(shop(400, 14), 350, 400, 14), CONFIG, plan(400, 14)).empty
     broken = shop(400, 14).drop(index=5)
     assert predict_series(broken, nothing, CONFIG, plan(400, 14)).iloc[0]["status"] == "failed"
