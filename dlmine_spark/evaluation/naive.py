@@ -91,6 +91,7 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
             s.CUTOFF: cutoff,
             s.DS: steps[origin + 1 : origin + 1 + plan.horizon],
             s.H: np.arange(1, plan.horizon + 1),
+            **dict.fromkeys((s.LO_80, s.HI_80, s.LO_95, s.HI_95), np.nan),
             **dict(zip((SCALE, SQUARED_SCALE), error_scale(known, plan.season_length), strict=True)),
         }
         kinds = promoted[: origin + 1 + plan.horizon]
