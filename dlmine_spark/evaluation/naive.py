@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
     promoted = (
         rows[PROMOTION].to_numpy(dtype=np.float64, na_value=np.nan) if PROMOTION in rows else np.zeros(len(steps))
     )
-    frames = []
+    blocks: list[dict[str, Any]] = []
     for cutoff in plan.cutoffs:
         origin = bisect_right(steps, cutoff) - 1
         known = y[: origin + 1]
@@ -96,8 +97,17 @@ def naive_rows(series: pd.DataFrame, plan: NaivePlan) -> pd.DataFrame:
         }
         kinds = promoted[: origin + 1 + plan.horizon]
         for model, values in _simple(known, future, kinds, plan).items():
-            frames.append(pd.DataFrame(columns | values | {s.MODEL: model}, columns=list(FORECAST_COLUMNS)))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(FORECAST_COLUMNS))
+            blocks.append(columns | values | {s.MODEL: model})
+
+    def column(name: str) -> list[object]:
+        """A value of a block that is no list is that of all its steps."""
+        return [
+            value
+            for block in blocks
+            for value in (block[name] if np.ndim(block[name]) else [block[name]] * plan.horizon)
+        ]
+
+    return pd.DataFrame({name: column(name) for name in FORECAST_COLUMNS})
 
 
 def _simple(known: Floats, future: Bools, kinds: Floats, plan: NaivePlan) -> dict[str, dict[str, Floats]]:
