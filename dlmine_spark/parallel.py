@@ -29,8 +29,13 @@ def cores(spark: SparkSession) -> int:
     try:
         return int(spark.sparkContext.defaultParallelism)
     except PySparkException:
-        session = str(spark.conf.get("spark.sql.shuffle.partitions"))
-        return int(session) if session.isdigit() else _UNKNOWN
+        return shuffle_tasks(spark)
+
+
+def shuffle_tasks(spark: SparkSession) -> int:
+    """As many as the session has after a shuffle."""
+    session = str(spark.conf.get("spark.sql.shuffle.partitions"))
+    return int(session) if session.isdigit() else _UNKNOWN
 
 
 def in_parallel(spark: SparkSession, actions: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:

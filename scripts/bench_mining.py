@@ -42,7 +42,8 @@ from dlmine_spark.mining.encode import dictionary_of, encode
 from dlmine_spark.mining.itemsets import described
 from dlmine_spark.mining.miner import ItemClass, mine_classes
 from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
-from dlmine_spark.pipelines.mine import ENGINES, kept, mined
+from dlmine_spark.pipelines.common import kept
+from dlmine_spark.pipelines.mine import ENGINES, mined
 from dlmine_spark.session import open_session
 
 log = logging.getLogger("bench_mining")

@@ -24,7 +24,8 @@ from dlmine_spark.config import MiningConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import summarise, with_items
 from dlmine_spark.mining.rules import adjusted, count_hypotheses, rules_of, with_verdicts
-from dlmine_spark.pipelines.mine import baskets_of_sources, kept, mined
+from dlmine_spark.pipelines.common import kept
+from dlmine_spark.pipelines.mine import baskets_of_sources, mined
 from dlmine_spark.session import open_session
 
 Sides = tuple[frozenset[str], frozenset[str]]

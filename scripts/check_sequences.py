@@ -25,7 +25,8 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import customer_and_time
 from dlmine_spark.mining.sequence_table import described
 from dlmine_spark.mining.sequences import frequent_sequences, purchases_of, summarise_customers
-from dlmine_spark.pipelines.mine import baskets_of_sources, kept
+from dlmine_spark.pipelines.common import kept
+from dlmine_spark.pipelines.mine import baskets_of_sources
 from dlmine_spark.session import open_session
 
 Planted = tuple[str, ...]

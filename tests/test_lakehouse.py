@@ -219,3 +219,11 @@ def test_catalog_tables_are_written_and_read(spark: SparkSession) -> None:
 def test_odd_table_names_are_refused(lakehouse: Lakehouse, name: str) -> None:
     with pytest.raises(ConfigError, match="is no table name"):
         lakehouse.address(name)
+
+
+def test_an_earlier_version_with_fewer_columns_is_read_by_number(lakehouse: Lakehouse) -> None:
+    old = lakehouse.spark.createDataFrame([(["gin"], ["tonic"])], "antecedent array<string>, consequent array<string>")
+    old.write.format("delta").save(lakehouse.address(s.RULES.name))
+    lakehouse.overwrite(s.RULES.name, lakehouse.spark.createDataFrame([], s.RULES.ddl))
+    assert lakehouse.read(s.RULES.name, 0).count() == 1
+    assert lakehouse.read(s.RULES.name).columns == s.RULES.names

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlmine_spark import schemas as s
 from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
 from dlmine_spark.arima.model import TimeIsUp, fit_model
@@ -24,7 +23,7 @@ from dlmine_spark.arima.smoothing import fit_smoothing
 from dlmine_spark.arima.stored import p_of_newer_errors, restored
 from dlmine_spark.arima.timeline import ForecastPlan, Timeline
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.moments import moments_of
+from dlmine_spark.frequency import Moment
 from dlmine_spark.naive import naive_interval, naive_sigma, seasonal_naive
 
 SIMPLE_ORDER = (0, 1, 1)
@@ -167,12 +166,13 @@ def make_paths(asked: Asked) -> Outcome:
     return Outcome(None, None, status, next(iter(errors), None), time.monotonic() - started)
 
 
-def apply_stored(asked: Asked, stored: Mapping[str, Any]) -> tuple[Outcome | None, str | None]:
+def apply_stored(asked: Asked, stored: Mapping[str, Any], fit_cutoff: Moment) -> tuple[Outcome | None, str | None]:
     """Forecasts with parameters that are there already.
 
     Args:
         asked: as for ``make_paths``.
         stored: row of ``gold.arima_models``, of an ARIMA.
+        fit_cutoff: that of the row.
 
     Returns:
         None, and why a model has to be fitted instead: the series is not as it was, its errors since the fit are larger
@@ -180,7 +180,7 @@ def apply_stored(asked: Asked, stored: Mapping[str, Any]) -> tuple[Outcome | Non
     """
     started = time.monotonic()
     timeline, cutoff = asked.timeline, asked.cutoff
-    fitted = timeline.index(moments_of(pd.Series([stored[s.CUTOFF]]))[0])
+    fitted = timeline.index(fit_cutoff)
     if fitted is None:
         return None, "the series begins after the fit"
     try:

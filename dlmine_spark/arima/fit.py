@@ -74,7 +74,7 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
     except UnusableSeries as problem:
         broken = Outcome(None, None, "failed", str(problem), 0.0)
         return _frame([_row(unique_id, cutoff, cutoff, broken, 0) for cutoff in plan.cutoffs])
-    season_length = plan.frequency.season_length if config.season_length == "auto" else config.season_length
+    season_length = plan.season_length(config)
     deadline = time.monotonic() + config.timeout
     origins = _usable_origins(timeline, config, plan)
     fit_cutoffs = sorted({origins[0], *plan.cutoffs})
@@ -119,15 +119,15 @@ def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConf
     except UnusableSeries as problem:
         broken = Outcome(None, None, "failed", str(problem), 0.0)
         return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: str(problem)})
-    season_length = plan.frequency.season_length if config.season_length == "auto" else config.season_length
+    season_length = plan.season_length(config)
     asked = Asked(timeline, index, [index], config, season_length, plan, time.monotonic() + config.timeout)
     outcome: Outcome | None = None
     reason: str | None = "there is no model of it yet"
     cutoff = plan.final
-    for stored in models.head(1).to_dict("records"):
-        outcome, reason = apply_stored(asked, {str(name): value for name, value in stored.items()})
+    for stored, fit_cutoff in zip(models.to_dict("records"), moments_of(models[s.CUTOFF]), strict=True):
+        outcome, reason = apply_stored(asked, {str(name): value for name, value in stored.items()}, fit_cutoff)
         if outcome is not None:
-            cutoff = moments_of(models[s.CUTOFF])[0]
+            cutoff = fit_cutoff
     if outcome is None:
         outcome = make_paths(asked)
     row = _row(unique_id, plan.final, cutoff, outcome, 0)

@@ -8,7 +8,7 @@ still holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
@@ -18,7 +18,7 @@ from dlmine_spark.arima.likelihood import whiten
 from dlmine_spark.arima.model import Fit, generalised, is_exact
 from dlmine_spark.arima.orders import Arma
 from dlmine_spark.arima.scales import to_scale
-from dlmine_spark.arima.timeline import Floats, Steps, Timeline
+from dlmine_spark.arima.timeline import Floats, Timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import calendar_days
 
@@ -64,7 +64,7 @@ def restored(row: Mapping[str, Any], timeline: Timeline, cutoff: int, config: Ar
     if not steps.size:
         raise NotTheSame("no value is known")
     lag, power = int(told["seasonal_lag"]), float(told["power"])
-    w, x = _differenced(timeline, steps, design.values, row, lag, power)
+    w, x = _differenced(timeline.y[steps], design.values[steps], _Differencing(row["d"], row["seasonal_d"], lag, power))
     exact = is_exact(lag, arma)
     _, uncertainty = generalised(w, x, arma, lag, exact=exact)
     return Fit(
@@ -91,14 +91,21 @@ def _part(params: Mapping[str, float], kind: str) -> tuple[float, ...]:
     return tuple(found[lag] for lag in sorted(found))
 
 
-def _differenced(
-    timeline: Timeline, steps: Steps, regressors: Floats, row: Mapping[str, Any], lag: int, power: float
-) -> tuple[Floats, Floats]:
+class _Differencing(NamedTuple):
+    """How a model looks at values: plain and seasonal differences at a lag, on the scale of a power."""
+
+    d: int
+    seasonal_d: int
+    lag: int
+    power: float
+
+
+def _differenced(y: Floats, regressors: Floats, how: _Differencing) -> tuple[Floats, Floats]:
     """Values on the model's scale and regressors after differencing, without the steps that this costs."""
-    lost = row["d"] + row["seasonal_d"] * lag
-    w = difference(to_scale(timeline.y[steps], power), row["d"], row["seasonal_d"], lag)[lost:]
-    x = difference(regressors[steps], row["d"], row["seasonal_d"], lag)[lost:]
-    return w, x
+    d, seasonal_d, lag, power = how
+    lost = d + seasonal_d * lag
+    w = difference(to_scale(y, power), d, seasonal_d, lag)[lost:]
+    return w, difference(regressors, d, seasonal_d, lag)[lost:]
 
 
 def p_of_newer_errors(fit: Fit, timeline: Timeline, fitted: int, cutoff: int) -> float:
@@ -113,8 +120,8 @@ def p_of_newer_errors(fit: Fit, timeline: Timeline, fitted: int, cutoff: int) ->
         cutoff: last step that is known now.
     """
     known = fit.start + np.flatnonzero(np.isfinite(timeline.y[fit.start : cutoff + 1]))
-    orders = {"d": fit.d, "seasonal_d": fit.seasonal_d}
-    w, x = _differenced(timeline, known, fit.design.values, orders, fit.lag, fit.power)
+    steps = _Differencing(fit.d, fit.seasonal_d, fit.lag, fit.power)
+    w, x = _differenced(timeline.y[known], fit.design.values[known], steps)
     errors = whiten(w - x @ fit.coefficients, fit.arma, fit.lag, exact=fit.is_exact)
     newer = errors[known[known.size - errors.size :] > fitted]
     if newer.size == 0 or fit.sigma2 <= 0:

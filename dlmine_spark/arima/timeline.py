@@ -48,6 +48,10 @@ class ForecastPlan:
         """Every cutoff, oldest first."""
         return (*self.backtest, self.final)
 
+    def season_length(self, config: ArimaConfig) -> int:
+        """Steps in a season: those asked for, else the frequency's."""
+        return self.frequency.season_length if config.season_length == "auto" else config.season_length
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:

@@ -32,6 +32,7 @@ from dlmine_spark.mining.encode import Dictionary, decode, dictionary_of, encode
 from dlmine_spark.mining.groups import LEAST_CODES, MOST_CODES, GroupPlan, plan_groups, project
 from dlmine_spark.mining.itemsets import MINED, too_many
 from dlmine_spark.mining.miner import Baskets, Found, ItemClass, mine_classes
+from dlmine_spark.parallel import shuffle_tasks
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -48,8 +49,6 @@ _SMALL_ITEMSETS = 200_000
 """Itemsets that the driver mines itself: also some tens of megabytes."""
 _PIECE_ITEMS = 2_000_000
 """Items that a task encodes at once: fewer, larger pieces make fewer calls of numpy."""
-_TASKS = 200
-"""Spark's own number of tasks after a shuffle."""
 _BATCH_ITEMSETS = 50_000
 """Itemsets per Arrow batch that a task returns."""
 
@@ -136,9 +135,8 @@ def mine_small(
 
 
 def task_count(spark: SparkSession, config: MiningConfig) -> int:
-    """Groups wanted: as many as the session has tasks after a shuffle (a platform may say "auto")."""
-    session = str(spark.conf.get("spark.sql.shuffle.partitions"))
-    return config.num_partitions or (int(session) if session.isdigit() else _TASKS)
+    """Groups wanted: as many as the session has tasks after a shuffle."""
+    return config.num_partitions or shuffle_tasks(spark)
 
 
 def count_items(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> Dictionary:

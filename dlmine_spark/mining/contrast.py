@@ -20,12 +20,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.mining.counting import Doubles
 from dlmine_spark.mining.miner import Longs
+from dlmine_spark.mining.rules import SIDES
 from dlmine_spark.mining.sets import SetList
-from dlmine_spark.mining.significance import adjusted, log_same_share
+from dlmine_spark.mining.significance import Doubles, benjamini_hochberg, log_same_share
 
-SIDES = ("antecedent", "consequent")
 Arrays = dict[str, npt.NDArray[Any]]
 _GROUPS = "groups"
 
@@ -87,7 +86,7 @@ def contrasts(wanted: SetList, counts: Longs, baskets: Longs, groups: int, max_q
     p_values = np.full(joint.shape, np.nan)
     known = (left > 0) & (others[1] > 0)
     p_values[known] = np.exp(log_same_share(joint[known], left[known], others[0][known], others[1][known]))
-    q_values = adjusted(p_values.ravel(), hypotheses)
+    q_values = benjamini_hochberg(p_values.ravel(), hypotheses)
     sizes = baskets.astype(np.float64)
     return {
         "baskets": np.tile(baskets[:groups], len(joint)),

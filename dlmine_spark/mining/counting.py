@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dlmine_spark.mining.miner import CHUNK_BYTES, Baskets, Longs, Words, pack
-
-Doubles = npt.NDArray[np.float64]
+from dlmine_spark.mining.significance import Doubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.mining.rules import adjusted
+from dlmine_spark.mining.rules import SIDES, adjusted
 from dlmine_spark.mining.significance import log_same_share
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -20,7 +20,6 @@ ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 APPEARED, VANISHED, CHANGED, SAME = "appeared", "vanished", "changed", "same"
 STATUSES = (APPEARED, VANISHED, CHANGED, SAME)
 
-_SIDES = ("antecedent", "consequent")
 _BEFORE, _AFTER = "before", "after"
 _JOINT, _LEFT, _RIGHT = "joint", "left", "right"
 
@@ -50,14 +49,14 @@ def with_p_values(before: Mining, after: Mining) -> DataFrame:
         ``kept_after``, measures and p-values.
     """
     sides = [
-        mining.rules.select(*_SIDES, F.lit(True).alias(f"is_{when}"), F.col("is_kept").alias(f"kept_{when}"))
+        mining.rules.select(*SIDES, F.lit(True).alias(f"is_{when}"), F.col("is_kept").alias(f"kept_{when}"))
         for when, mining in ((_BEFORE, before), (_AFTER, after))
     ]
     flags = ("is_before", "is_after", "kept_before", "kept_after")
     rules = (
         sides[0]
-        .join(sides[1], on=list(_SIDES), how="full_outer")
-        .select(*_SIDES, *(F.coalesce(flag, F.lit(False)).alias(flag) for flag in flags))
+        .join(sides[1], on=list(SIDES), how="full_outer")
+        .select(*SIDES, *(F.coalesce(flag, F.lit(False)).alias(flag) for flag in flags))
     )
     measured = _measured(_measured(rules, before, _BEFORE), after, _AFTER)
     kept = [name for name in measured.columns if not name.startswith((_JOINT, _LEFT, _RIGHT))]
@@ -131,7 +130,7 @@ def count_hypotheses(before: DataFrame, after: DataFrame, max_consequent: int) -
 def _measured(rules: DataFrame, mining: Mining, when: str) -> DataFrame:
     """Rules with their counts and measures on a side; null where the itemset is not frequent there."""
     sets = {
-        _JOINT: F.array_sort(F.concat(*_SIDES)),
+        _JOINT: F.array_sort(F.concat(*SIDES)),
         _LEFT: F.col("antecedent"),
         _RIGHT: F.col("consequent"),
     }

@@ -27,6 +27,7 @@ CHUNK = 500_000
 """Candidates that a task looks at together; more where a consequent has more."""
 _BATCH_RULES = 10_000
 """Rules per Arrow batch that a task returns."""
+SIDES = ("antecedent", "consequent")
 _JOINT, _ANTECEDENT, _WANTED = "joint_count", "antecedent_count", "wanted"
 WEIGHTED = ("weighted_support", "weighted_confidence", "weighted_lift")
 """Support, confidence and lift with the weights of baskets in place of their number; see ``weights``."""

@@ -58,7 +58,7 @@ def log_same_share(hits: Any, cases: Any, other_hits: Any, other_cases: Any) -> 
     return both
 
 
-def adjusted(p_values: Doubles, hypotheses: int) -> Doubles:
+def benjamini_hochberg(p_values: Doubles, hypotheses: int) -> Doubles:
     """Q-values (Benjamini and Hochberg 1995) of p-values, in their order; those that are NaN stay so.
 
     Args:

@@ -15,10 +15,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.mining.contrast import SIDES, sets_of
-from dlmine_spark.mining.counting import Doubles
-from dlmine_spark.mining.rules import WEIGHTED
+from dlmine_spark.mining.contrast import sets_of
+from dlmine_spark.mining.rules import SIDES, WEIGHTED
 from dlmine_spark.mining.sets import GROUP, WEIGHT, totals
+from dlmine_spark.mining.significance import Doubles
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import cores
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, kept, known_future
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
@@ -54,8 +54,9 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     require_statsforecast(config.arima)
     panel = read_panel(lakehouse)
     plan = plan_forecasts(config, lakehouse, panel)
-    _refuse_if_all_are_too_short(config, panel, plan)
-    results = _results(config, lakehouse, panel, plan)
+    with kept(_lengths(panel, plan)) as lengths:
+        _refuse_if_all_are_too_short(config, lengths)
+        results = _results(config, lakehouse, panel, plan, lengths)
     lakehouse.overwrite(s.ARIMA_MODELS.name, models_of(results))
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
     lakehouse.overwrite(
@@ -68,17 +69,17 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     return _report(lakehouse, panel, plan)
 
 
-def _results(config: Config, lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan) -> DataFrame:
+def _results(
+    config: Config, lakehouse: Lakehouse, panel: DataFrame, plan: ForecastPlan, lengths: DataFrame
+) -> DataFrame:
     """``RESULT_COLUMNS`` of all series, of which those that a killed run wrote are taken as they are."""
     key = _fit_key(config, lakehouse)
     done = _done(lakehouse, key)
-    lengths = _lengths(panel, plan)
     if done is not None:
         lengths = lengths.join(done.select(s.UNIQUE_ID).distinct(), on=s.UNIQUE_ID, how="left_anti")
     fits = len(plan.cutoffs) + 1
-    lengths = lengths.persist()
-    try:
-        packing = pack(lengths, fits, cores(lakehouse.spark), WAVE_VALUES)
+    with kept(lengths) as remaining:
+        packing = pack(remaining, fits, cores(lakehouse.spark), WAVE_VALUES)
         series = series_to_forecast(config, lakehouse, panel, plan)
         for wave in range(packing.waves):
             dealt = packing.series.where(F.col(WAVE) == wave).drop(WAVE)
@@ -88,8 +89,6 @@ def _results(config: Config, lakehouse: Lakehouse, panel: DataFrame, plan: Forec
             done = lakehouse.read(STAGING)
             if packing.waves > 1:
                 log.info("wave %d of %d: series fitted so far are kept", wave + 1, packing.waves)
-    finally:
-        lengths.unpersist()
     return lakehouse.read(STAGING).drop(_KEY)
 
 
@@ -147,9 +146,9 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
     return known.join(values, on=[s.UNIQUE_ID, s.DS], how="left")
 
 
-def _refuse_if_all_are_too_short(config: Config, panel: DataFrame, plan: ForecastPlan) -> None:
+def _refuse_if_all_are_too_short(config: Config, lengths: DataFrame) -> None:
     """A short series among others gets a naive forecast; where all are short, the settings do not fit the data."""
-    longest = _lengths(panel, plan).agg(F.max(VALUES)).first()
+    longest = lengths.agg(F.max(VALUES)).first()
     known = int(longest[0] or 0) if longest is not None else 0
     if known < config.arima.min_history:
         raise TableContractError(

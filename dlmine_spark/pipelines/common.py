@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -280,6 +282,11 @@ def number(value: float) -> str:
     return "?" if pd.isna(value) else f"{value:.3g}"
 
 
-def plural(amount: int, noun: str) -> str:
-    """``1 rule``, ``2,000 rules``."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame, computed at most once while it is in use; what memory does not hold goes to disk."""
+    cached = frame.persist()
+    try:
+        yield cached
+    finally:
+        cached.unpersist()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,14 @@ from dlmine_spark.config import Config, MiningConfig
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import agreed, baskets_of_lines, least_count, summarise, with_items
-from dlmine_spark.mining.contrast import SIDES, Arrays, contrasts, is_kept_in, rules_of_groups, sets_of
+from dlmine_spark.mining.contrast import Arrays, contrasts, is_kept_in, rules_of_groups, sets_of
 from dlmine_spark.mining.miner import Longs
-from dlmine_spark.mining.rules import count_hypotheses, rules_of, with_verdicts
+from dlmine_spark.mining.rules import SIDES, count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.mining.sets import GROUP, totals
 from dlmine_spark.mining.taxonomy import ancestors
-from dlmine_spark.pipelines.common import number, plural
-from dlmine_spark.pipelines.mine import categories_of_source, kept, mined, with_categories
+from dlmine_spark.pipelines.common import kept, number
+from dlmine_spark.pipelines.mine import categories_of_source, mined, with_categories
+from dlmine_spark.report.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +105,18 @@ def run(config: Config, lakehouse: Lakehouse, by: str) -> tuple[str, str]:
         ConfigError: baskets have nothing of that name, or it is known of none.
         DlmineError: there are too many groups, or too many rules in them.
     """
-    with _labelled(config, lakehouse, by) as labelled:
+    categories = categories_of_source(config, lakehouse)
+    baskets = with_items(_grouped(lakehouse.read(s.LINES.name), lakehouse, by))
+    with ExitStack() as held:
+        extended = baskets if categories is None else with_categories(baskets, categories, config.mining)
+        labelled = held.enter_context(kept(extended))
+        # Asked of each group: computed once.
+        related = None if categories is None else held.enter_context(kept(ancestors(categories)))
         groups = _groups(labelled, by, config.mining)
         numbered = _numbered(labelled, groups)
-        hypotheses, kept_rules = _mine_each(numbered, groups, config.mining, _related(config, lakehouse))
-        rules = rules_of_groups(kept_rules).orderBy(*SIDES).toArrow() if kept_rules else None
-        if rules is None or not len(rules):
+        hypotheses, kept_rules = _mine_each(numbered, groups, config.mining, related)
+        rules = rules_of_groups(kept_rules).orderBy(*SIDES).toArrow()
+        if not len(rules):
             lakehouse.overwrite(s.GROUP_RULES.name, lakehouse.spark.createDataFrame([], s.GROUP_RULES.ddl))
             return f"{groups.told}: no rule is kept in any of them by the thresholds of mining and mining.groups", ""
         wanted = sets_of(rules)
@@ -148,16 +155,6 @@ def _unknown(by: str, columns: Iterable[str]) -> ConfigError:
     return ConfigError(f"--by {by}: lines have no such column{hint}; there are: {', '.join(known)}")
 
 
-@contextmanager
-def _labelled(config: Config, lakehouse: Lakehouse, by: str) -> Iterator[DataFrame]:
-    """All baskets of lines: ``basket_id``, ``items`` (with categories, if any), ``label`` (null: of no known group)."""
-    lines = lakehouse.read(s.LINES.name)
-    categories = categories_of_source(config, lakehouse)
-    baskets = with_items(_grouped(lines, lakehouse, by))
-    with kept(baskets if categories is None else with_categories(baskets, categories, config.mining)) as labelled:
-        yield labelled
-
-
 def _grouped(lines: DataFrame, lakehouse: Lakehouse, by: str) -> DataFrame:
     """Baskets with the label of their group; null where it is not known, or lines of a basket disagree."""
     if by in SEGMENT_OF:
@@ -182,8 +179,8 @@ def _groups(labelled: DataFrame, by: str, config: MiningConfig) -> _Groups:
         DlmineError: there are too many groups, or fewer than two to compare.
     """
     settings = config.groups
-    sizes = labelled.groupBy(_LABEL).agg(F.count(F.lit(1)).alias("baskets")).persist()
-    try:
+    counted = labelled.groupBy(_LABEL).agg(F.count(F.lit(1)).alias("baskets"))
+    with kept(counted) as sizes:
         large = sizes.where(F.col(_LABEL).isNotNull() & (F.col("baskets") >= settings.min_baskets))
         rows = large.orderBy(_LABEL).limit(settings.max_groups + 1).collect()
         if len(rows) > settings.max_groups:
@@ -195,8 +192,6 @@ def _groups(labelled: DataFrame, by: str, config: MiningConfig) -> _Groups:
             F.coalesce(F.sum("baskets"), F.lit(0)),
             F.coalesce(F.sum(F.when(F.col(_LABEL).isNotNull(), F.col("baskets"))), F.lit(0)),
         ).collect()[0]
-    finally:
-        sizes.unpersist()
     if known == 0:
         raise ConfigError(f"--by {by}: of none of {total:,} baskets the group is known{_why_unknown(by)}")
     baskets = tuple(row["baskets"] for row in rows)
@@ -222,11 +217,6 @@ def _numbered(labelled: DataFrame, groups: _Groups) -> DataFrame:
     return labelled.where(F.col(_LABEL).isNotNull()).select(
         s.BASKET_ID, s.ITEMS, F.coalesce(places[F.col(_LABEL)], F.lit(len(groups.labels))).alias(GROUP)
     )
-
-
-def _related(config: Config, lakehouse: Lakehouse) -> DataFrame | None:
-    categories = categories_of_source(config, lakehouse)
-    return None if categories is None else ancestors(categories)
 
 
 def _mine_each(

@@ -19,8 +19,7 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import drift
 from dlmine_spark.mining.drift import Mining
-from dlmine_spark.pipelines.common import number
-from dlmine_spark.pipelines.mine import kept
+from dlmine_spark.pipelines.common import kept, number
 from dlmine_spark.runs import DONE, Run
 
 log = logging.getLogger(__name__)

@@ -31,8 +31,9 @@ from dlmine_spark.mining.sets import WEIGHT
 from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.mining.weights import weighted
-from dlmine_spark.pipelines.common import plural
+from dlmine_spark.pipelines.common import kept
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
+from dlmine_spark.report.text import plural
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.spend import spend
 
@@ -250,16 +251,6 @@ def engine_of(config: MiningConfig) -> str:
     (``scripts/bench_mining.py``), and it alone stops at ``max_itemsets`` and ``max_len`` while it mines.
     """
     return "apriori" if config.algorithm == "auto" else config.algorithm
-
-
-@contextmanager
-def kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """The frame, computed at most once while it is in use; what memory does not hold goes to disk."""
-    cached = frame.persist()
-    try:
-        yield cached
-    finally:
-        cached.unpersist()
 
 
 @contextmanager

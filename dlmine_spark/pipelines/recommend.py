@@ -14,10 +14,11 @@ from dlmine_spark.config import Config, RecommendConfig
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import recommend as rec
-from dlmine_spark.mining.baskets import agreed
+from dlmine_spark.mining.baskets import agreed, baskets_of_lines
 from dlmine_spark.mining.holdout import CUSTOMER, HIDDEN, TIME, Score, Split, customers_of, found_at, scores, split
 from dlmine_spark.mining.taxonomy import between_items
-from dlmine_spark.pipelines.mine import kept, rules_of_baskets
+from dlmine_spark.pipelines.common import kept
+from dlmine_spark.pipelines.mine import rules_of_baskets
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +63,10 @@ def baskets_with_owners(config: Config, lakehouse: Lakehouse) -> DataFrame:
     lines, baskets = config.source_of_kind("lines"), config.source_of_kind("baskets")
     if lines is not None:
         frames.append(
-            lakehouse.read(s.LINES.name)
-            .where(F.col(s.BASKET_ID).isNotNull() & F.col(s.ITEM).isNotNull())
-            .groupBy(F.col(s.BASKET_ID).alias(rec.ENTITY_ID))
-            .agg(
-                agreed(s.CUSTOMER_ID).alias(CUSTOMER),
-                F.min(s.TS).alias(TIME),
-                F.collect_set(s.ITEM).alias(s.ITEMS),
+            baskets_of_lines(
+                lakehouse.read(s.LINES.name), agreed(s.CUSTOMER_ID).alias(CUSTOMER), F.min(s.TS).alias(TIME)
             )
+            .withColumnRenamed(s.BASKET_ID, rec.ENTITY_ID)
             .withColumn(rec.SOURCE, F.lit(lines[0]))
         )
     if baskets is not None:

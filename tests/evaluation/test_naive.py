@@ -68,8 +68,9 @@ def test_a_year_ago_times_the_growth_since() -> None:
     assert year_ago_growth(y, np.array([True, True, False]), 12, 1).tolist() == [2.25, 18.0, 0.0]
     # Growth is bounded, and not made of less than half of the steps.
     assert year_ago_growth(np.array([1.0, 1.0, 9.0, 9.0]), np.ones(1, dtype=bool), 2, 1).tolist() == [27.0]
-    unknown = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, math.nan, math.nan])
-    assert year_ago_growth(unknown, np.ones(1, dtype=bool), 8, 1).tolist() == [8.0]
+    # Of the last four steps one is known: no growth can be told, so the last value goes on.
+    unknown = np.concatenate([np.arange(1.0, 18.0), [math.nan] * 3])
+    assert year_ago_growth(unknown, np.ones(1, dtype=bool), 16, 1).tolist() == [17.0]
     short = np.array([1.0, 2.0, 3.0])
     assert year_ago_growth(short, np.ones(2, dtype=bool), 12, 2).tolist() == [2.0, 3.0]
 

@@ -13,7 +13,7 @@ from dlmine_spark.mining import counting
 from dlmine_spark.mining.counting import Block, Totals, add_sets
 from dlmine_spark.mining.encode import coded
 from dlmine_spark.mining.sets import SetList
-from dlmine_spark.mining.significance import adjusted
+from dlmine_spark.mining.significance import benjamini_hochberg
 
 ITEMS = "abcdef"
 LISTS = pa.list_(pa.string())
@@ -72,6 +72,6 @@ def test_a_set_that_is_there_twice_has_one_number() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.integers(0, 30))
 def test_adjusted_p_values_with_hypotheses_that_are_not_listed(p_values: list[float], more: int) -> None:
     expected = false_discovery_control([*p_values, *[1.0] * more])[: len(p_values)]
-    found = adjusted(np.array([np.nan, *p_values]), len(p_values) + more)
+    found = benjamini_hochberg(np.array([np.nan, *p_values]), len(p_values) + more)
     assert np.isnan(found[0])
     assert found[1:].tolist() == pytest.approx(expected.tolist())

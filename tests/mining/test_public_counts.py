@@ -15,7 +15,7 @@ from dlmine_spark.mining import apriori
 from dlmine_spark.mining.baskets import summarise, with_items
 from dlmine_spark.mining.itemsets import described
 from dlmine_spark.mining.rules import rules_of
-from dlmine_spark.pipelines.mine import kept
+from dlmine_spark.pipelines.common import kept
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("compiled")]
 
