@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measuring import processor_seconds
 
 ENGINES = ("floor", "dlmine", "pandas", "polars")
 CATEGORIES = (
@@ -101,9 +102,9 @@ def _measure(engine: str, data: Path, files: int) -> dict[str, Any]:
         try:
             run(few)
             memory = _Memory()
-            start, before = time.perf_counter(), _processor_seconds()
+            start, before = time.perf_counter(), processor_seconds()
             accepted = run(all_)
-            wall, cpu = time.perf_counter() - start, _processor_seconds() - before
+            wall, cpu = time.perf_counter() - start, processor_seconds() - before
             return {"lines": lines, "accepted": accepted, "wall": wall, "cpu": cpu, "memory": memory.stop()}
         finally:
             end()
@@ -302,10 +303,6 @@ class _Memory:
         self._is_over.set()
         self._thread.join()
         return self._largest
-
-
-def _processor_seconds() -> float:
-    return sum(_of_all(lambda process: process.cpu_times().user + process.cpu_times().system))
 
 
 def _of_all(ask: Callable[[psutil.Process], Any]) -> list[Any]:

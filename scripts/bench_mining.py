@@ -20,17 +20,15 @@ import logging
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
+from measuring import in_mebibytes, largest_memory, processor_seconds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -90,7 +88,7 @@ def _bench_growth(baskets: DataFrame, repeats: int) -> None:
             chosen = every.where(F.pmod(F.xxhash64(s.BASKET_ID), F.lit(10_000)) < round(10_000 * wanted / there))
             with kept(chosen) as some:
                 summary = summarise(some)
-                with _largest_memory() as memory:
+                with largest_memory() as memory:
                     cost = _median(partial(_mine_by_tasks, some, summary, config), repeats)
             smallest = smallest or cost[1] / summary.baskets
             log.info(
@@ -98,35 +96,12 @@ def _bench_growth(baskets: DataFrame, repeats: int) -> None:
                 f"{summary.baskets:,}",
                 *cost,
                 cost[1] / summary.baskets / smallest,
-                ", ".join(f"{name} {size >> 20:,}" for name, size in memory.items()),
+                in_mebibytes(memory),
             )
 
 
 def _mine_by_tasks(baskets: DataFrame, summary: BasketSummary, config: MiningConfig) -> None:
     _write(mine_large(baskets, summary, config))
-
-
-@contextmanager
-def _largest_memory() -> Iterator[dict[str, int]]:
-    """Largest resident memory of the driver, the JVM and any Python worker, looked at five times a second."""
-    largest = {"driver": 0, "JVM": 0, "worker": 0}
-    done = threading.Event()
-
-    def watch() -> None:
-        me = psutil.Process()
-        while not done.wait(0.2):
-            for process in (me, *me.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    kind = "driver" if process == me else "JVM" if process.name() == "java" else "worker"
-                    largest[kind] = max(largest[kind], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield largest
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _simulated(spark: SparkSession, folder: Path) -> DataFrame:
@@ -253,19 +228,12 @@ def _median(action: Callable[[], None], repeats: int) -> Cost:
     """Cost of the middle one of some runs, after one that warms up the JVM; of that one, where there is no other."""
     clock, processor = [], []
     for _ in range(repeats + 1):
-        start, used = time.perf_counter(), _processor_seconds()
+        start, used = time.perf_counter(), processor_seconds()
         action()
         clock.append(time.perf_counter() - start)
-        processor.append(_processor_seconds() - used)
+        processor.append(processor_seconds() - used)
     first = min(1, repeats)
     return statistics.median(clock[first:]), statistics.median(processor[first:])
-
-
-def _processor_seconds() -> float:
-    """Of this process and all below it; those that ended count with their parents."""
-    me = psutil.Process()
-    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 def _parse() -> argparse.Namespace:

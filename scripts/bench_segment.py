@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from measuring import processor_seconds
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from sklearn.cluster import KMeans
@@ -125,18 +125,11 @@ def _median(engine: Engine, repeats: int, *, cold: bool) -> tuple[float, float, 
     clock, processor = [], []
     centres = engine() if not cold else np.empty(0)
     for _ in range(repeats):
-        start, used = time.perf_counter(), _processor_seconds()
+        start, used = time.perf_counter(), processor_seconds()
         centres = engine()
         clock.append(time.perf_counter() - start)
-        processor.append(_processor_seconds() - used)
+        processor.append(processor_seconds() - used)
     return statistics.median(clock), statistics.median(processor), centres
-
-
-def _processor_seconds() -> float:
-    """Of this process and all below it; those that ended count with their parents."""
-    me = psutil.Process()
-    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 def _parse() -> argparse.Namespace:

@@ -13,7 +13,6 @@ from itertools import islice
 from math import log
 
 import numpy as np
-from scipy.stats import f as f_distribution
 
 from dlmine_spark.arima.design import (
     INTERCEPT,
@@ -41,8 +40,8 @@ WEEK, DAY_OF_HOURS = 7, 24
 """Steps in a season: see ``_treatments``."""
 POWERS = (1.0, 0.5, 0.0)
 """Scales that are tried."""
-RECENT_SEASONS, FEWEST_RECENT, CHANGED = 3, 36, 0.01
-"""The innovations taken for the last ones, and the level of the F test that their variance is another."""
+RECENT_SEASONS, FEWEST_RECENT = 3, 36
+"""Seasons, but at least so many innovations, over which their weight in the variance falls to a half."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
 
@@ -380,19 +379,17 @@ def _estimate(frame: _Frame, deadline: float) -> Fit:
 
 
 def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> float:
-    """Variance of the innovations to come: that of the last ones, where it differs significantly from that before.
+    """Variance of the innovations to come: the last ones count most, half as much three seasons before.
 
     Sizes of sales grow with their level, and so do their errors; a variance over decades would belong to neither end.
+
+    Source: J. P. Morgan (1996), RiskMetrics technical document, section 5.2, for the weights.
     """
     n = innovations.size
-    squares = innovations**2 * (n / max(1, n - parameters))
-    last = max(RECENT_SEASONS * lag, FEWEST_RECENT)
-    if n >= 3 * last and (before := float(squares[:-last].mean())) > 0:
-        ratio = float(squares[-last:].mean()) / before
-        tail = min(f_distribution.sf(ratio, last, n - last), f_distribution.cdf(ratio, last, n - last))
-        if tail < CHANGED / 2:
-            return float(squares[-last:].mean())
-    return float(squares.mean())
+    half_life = max(RECENT_SEASONS * lag, FEWEST_RECENT)
+    weights = 0.5 ** (np.arange(n)[::-1] / half_life)
+    unbiased = n / max(1, n - parameters)
+    return float(weights @ innovations**2 / weights.sum() * unbiased)
 
 
 def generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:
