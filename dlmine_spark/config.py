@@ -1157,6 +1157,13 @@ class ArimaConfig(Section):
     transform: Literal["auto", "none", "log1p"] = Field(
         "auto", description="auto: the values, their root or log1p, whatever makes changes steadiest"
     )
+    levels: tuple[float, ...] = Field(
+        (),
+        description="further intervals beside those of 80 and 95 %, in percent, e.g. [50, 99]: gold.arima_intervals",
+    )
+    fitted: bool = Field(
+        False, description="write what the final fit makes of every known value, and its parts: gold.arima_fitted"
+    )
     feature_origins: int = Field(
         52,
         ge=0,
@@ -1167,6 +1174,14 @@ class ArimaConfig(Section):
         None, ge=1, description="steps between those origins; default: 7 on daily data, a day of shorter steps, else 1"
     )
     timeout: float = Field(60.0, gt=0, description="seconds a series may take before its fallback is used")
+
+    @field_validator("levels")
+    @classmethod
+    def _are_percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        wrong = [level for level in levels if not 0 < level < 100]
+        if wrong:
+            raise ValueError(f"{wrong[0]:g} is no share of an interval: between 0 and 100 percent, e.g. 99")
+        return tuple(sorted(set(levels)))
 
 
 class TrainingConfig(Section):

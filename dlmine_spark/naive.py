@@ -5,14 +5,13 @@ Both the ARIMA stage (as its fallback) and the backtest (as the model to beat) u
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-QUANTILES = {80: 1.2815515655446004, 95: 1.959963984540054}
-"""Of the standard normal distribution: half the width of an interval of so many percent, in standard deviations."""
 
 MOST_GROWTH = 3.0
 """A year against the one before: more, or less than its inverse, is another business."""
@@ -122,15 +121,20 @@ def naive_sigma(y: Floats, season_length: int) -> float:
     return float(np.abs(known[-1])) if known.size else float("nan")
 
 
+def half_width(percent: float) -> float:
+    """Half the width of a normal interval of so many percent, in standard deviations."""
+    return NormalDist().inv_cdf(0.5 + percent / 200)
+
+
 def naive_interval(
-    y: Floats, y_hat: Floats, future_open: Bools, season_length: int, percent: int
+    y: Floats, y_hat: Floats, future_open: Bools, season_length: int, percent: float
 ) -> tuple[Floats, Floats]:
     """Bounds around a seasonal naive forecast: normal, wider with every season ahead, not below 0 if no value is.
 
     Source: Hyndman and Athanasopoulos, Forecasting: principles and practice, section 5.5.
     """
     seasons_ahead = np.arange(y_hat.size) // season_length + 1
-    half = np.where(future_open, QUANTILES[percent] * naive_sigma(y, season_length) * np.sqrt(seasons_ahead), 0.0)
+    half = np.where(future_open, half_width(percent) * naive_sigma(y, season_length) * np.sqrt(seasons_ahead), 0.0)
     floor = 0.0 if np.nanmin(y, initial=np.inf) >= 0 else -np.inf
     return np.maximum(y_hat - half, floor), np.maximum(y_hat + half, floor)
 

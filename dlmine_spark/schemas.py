@@ -480,6 +480,42 @@ ARIMA_ORIGINS = Table(
 """Out-of-sample ARIMA forecasts as an input of the network: one row per series and origin, ``path[h-1]`` is the
 forecast ``h`` steps after the origin, by parameters fitted on data up to ``fit_cutoff`` <= origin. Both are moments
 that the series has."""
+ARIMA_INTERVALS = Table(
+    "gold.arima_intervals",
+    {
+        MODEL: "string",
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        H: "int",
+        "level": "double",
+        "lo": "double",
+        "hi": "double",
+    },
+    moments=(CUTOFF, DS),
+)
+"""Intervals of ``arima.levels``, in percent, of the forecasts of the same key in ``gold.forecasts``."""
+ARIMA_FITTED = Table(
+    "gold.arima_fitted",
+    {
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        Y: "double",
+        "fitted": "double",
+        "level": "double",
+        "season": "double",
+        "covariates": "double",
+        "memory": "double",
+        "remainder": "double",
+    },
+    moments=(CUTOFF, DS),
+)
+"""Known values of the series with an ARIMA at the final cutoff: one row per series and step up to it.
+
+``fitted`` is what the model expects one step before, on the scale of ``y``. The last five columns are parts on the
+model's scale (``power`` in the diagnostics of ``gold.arima_models``) and add up to the value there; see
+``arima.decompose``."""
 TRAINING_PANEL = Table(
     "gold.training_panel",
     {
@@ -597,6 +633,8 @@ TABLES: dict[str, Table] = {
         ARIMA_MODELS,
         FORECASTS,
         ARIMA_ORIGINS,
+        ARIMA_INTERVALS,
+        ARIMA_FITTED,
         TRAINING_PANEL,
         EMBEDDINGS,
         METRICS,

@@ -81,6 +81,7 @@ def test_environment_variables_are_filled_in_and_missing_ones_are_named(tmp_path
         ("mining.sequences.max_len=0", r"mining\.sequences\.max_len: .*greater than or equal to 1, got 0"),
         ("mining.sequences.enabled=maybe", r"sequences\.enabled: Input should be 'auto', True or False, got 'maybe'"),
         ("mining.sequences.max_gaps=3", r"mining\.sequences\.max_gaps: unknown key, did you mean max_gap\?"),
+        ("arima.levels=[50, 100]", r"arima\.levels: 100 is no share of an interval: between 0 and 100 percent"),
         ("mining.max_q=0", r"mining\.max_q: .*greater than 0, got 0"),
     ],
 )

@@ -18,7 +18,16 @@ from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
 from dlmine_spark.arima.model import TimeIsUp, fit_model
 from dlmine_spark.arima.other_engine import fit_auto_arima
-from dlmine_spark.arima.paths import ARIMA, ARIMA_NAIVE, ARIMA_SIMPLE, Forecaster, Paths, future_open
+from dlmine_spark.arima.paths import (
+    ARIMA,
+    ARIMA_NAIVE,
+    ARIMA_SIMPLE,
+    STANDARD_LEVELS,
+    Forecaster,
+    Paths,
+    Wanted,
+    future_open,
+)
 from dlmine_spark.arima.smoothing import fit_smoothing
 from dlmine_spark.arima.stored import p_of_newer_errors, restored
 from dlmine_spark.arima.timeline import ForecastPlan, Timeline
@@ -53,6 +62,12 @@ class Asked:
     plan: ForecastPlan
     deadline: float
 
+    @property
+    def wanted(self) -> Wanted:
+        """The forecasts."""
+        levels = tuple(dict.fromkeys((*STANDARD_LEVELS, *self.config.levels)))
+        return Wanted(self.origins, self.plan.horizon, self.plan.open_is_known, levels)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -76,17 +91,18 @@ class Naive:
 
     name = ARIMA_NAIVE
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """The last known season from every origin."""
-        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
-        parts = []
-        for origin, future in zip(origins, is_open, strict=True):
-            known = timeline.y[: origin + 1]
-            y_hat = seasonal_naive(known, future, self.season_length)
-            bounds = (naive_interval(known, y_hat, future, self.season_length, level) for level in (80, 95))
-            sigma = naive_sigma(known, self.season_length)
-            parts.append((y_hat, *(bound for pair in bounds for bound in pair), sigma))
-        return Paths(*(np.array(column, dtype=np.float64) for column in zip(*parts, strict=True)))
+        m = self.season_length
+        opens = future_open(timeline, wanted, m)
+        seen = [timeline.y[: origin + 1] for origin in wanted.origins]
+        y_hat = np.array([seasonal_naive(y, future, m) for y, future in zip(seen, opens, strict=True)])
+        rows = list(zip(seen, y_hat, opens, strict=True))
+        bounds = {}
+        for level in wanted.levels:
+            lower, upper = zip(*(naive_interval(y, made, future, m, level) for y, made, future in rows), strict=True)
+            bounds[level] = np.array(lower), np.array(upper)
+        return Paths(y_hat, bounds, sigma=np.array([naive_sigma(y, m) for y in seen]))
 
     def columns(self) -> Mapping[str, object]:
         """It has no parameters."""
@@ -148,9 +164,7 @@ def make_paths(asked: Asked) -> Outcome:
             continue
         try:
             model = make(asked)
-            paths = model.paths(
-                asked.timeline, asked.origins, asked.plan.horizon, open_is_known=asked.plan.open_is_known
-            )
+            paths = model.paths(asked.timeline, asked.wanted)
         except TimeIsUp:
             status = "timeout"
             errors.append(f"more than arima.timeout of {config.timeout:g} s")
@@ -188,7 +202,7 @@ def apply_stored(asked: Asked, stored: Mapping[str, Any], fit_cutoff: Moment) ->
         if p_of_newer_errors(fit, timeline, fitted, cutoff) < DRIFTED:
             return None, "its errors since the fit are larger than the model foretold"
         model = Arima(fit, ARIMA)
-        paths = model.paths(timeline, asked.origins, asked.plan.horizon, open_is_known=asked.plan.open_is_known)
+        paths = model.paths(timeline, asked.wanted)
     except (ArithmeticError, ValueError, np.linalg.LinAlgError) as problem:
         return None, str(problem)
     if not paths.is_usable:

@@ -17,14 +17,15 @@ from dlmine_spark.arima.timeline import Floats, Steps, Timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import Moment, calendar_days
 
-INTERCEPT = "intercept"
+INTERCEPT = "(intercept)"
+"""As the trend's, no name that a covariate has."""
 MAX_DUMMIES = 24
 """Longer seasons than this have waves instead of one level a step."""
 MAX_LEVELS = 10
 """Most frequent values of a text covariate that get an indicator."""
 DAYS_A_YEAR = 365.25
 OBSERVATIONS_A_REGRESSOR = 4
-TREND = "trend"
+TREND = "(trend)"
 SEASON, WAVE = "season.", "wave."
 STEPS_A_DAY = (24, 48, 96)
 """Season lengths that are a day of hours, half hours or quarters of an hour."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import time
 from itertools import zip_longest
 
+import numpy as np
 import pandas as pd
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.chain import Asked, Outcome, apply_stored, make_paths
+from dlmine_spark.arima.decompose import Parts, decompose
+from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.stored import BEGINS, begins
 from dlmine_spark.arima.timeline import (
     ForecastPlan,
@@ -28,7 +31,13 @@ ORIGIN, FIT_CUTOFF, PATH, SIGMA = "origin", "fit_cutoff", "path", "sigma"
 REFITTED = "refitted"
 OWN_ORIGIN, OWN_FIT_CUTOFF, AHEAD = "own_origin", "own_fit_cutoff", "ahead"
 """The series' own moments: its last ones up to the two above, and those of the steps after a cutoff."""
-BOUNDS = (s.LO_80, s.HI_80, s.LO_95, s.HI_95)
+BOUNDS = {s.LO_80: (80.0, 0), s.HI_80: (80.0, 1), s.LO_95: (95.0, 0), s.HI_95: (95.0, 1)}
+"""Level and end of each column of bounds."""
+LOWER, UPPER = "lower", "upper"
+"""Bounds of the further levels asked for, in their order; one array of steps ahead for each."""
+KNOWN, PARTS = "known", "parts"
+"""Of the fit at the final cutoff, if asked for: moments of the known values, and for each ``PART_NAMES``."""
+PART_NAMES = (s.Y, "fitted", *Parts._fields)
 FIT_COLUMNS: dict[str, str] = {
     name: type_ for name, type_ in s.ARIMA_MODELS.columns.items() if name not in (s.UNIQUE_ID, s.CUTOFF)
 }
@@ -42,7 +51,11 @@ RESULT_COLUMNS: dict[str, str] = {
     s.MODEL: "string",
     PATH: "array<double>",
     **dict.fromkeys(BOUNDS, "array<double>"),
+    LOWER: "array<array<double>>",
+    UPPER: "array<array<double>>",
     SIGMA: "double",
+    KNOWN: "array<date>",
+    PARTS: "array<array<double>>",
     **FIT_COLUMNS,
 }
 """One row per series and origin, of a panel of dates (else see ``result_types``). The columns of ``gold.arima_models``
@@ -73,7 +86,7 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
         timeline = read_timeline(series, plan)
     except UnusableSeries as problem:
         broken = Outcome(None, None, "failed", str(problem), 0.0)
-        return _frame([_row(unique_id, cutoff, cutoff, broken, 0) for cutoff in plan.cutoffs])
+        return _frame([_row(unique_id, cutoff, cutoff, broken, 0, ()) for cutoff in plan.cutoffs])
     season_length = plan.season_length(config)
     deadline = time.monotonic() + config.timeout
     origins = _usable_origins(timeline, config, plan)
@@ -88,9 +101,11 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
         else:
             outcome = make_paths(Asked(timeline, cutoff_index, indices, config, season_length, plan, deadline))
         for at, origin in enumerate(served):
-            row = _begun(_row(unique_id, origin, cutoff, outcome, at), timeline)
+            row = _begun(_row(unique_id, origin, cutoff, outcome, at, config.levels), timeline)
             own = _own_moments(timeline, origin, cutoff, plan) if outcome.paths is not None else {}
             rows.append(row | own)
+            if config.fitted and origin == cutoff == plan.final:
+                rows[-1] |= _taken_apart(outcome, timeline, cutoff_index)
     return _frame(rows)
 
 
@@ -118,7 +133,7 @@ def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConf
             raise UnusableSeries(f"the series starts after {plan.final}")
     except UnusableSeries as problem:
         broken = Outcome(None, None, "failed", str(problem), 0.0)
-        return _frame([_row(unique_id, plan.final, plan.final, broken, 0)]).assign(**{REFITTED: str(problem)})
+        return _frame([_row(unique_id, plan.final, plan.final, broken, 0, ())]).assign(**{REFITTED: str(problem)})
     season_length = plan.season_length(config)
     asked = Asked(timeline, index, [index], config, season_length, plan, time.monotonic() + config.timeout)
     outcome: Outcome | None = None
@@ -130,7 +145,7 @@ def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConf
             cutoff = fit_cutoff
     if outcome is None:
         outcome = make_paths(asked)
-    row = _row(unique_id, plan.final, cutoff, outcome, 0)
+    row = _row(unique_id, plan.final, cutoff, outcome, 0, config.levels)
     own = _own_moments(timeline, plan.final, cutoff, plan) if outcome.paths is not None else {}
     return _frame([_begun(row, timeline) | own]).assign(**{REFITTED: reason})
 
@@ -157,18 +172,31 @@ def _own_moments(timeline: Timeline, origin: Moment, fit_cutoff: Moment, plan: F
     return {OWN_ORIGIN: timeline.dates[index], OWN_FIT_CUTOFF: timeline.dates[fitted], AHEAD: ahead}
 
 
-def _row(unique_id: str, origin: Moment, cutoff: Moment, outcome: Outcome, at: int) -> dict[str, object]:
+def _row(
+    unique_id: str, origin: Moment, cutoff: Moment, outcome: Outcome, at: int, levels: tuple[float, ...]
+) -> dict[str, object]:
     """One row of the result; without a usable forecast the path is null."""
     row: dict[str, object] = dict.fromkeys(RESULT_COLUMNS)
     row |= {s.UNIQUE_ID: unique_id, ORIGIN: origin, FIT_CUTOFF: cutoff}
     if outcome.paths is not None and outcome.made_by is not None:
         row |= {s.MODEL: outcome.made_by.name, PATH: outcome.paths.y_hat[at].tolist()}
-        row |= {bound: getattr(outcome.paths, bound)[at].tolist() for bound in BOUNDS}
+        bounds = outcome.paths.bounds
+        row |= {name: bounds[level][end][at].tolist() for name, (level, end) in BOUNDS.items()}
+        row |= {name: [bounds[level][end][at].tolist() for level in levels] for end, name in enumerate((LOWER, UPPER))}
         row[SIGMA] = float(outcome.paths.sigma[at])
     if origin == cutoff:
         row |= {} if outcome.made_by is None else outcome.made_by.columns()
         row |= {"status": outcome.status, "error": outcome.error, "seconds": outcome.seconds}
     return row
+
+
+def _taken_apart(outcome: Outcome, timeline: Timeline, cutoff: int | None) -> dict[str, object]:
+    """What an ARIMA makes of the values it was fitted on; nothing of another model."""
+    if cutoff is None or not isinstance(outcome.made_by, Arima):
+        return {}
+    made = decompose(outcome.made_by.fit, timeline, cutoff)
+    values = np.column_stack([made.y, made.fitted, *made.parts])
+    return {KNOWN: [timeline.dates[step] for step in made.steps], PARTS: values.tolist()}
 
 
 def _begun(row: dict[str, object], timeline: Timeline) -> dict[str, object]:
@@ -180,7 +208,7 @@ def _begun(row: dict[str, object], timeline: Timeline) -> dict[str, object]:
 def result_types(moment_type: str) -> dict[str, str]:
     """``RESULT_COLUMNS`` of a panel whose moments have that type."""
     moments = dict.fromkeys((ORIGIN, FIT_CUTOFF, OWN_ORIGIN, OWN_FIT_CUTOFF), moment_type)
-    return RESULT_COLUMNS | moments | {AHEAD: f"array<{moment_type}>"}
+    return RESULT_COLUMNS | moments | dict.fromkeys((AHEAD, KNOWN), f"array<{moment_type}>")
 
 
 def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:

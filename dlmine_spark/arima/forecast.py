@@ -9,10 +9,9 @@ import numpy as np
 
 from dlmine_spark.arima.model import Fit, ModelProblem
 from dlmine_spark.arima.moves import Moves
-from dlmine_spark.arima.paths import Paths, future_open
+from dlmine_spark.arima.paths import Paths, Wanted, future_open, normal_bounds
 from dlmine_spark.arima.scales import from_scale, slope_of_scale, to_scale
 from dlmine_spark.arima.timeline import Floats, Timeline
-from dlmine_spark.naive import QUANTILES
 
 RUNAWAY = 100.0
 """A forecast beyond this many times the largest known value is no forecast."""
@@ -25,9 +24,9 @@ class Arima:
     fit: Fit
     name: str
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """See ``forecast``."""
-        return forecast(self.fit, timeline, origins, horizon, open_is_known=open_is_known)
+        return forecast(self.fit, timeline, wanted)
 
     def columns(self) -> Mapping[str, object]:
         """Orders and parameters."""
@@ -53,7 +52,7 @@ class Arima:
         }
 
 
-def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+def forecast(fit: Fit, timeline: Timeline, wanted: Wanted) -> Paths:
     """Forecasts from every origin with the same parameters; no estimation, and no value after an origin is used.
 
     The median is forecast: on the log scale the back-transformed centre. Closed steps are 0. Intervals hold the
@@ -62,11 +61,12 @@ def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, 
     Raises:
         ModelProblem: a forecast is no number or runs away.
     """
+    origins, horizon = wanted.origins, wanted.horizon
     first, last = min(origins), max(origins)
     known = fit.start + np.flatnonzero(np.isfinite(timeline.y[fit.start : last + 1]))
     at = np.searchsorted(known, origins, side="right") - 1
     ahead = np.array(origins)[:, None] + np.arange(1, horizon + 1)
-    is_open = future_open(timeline, origins, horizon, fit.season_length, is_known=open_is_known)
+    is_open = future_open(timeline, wanted, fit.season_length)
     # Steps of the errors' clock: closed ones don't count.
     ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
     errors = to_scale(timeline.y[known], fit.power) - fit.design.values[known] @ fit.coefficients
@@ -92,9 +92,6 @@ def forecast(fit: Fit, timeline: Timeline, origins: list[int], horizon: int, *, 
         raise ModelProblem(f"a forecast of {np.abs(y_hat).max():.3g} where no value exceeds {largest:.3g}")
     return Paths(
         y_hat=y_hat,
-        lo_80=to_y(centre - QUANTILES[80] * spread),
-        hi_80=to_y(centre + QUANTILES[80] * spread),
-        lo_95=to_y(centre - QUANTILES[95] * spread),
-        hi_95=to_y(centre + QUANTILES[95] * spread),
+        bounds=normal_bounds(centre, spread, wanted.levels, to_y),
         sigma=spread[:, 0] * slope_of_scale(from_scale(centre[:, 0], fit.power), fit.power),
     )

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from scipy.signal import lfilter
 
-from dlmine_spark.arima.paths import ARIMA_INTERMITTENT, Paths, future_open
+from dlmine_spark.arima.paths import ARIMA_INTERMITTENT, Paths, Wanted, future_open
 from dlmine_spark.arima.timeline import Floats, Timeline
 
 LONGEST_INTERVAL = 1.32
@@ -67,26 +67,27 @@ class Intermittent:
 
     name = ARIMA_INTERMITTENT
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """The same expected demand at every open step; intervals from the demands there were."""
-        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
-        rows = []
-        for origin in origins:
-            values = timeline.y[: origin + 1]
-            values = values[np.isfinite(values)]
-            demands = values[values > 0]
-            if values.size == 0 or demands.size == 0:
-                rows.append(np.zeros(6))
-                continue
-            probability = float(_smoothed((values > 0).astype(np.float64), self.probability_rate)[-1])
-            size = float(_smoothed(demands, self.size_rate)[-1])
-            bounds = _quantiles(demands[-RECENT:], probability, np.array([0.1, 0.9, 0.025, 0.975]))
-            second = float(np.mean(demands[-RECENT:] ** 2))
-            sigma = float(np.sqrt(max(probability * second - (probability * size) ** 2, 0.0)))
-            rows.append(np.array([probability * size, *bounds, sigma]))
-        table = np.array(rows)
-        y_hat, lo_80, hi_80, lo_95, hi_95 = (np.where(is_open, table[:, [column]], 0.0) for column in range(5))
-        return Paths(y_hat, lo_80, hi_80, lo_95, hi_95, sigma=table[:, 5])
+        is_open = future_open(timeline, wanted, self.season_length)
+        tails = np.array([[0.5 - level / 200, 0.5 + level / 200] for level in wanted.levels]).ravel()
+        table = np.array([self._expected(timeline.y[: origin + 1], tails) for origin in wanted.origins])
+        *columns, sigma = table.T
+        y_hat, *ends = (np.where(is_open, column[:, None], 0.0) for column in columns)
+        pairs = zip(ends[::2], ends[1::2], strict=True)
+        return Paths(y_hat, dict(zip(wanted.levels, pairs, strict=True)), sigma)
+
+    def _expected(self, y: Floats, tails: Floats) -> Floats:
+        """Of the next step's value: its mean, its quantiles at some shares, its standard deviation."""
+        values = y[np.isfinite(y)]
+        demands = values[values > 0]
+        if demands.size == 0:
+            return np.zeros(2 + tails.size)
+        probability = float(_smoothed((values > 0).astype(np.float64), self.probability_rate)[-1])
+        mean = probability * float(_smoothed(demands, self.size_rate)[-1])
+        second = float(np.mean(demands[-RECENT:] ** 2))
+        sigma = float(np.sqrt(max(probability * second - mean**2, 0.0)))
+        return np.array([mean, *_quantiles(demands[-RECENT:], probability, tails), sigma])
 
     def columns(self) -> Mapping[str, object]:
         """Its parameters, and what made it an intermittent series."""

@@ -42,6 +42,8 @@ POWERS = (1.0, 0.5, 0.0)
 """Scales that are tried."""
 RECENT_SEASONS, FEWEST_RECENT = 3, 36
 """Seasons, but at least so many innovations, over which their weight in the variance falls to a half."""
+DEGREES = "sigma2_degrees"
+"""In ``diagnostics``: degrees of freedom that the variance has."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
 
@@ -351,8 +353,11 @@ def _estimate(frame: _Frame, deadline: float) -> Fit:
     errors = sample.errors(frame.w, x, coefficients)
     innovations = whiten(errors, found.arma, sample.lag, exact=exact) if errors.any() else errors
     n = errors.size
+    parameters = len(design.names) + len(found.arma.parameters)
+    sigma2, degrees = _variance_at_the_end(innovations, sample.lag, parameters)
     diagnostics = {
         "observations": float(n),
+        DEGREES: degrees,
         "converged": float(found.converged),
         "exact": float(exact),
         "power": sample.power,
@@ -372,24 +377,28 @@ def _estimate(frame: _Frame, deadline: float) -> Fit:
         design=design,
         coefficients=coefficients,
         uncertainty=covariance,
-        sigma2=_variance_at_the_end(innovations, sample.lag, len(design.names) + len(found.arma.parameters)),
+        sigma2=sigma2,
         aicc=_aicc_of(found, n, len(design.names)),
         diagnostics=diagnostics,
     )
 
 
-def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> float:
+def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> tuple[float, float]:
     """Variance of the innovations to come: the last ones count most, half as much three seasons before.
 
     Sizes of sales grow with their level, and so do their errors; a variance over decades would belong to neither end.
 
     Source: J. P. Morgan (1996), RiskMetrics technical document, section 5.2, for the weights.
+
+    Returns:
+        The variance, and how many innovations of equal weight would tell it as surely.
     """
     n = innovations.size
     half_life = max(RECENT_SEASONS * lag, FEWEST_RECENT)
     weights = 0.5 ** (np.arange(n)[::-1] / half_life)
     unbiased = n / max(1, n - parameters)
-    return float(weights @ innovations**2 / weights.sum() * unbiased)
+    variance = float(weights @ innovations**2) / float(weights.sum()) * unbiased
+    return variance, float(weights.sum()) ** 2 / float(weights @ weights) / unbiased
 
 
 def generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlmine_spark.arima.design import covariate_terms, independent_columns
-from dlmine_spark.arima.paths import ARIMA, Paths, future_open
+from dlmine_spark.arima.paths import ARIMA, Paths, Wanted, future_open
 from dlmine_spark.arima.timeline import Bools, Floats, Steps, Timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.errors import EnvironmentProblem
@@ -45,28 +45,31 @@ class AutoArima:
 
     name = ARIMA
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """The fitted coefficients applied to the known values up to each origin."""
-        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
+        is_open = future_open(timeline, wanted, self.season_length)
+        ends = [f"{side}-{level:g}" for level in wanted.levels for side in ("lo", "hi")]
         rows = []
-        for origin, opens in zip(origins, is_open, strict=True):
+        for origin, opens in zip(wanted.origins, is_open, strict=True):
             known = self.start + np.flatnonzero(np.isfinite(timeline.y[self.start : origin + 1]))
             steps = origin + 1 + np.flatnonzero(opens)
-            made = self._forecast(timeline.y[known], known, steps) if steps.size else {}
-            rows.append([_spread(made.get(name), opens) for name in ("mean", "lo-80", "hi-80", "lo-95", "hi-95")])
+            made = self._forecast(timeline.y[known], known, steps, wanted.levels) if steps.size else {}
+            rows.append([_spread(made.get(name), opens) for name in ("mean", *ends)])
         floor = 0.0 if self.is_non_negative else -np.inf
-        y_hat, lo_80, hi_80, lo_95, hi_95 = np.maximum(np.array(rows), floor).transpose(1, 0, 2)
-        sigma = np.full(len(origins), float(np.sqrt(self.model.model_["sigma2"])))
-        return Paths(y_hat, lo_80, hi_80, lo_95, hi_95, sigma)
+        y_hat, *bounds = np.maximum(np.array(rows), floor).transpose(1, 0, 2)
+        pairs = zip(bounds[::2], bounds[1::2], strict=True)
+        sigma = np.full(len(wanted.origins), float(np.sqrt(self.model.model_["sigma2"])))
+        return Paths(y_hat, dict(zip(wanted.levels, pairs, strict=True)), sigma)
 
-    def _forecast(self, y: Floats, known: Steps, steps: Steps) -> Mapping[str, Floats]:
+    def _forecast(self, y: Floats, known: Steps, steps: Steps, levels: tuple[float, ...]) -> Mapping[str, Floats]:
         has_regressors = self.regressors.shape[1] > 0
         made: Mapping[str, Floats] = self.model.forward(
             y=y,
             h=steps.size,
             X=self.regressors[known] if has_regressors else None,
             X_future=self.regressors[steps] if has_regressors else None,
-            level=[80, 95],
+            # As whole numbers where they are: the library names its columns by them.
+            level=[int(level) if level == int(level) else level for level in levels],
         )
         return made
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from dlmine_spark.arima.timeline import Bools, Floats, Timeline
-from dlmine_spark.naive import QUANTILES, expected_open
+from dlmine_spark.naive import expected_open, half_width
 
 ARIMA, ARIMA_INTERMITTENT = "arima", "arima_intermittent"
 ARIMA_SIMPLE, ARIMA_SMOOTHING, ARIMA_NAIVE = "arima_simple", "arima_smoothing", "arima_naive"
@@ -20,26 +20,46 @@ OTHERS = (ARIMA_INTERMITTENT, *STAND_INS)
 """All that the stage makes which is no ARIMA with its search of orders."""
 
 
+STANDARD_LEVELS = (80.0, 95.0)
+"""Percent of the intervals that ``gold.forecasts`` has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What forecasts of one series are asked for.
+
+    Attributes:
+        origins: steps to forecast from.
+        horizon: steps ahead.
+        open_is_known: whether closures are known ahead.
+        levels: of the intervals, in percent.
+    """
+
+    origins: list[int]
+    horizon: int
+    open_is_known: bool = True
+    levels: tuple[float, ...] = STANDARD_LEVELS
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Forecasts from several origins: every array has one row per origin and one column per step ahead.
 
-    ``sigma`` holds one value per origin: the standard deviation of the one-step error, in units of y.
+    Attributes:
+        y_hat: the forecasts.
+        bounds: lower and upper end of the interval of each level.
+        sigma: one value per origin: the standard deviation of the one-step error, in units of y.
     """
 
     y_hat: Floats
-    lo_80: Floats
-    hi_80: Floats
-    lo_95: Floats
-    hi_95: Floats
+    bounds: Mapping[float, tuple[Floats, Floats]]
     sigma: Floats
 
     @property
     def is_usable(self) -> bool:
         """Whether all of them are numbers."""
-        return all(
-            bool(np.isfinite(part).all()) for part in (self.y_hat, self.lo_80, self.hi_80, self.lo_95, self.hi_95)
-        )
+        ends = [end for pair in self.bounds.values() for end in pair]
+        return all(bool(np.isfinite(part).all()) for part in (self.y_hat, *ends))
 
 
 class Forecaster(Protocol):
@@ -50,7 +70,7 @@ class Forecaster(Protocol):
         """Under which its forecasts go."""
         ...
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """Forecasts from every origin with the same parameters; no value after an origin is used."""
         ...
 
@@ -59,30 +79,23 @@ class Forecaster(Protocol):
         ...
 
 
-def future_open(timeline: Timeline, origins: list[int], horizon: int, season_length: int, *, is_known: bool) -> Bools:
+def future_open(timeline: Timeline, wanted: Wanted, season_length: int) -> Bools:
     """Whether each step ahead is open, as far as its origin can know: one row per origin."""
-    return np.array([expected_open(timeline.is_open, o, horizon, season_length, is_known=is_known) for o in origins])
+    is_open, known = timeline.is_open, wanted.open_is_known
+    rows = (expected_open(is_open, at, wanted.horizon, season_length, is_known=known) for at in wanted.origins)
+    return np.array(list(rows))
 
 
-def normal_paths(y_hat: Floats, spread: Floats, is_open: Bools, *, is_non_negative: bool) -> Paths:
-    """Forecasts with normal intervals; closed steps are 0, and nothing is below 0 where no value is.
+def normal_bounds(
+    centre: Floats, spread: Floats, levels: tuple[float, ...], to_y: Callable[[Floats], Floats]
+) -> dict[float, tuple[Floats, Floats]]:
+    """Normal intervals around a centre, brought to the scale of y.
 
     Args:
-        y_hat: origins x steps ahead.
+        centre: origins x steps ahead.
         spread: standard deviations, likewise.
-        is_open: likewise.
-        is_non_negative: whether no known value is below 0.
+        levels: in percent.
+        to_y: from the scale of the former two; does not decrease.
     """
-
-    def bounded(values: Floats) -> Floats:
-        return np.where(is_open, np.maximum(values, 0.0) if is_non_negative else values, 0.0)
-
-    half_80, half_95 = QUANTILES[80] * spread, QUANTILES[95] * spread
-    return Paths(
-        y_hat=bounded(y_hat),
-        lo_80=bounded(y_hat - half_80),
-        hi_80=bounded(y_hat + half_80),
-        lo_95=bounded(y_hat - half_95),
-        hi_95=bounded(y_hat + half_95),
-        sigma=spread[:, 0],
-    )
+    halves = {level: half_width(level) * spread for level in levels}
+    return {level: (to_y(centre - half), to_y(centre + half)) for level, half in halves.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,12 +16,17 @@ from dlmine_spark.arima.fit import (
     BOUNDS,
     FIT_COLUMNS,
     FIT_CUTOFF,
+    KNOWN,
+    LOWER,
     ORIGIN,
     OWN_FIT_CUTOFF,
     OWN_ORIGIN,
+    PART_NAMES,
+    PARTS,
     PATH,
     REFITTED,
     SIGMA,
+    UPPER,
     fit_series,
     predict_series,
     result_types,
@@ -30,6 +35,9 @@ from dlmine_spark.arima.packing import TASK
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import sql_literal
+
+_KEY = (s.MODEL, s.UNIQUE_ID, s.CUTOFF, s.DS, s.H)
+"""Of a forecast, within a run."""
 
 
 def fit_all(series: DataFrame, config: ArimaConfig, plan: ForecastPlan, tasks: int) -> DataFrame:
@@ -114,20 +122,42 @@ def origins_of(results: DataFrame) -> DataFrame:
 
 def forecasts_of(results: DataFrame, plan: ForecastPlan, run_id: str) -> DataFrame:
     """The rows of ``gold.forecasts``: one per series, cutoff and step ahead, under the name of what made them."""
-    is_cutoff = F.col(ORIGIN).isin([F.expr(sql_literal(cutoff)) for cutoff in plan.cutoffs])
-    steps = results.where(F.col(PATH).isNotNull() & is_cutoff).select(
-        s.MODEL,
-        s.UNIQUE_ID,
-        F.col(ORIGIN).alias(s.CUTOFF),
-        F.posexplode(F.arrays_zip(AHEAD, PATH, *BOUNDS)).alias("before", "step"),
-    )
+    steps = _steps_ahead(results, plan, PATH, *BOUNDS)
     return steps.select(
         F.lit(run_id).alias(s.RUN_ID),
-        s.MODEL,
-        s.UNIQUE_ID,
-        s.CUTOFF,
-        F.col(f"step.{AHEAD}").alias(s.DS),
-        (F.col("before") + 1).cast("int").alias(s.H),
+        *_KEY,
         F.col(f"step.{PATH}").alias(s.Y_HAT),
         *(F.col(f"step.{bound}").alias(bound) for bound in BOUNDS),
+    )
+
+
+def intervals_of(results: DataFrame, plan: ForecastPlan, levels: Sequence[float]) -> DataFrame:
+    """The rows of ``gold.arima_intervals``: one per series, cutoff, step ahead and further level."""
+    of_level = F.explode(F.arrays_zip(F.array(*map(F.lit, levels)).alias("level"), LOWER, UPPER)).alias("of_level")
+    by_level = results.select(s.MODEL, s.UNIQUE_ID, ORIGIN, AHEAD, PATH, of_level).select("*", "of_level.*")
+    steps = _steps_ahead(by_level, plan, LOWER, UPPER, also=("level",))
+    return steps.select(*_KEY, "level", F.col(f"step.{LOWER}").alias("lo"), F.col(f"step.{UPPER}").alias("hi"))
+
+
+def _steps_ahead(results: DataFrame, plan: ForecastPlan, *paths: str, also: Sequence[str] = ()) -> DataFrame:
+    """A row per step ahead of the cutoffs: ``step`` holds its moment and what each array of paths has for it."""
+    is_cutoff = F.col(ORIGIN).isin([F.expr(sql_literal(cutoff)) for cutoff in plan.cutoffs])
+    steps = F.posexplode(F.arrays_zip(AHEAD, *paths)).alias("before", "step")
+    made = results.where(F.col(PATH).isNotNull() & is_cutoff).withColumnRenamed(ORIGIN, s.CUTOFF)
+    return made.select(s.MODEL, s.UNIQUE_ID, s.CUTOFF, *also, steps).select(
+        "*", F.col(f"step.{AHEAD}").alias(s.DS), (F.col("before") + 1).cast("int").alias(s.H)
+    )
+
+
+def fitted_of(results: DataFrame) -> DataFrame:
+    """The rows of ``gold.arima_fitted``: one per series and known value."""
+    steps = results.where(F.col(KNOWN).isNotNull()).select(
+        s.UNIQUE_ID, F.col(FIT_CUTOFF).alias(s.CUTOFF), F.explode(F.arrays_zip(KNOWN, PARTS)).alias("step")
+    )
+    no_number = F.lit(float("nan"))
+    return steps.select(
+        s.UNIQUE_ID,
+        s.CUTOFF,
+        F.col(f"step.{KNOWN}").alias(s.DS),
+        *(F.nullif(F.col(f"step.{PARTS}")[at], no_number).alias(name) for at, name in enumerate(PART_NAMES)),
     )

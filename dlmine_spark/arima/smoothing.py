@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
-from dlmine_spark.arima.paths import ARIMA_SMOOTHING, Paths, future_open, normal_paths
+from dlmine_spark.arima.paths import ARIMA_SMOOTHING, Paths, Wanted, future_open, normal_bounds
 from dlmine_spark.arima.timeline import Floats, Timeline
 
 FEWEST = 5
@@ -38,22 +38,23 @@ class Smoothing:
 
     name = ARIMA_SMOOTHING
 
-    def paths(self, timeline: Timeline, origins: list[int], horizon: int, *, open_is_known: bool) -> Paths:
+    def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """The last level with the last season; the errors' variance grows with both rates."""
-        is_open = future_open(timeline, origins, horizon, self.season_length, is_known=open_is_known)
+        is_open = future_open(timeline, wanted, self.season_length)
         # Closed steps don't count, as in the fit.
         ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
-        known = [_known(timeline.y[self.start : origin + 1]) for origin in origins]
-        ahead = np.array([self._continued(values, horizon) for values in known])
-        steps = np.arange(1, horizon)
+        known = [_known(timeline.y[self.start : origin + 1]) for origin in wanted.origins]
+        ahead = np.array([self._continued(values, wanted.horizon) for values in known])
+        steps = np.arange(1, wanted.horizon)
         weights = self.level_rate + (self.season_rate or 0.0) * (steps % self.season_length == 0)
         variance = self.sigma2 * np.concatenate([[1.0], 1 + np.cumsum(weights**2)])
-        return normal_paths(
-            np.take_along_axis(ahead, ticks, axis=1),
-            np.sqrt(variance)[ticks],
-            is_open,
-            is_non_negative=min(float(values.min()) for values in known) >= 0,
-        )
+        floor = 0.0 if min(float(values.min()) for values in known) >= 0 else -np.inf
+
+        def to_y(values: Floats) -> Floats:
+            return np.where(is_open, np.maximum(values, floor), 0.0)
+
+        y_hat, spread = np.take_along_axis(ahead, ticks, axis=1), np.sqrt(variance)[ticks]
+        return Paths(to_y(y_hat), normal_bounds(y_hat, spread, wanted.levels, to_y), sigma=spread[:, 0])
 
     def _continued(self, values: Floats, horizon: int) -> Floats:
         model = _model(values, None if self.season_rate is None else self.season_length)

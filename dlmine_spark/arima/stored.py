@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import f as f_distribution
 
 from dlmine_spark.arima.design import difference, make_design
 from dlmine_spark.arima.likelihood import whiten
-from dlmine_spark.arima.model import Fit, generalised, is_exact
+from dlmine_spark.arima.model import DEGREES, Fit, generalised, is_exact
 from dlmine_spark.arima.orders import Arma
 from dlmine_spark.arima.scales import to_scale
 from dlmine_spark.arima.timeline import Floats, Timeline
@@ -25,6 +25,8 @@ from dlmine_spark.frequency import calendar_days
 BEGINS = "begins"
 """In ``diagnostics``: the day that the series begins on; regressors count seasons from there."""
 _REGRESSOR = "x."
+_NEEDED = {"seasonal_lag", "power", DEGREES}
+"""In ``diagnostics``: what a fit is made again with."""
 
 
 class NotTheSame(ValueError):
@@ -46,9 +48,11 @@ def restored(row: Mapping[str, Any], timeline: Timeline, cutoff: int, config: Ar
         config: what the model was fitted with.
 
     Raises:
-        NotTheSame: the series begins elsewhere, or a regressor is gone.
+        NotTheSame: the series begins elsewhere, a regressor is gone, or the model is none of ours.
     """
     params, told = dict(row["params"]), dict(row["diagnostics"])
+    if not told.keys() >= _NEEDED:
+        raise NotTheSame("another engine, or an earlier version, fitted the model")
     if told.get(BEGINS) != begins(timeline):
         raise NotTheSame("the series begins on another day than it did")
     ar, ma, seasonal_ar, seasonal_ma = (_part(params, kind) for kind in ("ar", "ma", "seasonal_ar", "seasonal_ma"))
@@ -111,7 +115,7 @@ def _differenced(y: Floats, regressors: Floats, how: _Differencing) -> tuple[Flo
 def p_of_newer_errors(fit: Fit, timeline: Timeline, fitted: int, cutoff: int) -> float:
     """How likely errors as large as those since the fit are, if the model still holds; 1 without newer values.
 
-    The sum of the squared one-step errors beside the variance they were to have: chi-squared.
+    Their mean square beside the variance they were to have, which is an estimate, too: Fisher's F.
 
     Args:
         fit: of ``restored``.
@@ -126,4 +130,5 @@ def p_of_newer_errors(fit: Fit, timeline: Timeline, fitted: int, cutoff: int) ->
     newer = errors[known[known.size - errors.size :] > fitted]
     if newer.size == 0 or fit.sigma2 <= 0:
         return 1.0 if not np.any(newer) else 0.0
-    return float(chi2.sf(float(newer @ newer) / fit.sigma2, newer.size))
+    ratio = float(newer @ newer) / newer.size / fit.sigma2
+    return float(f_distribution.sf(ratio, newer.size, fit.diagnostics[DEGREES]))

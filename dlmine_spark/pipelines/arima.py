@@ -13,7 +13,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.arima.other_engine import require_statsforecast
 from dlmine_spark.arima.packing import VALUES, WAVE, WAVE_VALUES, pack
 from dlmine_spark.arima.paths import ARIMA, OTHERS
-from dlmine_spark.arima.per_series import fit_all, forecasts_of, models_of, origins_of
+from dlmine_spark.arima.per_series import fit_all, fitted_of, forecasts_of, intervals_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
@@ -64,6 +64,11 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
         to_own_clocks(lakehouse, forecasts_of(results, plan, lakehouse.run_id)),
         replace_where=f"{s.MODEL} IN ({', '.join(repr(name) for name in (ARIMA, *OTHERS))})",
     )
+    if config.arima.levels:
+        intervals = intervals_of(results, plan, config.arima.levels)
+        lakehouse.overwrite(s.ARIMA_INTERVALS.name, to_own_clocks(lakehouse, intervals))
+    if config.arima.fitted:
+        lakehouse.overwrite(s.ARIMA_FITTED.name, to_own_clocks(lakehouse, fitted_of(results)))
     # Nothing is left to go on with: a run that is asked for again computes again.
     lakehouse.overwrite(STAGING, results.limit(0))
     return _report(lakehouse, panel, plan)

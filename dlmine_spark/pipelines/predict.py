@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.fit import REFITTED
 from dlmine_spark.arima.paths import ARIMA, OTHERS
-from dlmine_spark.arima.per_series import forecasts_of, models_of, predict_all
+from dlmine_spark.arima.per_series import forecasts_of, intervals_of, models_of, predict_all
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, sql_literal
@@ -54,6 +54,12 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
         forecasts_of(results, plan, run_id),
         replace_where=f"{s.MODEL} IN ({names}) AND {s.CUTOFF} = {sql_literal(plan.final)}",
     )
+    if config.arima.levels:
+        lakehouse.overwrite(
+            s.ARIMA_INTERVALS.name,
+            intervals_of(results, plan, config.arima.levels),
+            replace_where=f"{s.CUTOFF} = {sql_literal(plan.final)}",
+        )
     reasons = {row[REFITTED]: row["count"] for row in results.groupBy(REFITTED).count().collect()}
     applied, refitted = reasons.pop(None, 0), sum(reasons.values())
     for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):

@@ -88,6 +88,31 @@ def test_every_series_has_models_forecasts_and_origins_however_often_it_runs(
     assert rows.count() == 39
 
 
+def test_further_intervals_and_the_parts_of_known_values_are_tables_if_asked_for(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    asked = config(cutoffs=1)
+    levels = asked.arima.model_copy(update={"levels": (50.0, 99.0), "fitted": True, "feature_origins": 0})
+    arima.run(asked.model_copy(update={"arima": levels}), lakehouse)
+
+    key = ["model", "unique_id", "cutoff", "ds", "h"]
+    both = lakehouse.read("gold.arima_intervals").join(lakehouse.read("gold.forecasts"), key, "inner")
+    assert both.count() == 2 * lakehouse.read("gold.forecasts").count() > 0
+    assert both.where("level = 50 and not (lo_80 < lo and lo < y_hat and y_hat < hi and hi < hi_80)").count() == 0
+    assert both.where("level = 99 and not (lo < lo_95 and hi_95 < hi)").count() == 0
+
+    known = lakehouse.read("silver.panel").where("unique_id <> 'short'")
+    fitted = lakehouse.read("gold.arima_fitted")
+    assert fitted.join(known, ["unique_id", "ds", "y"], "inner").count() == fitted.count() == 2 * KNOWN
+    assert {row["cutoff"] for row in fitted.collect()} == {START + timedelta(days=KNOWN - 1)}
+    powers = lakehouse.read("gold.arima_models").select(
+        "unique_id", "cutoff", F.col("diagnostics.power").alias("power")
+    )
+    plain = fitted.join(powers, ["unique_id", "cutoff"], "inner").where("power = 1 and memory is not null")
+    assert plain.where("abs(level + season + covariates + memory + remainder - y) > 1e-6").count() == 0
+    assert plain.where("abs(fitted + remainder - y) > 1e-6").count() == 0
+    assert plain.count() > 0
+
+
 def test_without_a_panel_there_is_nothing_to_fit(lakehouse: Lakehouse) -> None:
     assert arima.run(config(), lakehouse) == NotApplicable("no panel: there are no series to forecast")
 

@@ -11,6 +11,7 @@ import pytest
 from dlmine_spark.arima.fit import REFITTED, predict_series
 from dlmine_spark.arima.forecast import Arima, forecast
 from dlmine_spark.arima.model import fit_model
+from dlmine_spark.arima.paths import Wanted
 from dlmine_spark.arima.stored import BEGINS, begins, p_of_newer_errors, restored
 from dlmine_spark.arima.timeline import read_timeline
 from dlmine_spark.config import ArimaConfig
@@ -55,10 +56,10 @@ def test_a_restored_fit_forecasts_as_the_fit_did(
 
     again = restored(row, timeline, known - 1, CONFIG)
 
-    paths = [forecast(one, timeline, [known - 1], horizon, open_is_known=True) for one in (fit, again)]
+    paths = [forecast(one, timeline, Wanted([known - 1], horizon)) for one in (fit, again)]
     assert paths[1].y_hat == pytest.approx(paths[0].y_hat, rel=1e-9)
     # Only the uncertainty of the coefficients is another one: more values are known.
-    assert paths[1].hi_95 == pytest.approx(paths[0].hi_95, rel=0.02)
+    assert paths[1].bounds[95][1] == pytest.approx(paths[0].bounds[95][1], rel=0.02)
     assert p_of_newer_errors(again, timeline, fitted - 1, known - 1) > 0.01
     assert p_of_newer_errors(again, timeline, known - 1, known - 1) == 1.0
 
@@ -101,6 +102,16 @@ def test_parameters_are_used_until_errors_are_larger_than_foretold() -> None:
 def test_parameters_of_another_series_are_not_used(rows: pd.DataFrame, reason: str) -> None:
     found = predict_series(rows, stored_of(shop(400, 14), 350, 400, 14), CONFIG, plan(400, 14)).iloc[0]
     assert (found[REFITTED], found["status"], found["model"]) == (reason, "ok", "arima")
+
+
+def test_a_model_of_another_engine_is_not_used() -> None:
+    rows = shop(400, 14)
+    models = stored_of(rows, 350, 400, 14)
+    # As ``AutoArima`` tells of itself.
+    models["params"], models["diagnostics"] = [{"ar1": 0.5}], [{BEGINS: float(START.toordinal())}]
+    found = predict_series(rows, models, CONFIG, plan(400, 14)).iloc[0]
+    assert found[REFITTED] == "another engine, or an earlier version, fitted the model"
+    assert (found["status"], found["model"]) == ("ok", "arima")
 
 
 def test_a_series_without_a_model_gets_one() -> None:
