@@ -1137,6 +1137,9 @@ class MiningConfig(Section):
 class ArimaConfig(Section):
     """One ARIMA per series: regression on calendar and covariates with ARMA errors."""
 
+    # Results do not depend on how series are dealt out to waves.
+    execution = frozenset({"wave_values"})
+
     engine: Literal["statsmodels", "statsforecast"] = Field(
         "statsmodels", description="our own search, with statsmodels' likelihood; or statsforecast's AutoARIMA"
     )
@@ -1174,6 +1177,11 @@ class ArimaConfig(Section):
         None, ge=1, description="steps between those origins; default: 7 on daily data, a day of shorter steps, else 1"
     )
     timeout: float = Field(60.0, gt=0, description="seconds a series may take before its fallback is used")
+    wave_values: int = Field(
+        1_000_000,
+        ge=1,
+        description="values that a core fits before what is done is kept for a run that is killed: a minute or two",
+    )
 
     @field_validator("levels")
     @classmethod

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlmine_spark.arima.model import Fit, ModelProblem
+from dlmine_spark.arima.model import DEGREES, Fit, ModelProblem
 from dlmine_spark.arima.moves import Moves
-from dlmine_spark.arima.paths import Paths, Wanted, future_open, normal_bounds
+from dlmine_spark.arima.paths import Paths, Wanted, bounds_around, future_open
 from dlmine_spark.arima.scales import from_scale, slope_of_scale, to_scale
 from dlmine_spark.arima.timeline import Floats, Timeline
 
@@ -92,6 +92,6 @@ def forecast(fit: Fit, timeline: Timeline, wanted: Wanted) -> Paths:
         raise ModelProblem(f"a forecast of {np.abs(y_hat).max():.3g} where no value exceeds {largest:.3g}")
     return Paths(
         y_hat=y_hat,
-        bounds=normal_bounds(centre, spread, wanted.levels, to_y),
+        bounds=bounds_around(centre, spread, wanted.levels, to_y, max(1.0, fit.diagnostics[DEGREES])),
         sigma=spread[:, 0] * slope_of_scale(from_scale(centre[:, 0], fit.power), fit.power),
     )

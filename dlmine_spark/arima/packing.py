@@ -18,8 +18,6 @@ VALUES, TASK, WAVE = "values", "task", "wave"
 
 TASKS_A_CORE = 4
 """Tasks of a wave for each core: the last ones to end leave few cores idle."""
-WAVE_VALUES = 1_000_000
-"""Values that a core fits in a wave: a minute or two."""
 _OVERHEAD = 200
 """A series takes as long as one with so many values more: what does not depend on its length."""
 _CLASSES_A_DOUBLING = 2
@@ -47,7 +45,7 @@ def pack(lengths: DataFrame, fits: int, cores: int, wave_values: int) -> Packing
         lengths: one row per series: ``unique_id``, ``values``; read twice, so cached.
         fits: models fitted to each.
         cores: tasks that run at the same time.
-        wave_values: values that a core fits in a wave, see ``WAVE_VALUES``.
+        wave_values: values that a core fits in a wave, ``arima.wave_values``.
     """
     cost = F.col(VALUES) + F.lit(_OVERHEAD)
     classed = lengths.withColumn("class", F.floor(F.log2(cost.cast("double")) * _CLASSES_A_DOUBLING).cast("int"))

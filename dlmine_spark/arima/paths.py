@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import stdtrit
 
 from dlmine_spark.arima.timeline import Bools, Floats, Timeline
-from dlmine_spark.naive import expected_open, half_width
+from dlmine_spark.naive import expected_open
 
 ARIMA, ARIMA_INTERMITTENT = "arima", "arima_intermittent"
 ARIMA_SIMPLE, ARIMA_SMOOTHING, ARIMA_NAIVE = "arima_simple", "arima_smoothing", "arima_naive"
@@ -86,16 +87,17 @@ def future_open(timeline: Timeline, wanted: Wanted, season_length: int) -> Bools
     return np.array(list(rows))
 
 
-def normal_bounds(
-    centre: Floats, spread: Floats, levels: tuple[float, ...], to_y: Callable[[Floats], Floats]
+def bounds_around(
+    centre: Floats, spread: Floats, levels: tuple[float, ...], to_y: Callable[[Floats], Floats], degrees: float
 ) -> dict[float, tuple[Floats, Floats]]:
-    """Normal intervals around a centre, brought to the scale of y.
+    """Student's intervals around a centre, brought to the scale of y.
 
     Args:
         centre: origins x steps ahead.
         spread: standard deviations, likewise.
         levels: in percent.
         to_y: from the scale of the former two; does not decrease.
+        degrees: of freedom that the variance was estimated with.
     """
-    halves = {level: half_width(level) * spread for level in levels}
+    halves = {level: stdtrit(degrees, 0.5 + level / 200) * spread for level in levels}
     return {level: (to_y(centre - half), to_y(centre + half)) for level, half in halves.items()}

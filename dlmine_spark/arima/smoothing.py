@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
-from dlmine_spark.arima.paths import ARIMA_SMOOTHING, Paths, Wanted, future_open, normal_bounds
+from dlmine_spark.arima.paths import ARIMA_SMOOTHING, Paths, Wanted, bounds_around, future_open
 from dlmine_spark.arima.timeline import Floats, Timeline
 
 FEWEST = 5
@@ -27,12 +27,14 @@ class Smoothing:
     Attributes:
         level_rate, season_rate: of the smoothing; no ``season_rate`` without a season.
         sigma2: variance of the one-step errors.
+        degrees: of freedom that it was estimated with.
         start: first step used.
     """
 
     level_rate: float
     season_rate: float | None
     sigma2: float
+    degrees: int
     season_length: int
     start: int
 
@@ -54,7 +56,7 @@ class Smoothing:
             return np.where(is_open, np.maximum(values, floor), 0.0)
 
         y_hat, spread = np.take_along_axis(ahead, ticks, axis=1), np.sqrt(variance)[ticks]
-        return Paths(to_y(y_hat), normal_bounds(y_hat, spread, wanted.levels, to_y), sigma=spread[:, 0])
+        return Paths(to_y(y_hat), bounds_around(y_hat, spread, wanted.levels, to_y, self.degrees), sigma=spread[:, 0])
 
     def _continued(self, values: Floats, horizon: int) -> Floats:
         model = _model(values, None if self.season_rate is None else self.season_length)
@@ -94,8 +96,9 @@ def fit_smoothing(timeline: Timeline, cutoff: int, season_length: int, max_histo
         fitted = _model(values, season_length if seasonal else None).fit()
     rate = float(np.clip(fitted.params["smoothing_level"], 0.0, 1.0))
     season_rate = float(np.clip(fitted.params["smoothing_seasonal"], 0.0, 1.0)) if seasonal else None
-    freedom = max(1, values.size - 2 - (season_length if seasonal else 0))
-    return Smoothing(rate, season_rate, float(np.sum(np.asarray(fitted.resid) ** 2)) / freedom, season_length, start)
+    degrees = max(1, values.size - 2 - (season_length if seasonal else 0))
+    sigma2 = float(np.sum(np.asarray(fitted.resid) ** 2)) / degrees
+    return Smoothing(rate, season_rate, sigma2, degrees, season_length, start)
 
 
 def _known(y: Floats) -> Floats:

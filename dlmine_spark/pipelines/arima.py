@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import __version__
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.other_engine import require_statsforecast
-from dlmine_spark.arima.packing import VALUES, WAVE, WAVE_VALUES, pack
+from dlmine_spark.arima.packing import VALUES, WAVE, pack
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import fit_all, fitted_of, forecasts_of, intervals_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
@@ -84,7 +84,7 @@ def _results(
         lengths = lengths.join(done.select(s.UNIQUE_ID).distinct(), on=s.UNIQUE_ID, how="left_anti")
     fits = len(plan.cutoffs) + 1
     with kept(lengths) as remaining:
-        packing = pack(remaining, fits, cores(lakehouse.spark), WAVE_VALUES)
+        packing = pack(remaining, fits, cores(lakehouse.spark), config.arima.wave_values)
         series = series_to_forecast(config, lakehouse, panel, plan)
         for wave in range(packing.waves):
             dealt = packing.series.where(F.col(WAVE) == wave).drop(WAVE)

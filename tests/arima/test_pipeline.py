@@ -149,6 +149,10 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
 ) -> None:
     tables = ("gold.arima_models", "gold.arima_origins", "gold.forecasts")
 
+    def waves(**evaluation: object) -> Config:
+        whole = config(**evaluation)
+        return whole.model_copy(update={"arima": whole.arima.model_copy(update={"wave_values": 300})})
+
     def rows() -> list[list[tuple[object, ...]]]:
         found = []
         for name in tables:
@@ -161,7 +165,6 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
     undisturbed = rows()
     assert lakehouse.read("staging.arima").count() == 0
 
-    monkeypatch.setattr(arima, "WAVE_VALUES", 300)
     append = Lakehouse.append
 
     def dies(self: Lakehouse, table: str, frame: DataFrame) -> int:
@@ -172,7 +175,7 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
     def run_and_die() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Lakehouse, "append", dies)
-            arima.run(config(), lakehouse)
+            arima.run(waves(), lakehouse)
 
     with pytest.raises(KeyboardInterrupt):
         run_and_die()
@@ -182,7 +185,7 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
 
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        arima.run(config(), lakehouse)
+        arima.run(waves(), lakehouse)
     assert f"{first} series are fitted already" in caplog.text
     assert rows() == undisturbed
     again = {(row["unique_id"], row["seconds"]) for row in lakehouse.read("gold.arima_models").collect()}
@@ -193,7 +196,7 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
         run_and_die()
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        arima.run(config(horizon=6), lakehouse)
+        arima.run(waves(horizon=6), lakehouse)
     assert "fitted already" not in caplog.text
     assert lakehouse.read("gold.forecasts").agg(F.max("h")).collect()[0][0] == 6
 
