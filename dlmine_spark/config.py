@@ -1183,6 +1183,7 @@ class TrainingConfig(Section):
     layers: int = Field(1, ge=1, description="LSTM layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout between layers and before the head")
     embedding: int = Field(6, ge=1, description="width of the embedding of a categorical static")
+    members: int = Field(1, ge=1, description="networks whose mean is the forecast; random numbers tell them apart")
     epochs: int = Field(12, ge=1, description="passes over the sampled origins at most")
     samples_per_epoch: int = Field(12_800, ge=1, description="windows drawn an epoch, all ranks together")
     batch_size: int = Field(64, ge=1, description="windows a step, all ranks together")
@@ -1192,7 +1193,7 @@ class TrainingConfig(Section):
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
     validation_origins: int = Field(2, ge=1, description="last origins before the cutoff kept for validation")
     final_epochs: int = Field(4, ge=1, description="epochs of the production model, started from the evaluated one")
-    seed: int = Field(7, description="of weights and sampling")
+    seed: int = Field(7, ge=0, description="of weights, sampling and dropout")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
     mined: tuple[Literal["segments", "rules", "arima"], ...] = Field(

@@ -20,7 +20,7 @@ from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
-from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder
+from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, member_folders
 from dlmine_spark.training.shards import PanelSource, location_of
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,14 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     forecasts = forecasts.where(F.col(s.CUTOFF) < F.expr(sql_literal(request.final)))
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
-    for file in (lakehouse.folder(MODELS) / LATEST_FILE, *(_model_file(request, one) for one in request.cutoffs)):
+    for file in (lakehouse.folder(MODELS) / LATEST_FILE, *_model_files(request)):
         lakehouse.keep(file)
     return _report(request, result, rows, forecasts.count())
 
 
-def _model_file(request: LaunchRequest, cutoff: Moment) -> Path:
-    return cutoff_folder(request.folder, cutoff) / MODEL_FILE
+def _model_files(request: LaunchRequest) -> list[Path]:
+    folders = [cutoff_folder(request.folder, cutoff) for cutoff in request.cutoffs]
+    return [place / MODEL_FILE for folder in folders for place in member_folders(folder, request.training.members)]
 
 
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:

@@ -14,12 +14,13 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
+from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.training import launch as launching
 from dlmine_spark.training.job import failure_file
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
 from dlmine_spark.training.launch.relay import listening
-from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, load_for_explanation, predict_cutoff
+from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, load_for_explanation, predict_cutoff
 from dlmine_spark.training.windows import permuted
 from tests.training.panels import SMALL, panel_rows, small_request, write_panel
 
@@ -28,12 +29,20 @@ needs_horovod = pytest.mark.skipif(
 )
 
 
-def request_by(backend: str, folder: Path, workers: int = 2) -> LaunchRequest:
-    return small_request(folder, SMALL.model_copy(update={"backend": backend, "workers": workers}))
+def request_by(backend: str, folder: Path, workers: int = 2, training: TrainingConfig = SMALL) -> LaunchRequest:
+    return small_request(folder, training.model_copy(update={"backend": backend, "workers": workers}))
 
 
 def losses(result: RunResult) -> list[list[float]]:
-    return [[entry.loss for entry in cutoff.history] for cutoff in result.cutoffs]
+    return [[entry.loss for member in cutoff.members for entry in member.history] for cutoff in result.cutoffs]
+
+
+def wapes(result: RunResult) -> list[float]:
+    """Of the means and of the networks alone, where there was something to validate on."""
+    found = [
+        wape for one in result.cutoffs for wape in (one.validation_wape, *(m.validation_wape for m in one.members))
+    ]
+    return [wape for wape in found if wape is not None]
 
 
 def test_one_launch_trains_every_cutoff_and_tunes_the_last(tmp_path: Path) -> None:
@@ -43,13 +52,12 @@ def test_one_launch_trains_every_cutoff_and_tunes_the_last(tmp_path: Path) -> No
     backtest, final = result.cutoffs
     assert (backtest.cutoff, final.cutoff) == request.cutoffs
     assert (backtest.epochs, final.epochs) == (SMALL.epochs, SMALL.final_epochs)
-    assert final.history[0].loss < backtest.history[0].loss  # it does not start from nothing
+    assert losses(result)[1][0] < losses(result)[0][0]  # it does not start from nothing
     assert final.validation_wape is None
     for cutoff in request.cutoffs:
         assert {path.name for path in cutoff_folder(request.folder, cutoff).iterdir()} == {
-            "checkpoints",
             FORECAST_FILE,
-            MODEL_FILE,
+            "member=1",
             "result.json",
         }
 
@@ -82,13 +90,15 @@ def test_the_models_predict_and_can_be_explained(tmp_path: Path) -> None:
 def test_two_horovod_ranks_train_as_one_process_does(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = launch(small_request(tmp_path / "alone"), None)
+    pair = SMALL.model_copy(update={"members": 2})
+    alone = launch(small_request(tmp_path / "alone", pair), None)
     with caplog.at_level(logging.INFO, "dlmine_spark"):
-        ranks = launch(request_by("horovod", tmp_path / "ranks"), spark)
+        ranks = launch(request_by("horovod", tmp_path / "ranks", training=pair), spark)
 
     assert (ranks.backend, ranks.workers) == ("horovod", 2)
     np.testing.assert_allclose(losses(ranks)[0], losses(alone)[0], atol=1e-4)
     np.testing.assert_allclose(losses(ranks)[1], losses(alone)[1], atol=1e-4)
+    np.testing.assert_allclose(wapes(ranks), wapes(alone), atol=1e-4)
     assert "epoch 3/3: loss" in caplog.text
 
 
