@@ -49,6 +49,7 @@ def _watch(over: threading.Event, folder: Path, spark: SparkSession) -> None:
     while not any(folder.glob(FAILURE_PATTERN)):
         if over.wait(POLL_SECONDS):
             return
-    if not over.wait(GRACE_SECONDS):
+    # More than once: a job that was just being planned would have been missed.
+    while not over.wait(GRACE_SECONDS):
         log.debug("the launcher did not end in the %.0f s after a rank had failed", GRACE_SECONDS)
         spark.sparkContext.cancelAllJobs()
