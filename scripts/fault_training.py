@@ -194,7 +194,7 @@ def _disturbed(request: LaunchRequest, calm: LaunchRequest, spark: SparkSession,
     killer.start()
     with _hearing() as heard:
         launch(request, spark)
-    noticed = next((at for at, text in heard.said if "starting again" in text), float("inf"))
+    noticed = next((at for at, text in heard.said if "it starts now" in text), float("inf"))
     return Outcome(noticed - killer.at, heard.text, _same(request, calm))
 
 
@@ -313,9 +313,10 @@ def _broken_file(scratch: Path, calm: LaunchRequest, spoil: Callable[[Path], obj
     with _session("local[2]") as spark:
         # As the stage fuse writes it.
         rows = spark.read.parquet(f"{calm.source.location}/cutoff=*")
-        cutoff = F.lit(str(calm.final)).cast("date").alias("cutoff")
-        panel = rows.select(cutoff, F.lit(0).alias("shard"), *rows.columns)
-        panel.write.format("delta").partitionBy("cutoff", "shard").save(str(folder / "panel"))
+        cutoff = F.lit(str(calm.final)).cast("date")
+        rows.withColumn("cutoff", cutoff).write.format("delta").partitionBy("cutoff", "shard").save(
+            str(folder / "panel")
+        )
     spoil(next((folder / "panel").rglob("*.parquet")))
     request = replace(calm, source=PanelSource(str(folder / "panel"), 0), folder=folder / "models")
     start = time.monotonic()

@@ -87,7 +87,7 @@ def known_in_advance(world: World, days: int) -> dict[str, Floats]:
         "month_end": (to_end <= 2).astype(float),
         "age": np.linspace(-1, 1, days),
     }
-    found |= {f"holiday_{name}": (world.holiday[:days] == name).astype(float) for name in HOLIDAYS}
+    found |= {f"holiday_{name.replace(' ', '_')}": (world.holiday[:days] == name).astype(float) for name in HOLIDAYS}
     found |= {f"weekday_{number}": (day == number).astype(float) for number in range(SEASON)}
     for order in (1, 2):
         found |= {f"year_sin{order}": np.sin(order * in_year), f"year_cos{order}": np.cos(order * in_year)}

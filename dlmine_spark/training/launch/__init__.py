@@ -80,7 +80,7 @@ def _with_restarts(start_ranks: Ranks, request: LaunchRequest, spark: SparkSessi
         except RankFailed as error:
             if not left:
                 raise
-            log.warning("%s; starting again from the last checkpoint (restarts left: %d)", error, left - 1)
+            log.warning("%s; it starts now (restarts left: %d)", error, left - 1)
         workers = slots_left(spark, request.training.workers, SLOT_TIMEOUT)
         if workers < request.training.workers:
             log.warning("Spark has only %d slots left: %d ranks go on", workers, workers)

@@ -110,7 +110,10 @@ def _rank_error(folder: Path, ranks: int) -> DlmineError:
         where = failure_file(folder, note["rank"])
         return RankFailed(f"rank {note['rank']} failed: {note['kind']}: {first_line} (its trace: {where})")
     silent = " and ".join(str(rank) for rank in sorted(set(range(ranks)) - {note["rank"] for note in notes}))
+    if silent:
+        what = f"training rank {silent} ended without a word (killed, or out of memory?)"
+    else:
+        what = "training ranks lost each other (did an executor or its machine end?)"
     return RankFailed(
-        f"training rank {silent or 'of unknown number'} ended without a word (killed, or out of memory?); "
-        f"what the ranks wrote is in {folder / OUTPUT_FILE}; the next run goes on from the last checkpoint"
+        f"{what}; what the ranks wrote is in {folder / OUTPUT_FILE}; the next run goes on from the last checkpoint"
     )
