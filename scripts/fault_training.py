@@ -195,7 +195,7 @@ def _disturbed(request: LaunchRequest, calm: LaunchRequest, spark: SparkSession,
     killer.start()
     with _hearing() as heard:
         launch(request, spark)
-    noticed = next((at for at, text in heard.said if "it starts now" in text), float("inf"))
+    noticed = next((at for at, text in heard.said if "starting again" in text), float("inf"))
     return Outcome(noticed - killer.at, heard.text, _same(request, calm))
 
 

@@ -204,7 +204,7 @@ def test_after_a_kill_the_ranks_go_on_from_the_checkpoint(
 
     killer.join(timeout=10)
     assert "rank 1 ended without a word" in caplog.text
-    assert "it starts now (restarts left: 0)" in caplog.text
+    assert "starting again (restarts left: 0)" in caplog.text
     resumed = re.search(r"going on from the checkpoint of epoch (\d+)", caplog.text)
     assert resumed is not None
     assert int(resumed[1]) >= 2

@@ -12,16 +12,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from pyspark.sql import SparkSession
 
 from dlmine_spark.errors import EnvironmentProblem
 from dlmine_spark.training.job import LaunchRequest, RunResult, read_results
 from dlmine_spark.training.launch.local import launch_local
 from dlmine_spark.training.launch.relay import RankFailed
 from dlmine_spark.training.launch.slots import slots_left
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 __all__ = ["LaunchRequest", "RunResult", "launch"]
 
@@ -30,7 +28,7 @@ log = logging.getLogger(__name__)
 SLOT_TIMEOUT = 20.0
 """Seconds to wait for executors that replace lost ones, before fewer ranks go on."""
 
-Ranks = Callable[[LaunchRequest, "SparkSession"], None]
+Ranks = Callable[[LaunchRequest, SparkSession], None]
 
 
 def launch(request: LaunchRequest, spark: SparkSession | None) -> RunResult:
@@ -80,7 +78,7 @@ def _with_restarts(start_ranks: Ranks, request: LaunchRequest, spark: SparkSessi
         except RankFailed as error:
             if not left:
                 raise
-            log.warning("%s; it starts now (restarts left: %d)", error, left - 1)
+            log.warning("%s; starting again (restarts left: %d)", error, left - 1)
         workers = slots_left(spark, request.training.workers, SLOT_TIMEOUT)
         if workers < request.training.workers:
             log.warning("Spark has only %d slots left: %d ranks go on", workers, workers)
