@@ -1196,7 +1196,7 @@ class TrainingConfig(Section):
     """The global LSTM and how its ranks run."""
 
     # The same loss curve comes from every backend and number of ranks.
-    execution = frozenset({"backend", "workers", "fallback", "keep_checkpoints", "launch_timeout"})
+    execution = frozenset({"backend", "workers", "fallback", "keep_checkpoints", "launch_timeout", "max_restarts"})
 
     backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
     workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
@@ -1206,6 +1206,7 @@ class TrainingConfig(Section):
     layers: int = Field(1, ge=1, description="LSTM layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout between layers and before the head")
     embedding: int = Field(6, ge=1, description="width of the embedding of a categorical static")
+    members: int = Field(2, ge=1, description="networks whose mean is the forecast; random numbers tell them apart")
     epochs: int = Field(12, ge=1, description="passes over the sampled origins at most")
     samples_per_epoch: int = Field(12_800, ge=1, description="windows drawn an epoch, all ranks together")
     batch_size: int = Field(64, ge=1, description="windows a step, all ranks together")
@@ -1215,9 +1216,10 @@ class TrainingConfig(Section):
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
     validation_origins: int = Field(2, ge=1, description="last origins before the cutoff kept for validation")
     final_epochs: int = Field(4, ge=1, description="epochs of the production model, started from the evaluated one")
-    seed: int = Field(7, description="of weights and sampling")
+    seed: int = Field(7, ge=0, description="of weights, sampling and dropout")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
+    max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
     mined: tuple[Literal["segments", "rules", "arima"], ...] = Field(
         ("segments", "rules", "arima"), description="mined signals among the inputs"
     )

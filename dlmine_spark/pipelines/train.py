@@ -19,8 +19,9 @@ from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
+from dlmine_spark.training.job import CutoffResult
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
-from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder
+from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, member_folders
 from dlmine_spark.training.shards import PanelSource, location_of
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,14 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     forecasts = forecasts.where(F.col(s.CUTOFF) < F.expr(sql_literal(request.final)))
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
-    for file in (lakehouse.folder(MODELS) / LATEST_FILE, *(_model_file(request, one) for one in request.cutoffs)):
+    for file in (lakehouse.folder(MODELS) / LATEST_FILE, *_model_files(request)):
         lakehouse.keep(file)
     return _report(request, result, rows, forecasts.count())
 
 
-def _model_file(request: LaunchRequest, cutoff: Moment) -> Path:
-    return cutoff_folder(request.folder, cutoff) / MODEL_FILE
+def _model_files(request: LaunchRequest) -> list[Path]:
+    folders = [cutoff_folder(request.folder, cutoff) for cutoff in request.cutoffs]
+    return [place / MODEL_FILE for folder in folders for place in member_folders(folder, request.training.members)]
 
 
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:
@@ -159,10 +161,16 @@ def _write_metrics(request: LaunchRequest, result: RunResult) -> None:
     write_bytes(request.folder / "metrics.json", json.dumps(asdict(result), default=str, indent=1).encode())
 
 
+def _validation_in_words(result: CutoffResult) -> str:
+    if result.validation_wape is None:
+        return "validation WAPE unknown"
+    alone = [f"{member.validation_wape:.4f}" for member in result.members if member.validation_wape is not None]
+    return f"validation WAPE {result.validation_wape:.4f}" + (f" (alone {', '.join(alone)})" if len(alone) > 1 else "")
+
+
 def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: int) -> TrainReport:
     backtest = [one for one in result.cutoffs if one.cutoff != request.final] or list(result.cutoffs)
     newest = backtest[-1]
-    wape = newest.validation_wape
     epochs = sum(one.epochs for one in result.cutoffs)
     speed = sum(one.samples_per_second for one in backtest) / len(backtest)
     return TrainReport(
@@ -170,7 +178,7 @@ def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: i
         rows_out=rows_out,
         cutoffs=request.cutoffs,
         epochs=epochs,
-        best_validation_wape=wape,
+        best_validation_wape=newest.validation_wape,
         samples_per_second=speed,
         backend=result.backend,
         workers=result.workers,
@@ -179,8 +187,8 @@ def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: i
         skipped=newest.skipped,
         folder=request.folder,
         message=(
-            f"{newest.series:,} series, {len(request.cutoffs)} models, {epochs} epochs, "
-            f"validation WAPE {'unknown' if wape is None else f'{wape:.4f}'}, {speed:,.0f} samples/s "
+            f"{newest.series:,} series, {len(request.cutoffs)} cutoffs, {epochs} epochs, "
+            f"{_validation_in_words(newest)}, {speed:,.0f} samples/s "
             f"({result.backend}, {result.workers} {'threads' if result.backend == 'local' else 'ranks'})"
             + (f"; {newest.skipped} series too short" if newest.skipped else "")
         ),

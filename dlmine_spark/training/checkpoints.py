@@ -48,6 +48,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # A write that fails does not say in which file.
+        error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     # The rename itself has to reach the disk too.

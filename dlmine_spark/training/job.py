@@ -1,8 +1,10 @@
-"""What every rank does: train one model per cutoff, oldest first, in one launch.
+"""What every rank does: train the networks of every cutoff, oldest first, in one launch.
 
-Each backtest cutoff is trained from scratch on what it may see. The production model starts from the newest of them and
-is tuned on everything up to the end of the data for a few epochs; it has seen the evaluated period, so it is never
-evaluated. What is finished is not done again: a restarted run goes on from the last checkpoint of the cutoff it was at.
+A cutoff has ``training.members`` networks that differ in their random numbers; its forecast is their mean. Those of a
+backtest cutoff are trained from scratch on what it may see. Those of the production model start from the newest
+backtest cutoff's and are tuned on everything up to the end of the data for a few epochs; they have seen the evaluated
+period, so they are never evaluated. What is finished is not done again: a restarted run goes on from the last
+checkpoint of the member it was at.
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ from dlmine_spark.training.checkpoints import (
     write_bytes,
 )
 from dlmine_spark.training.comm import Comm, RankLost, broadcast_bytes, broadcast_flag, require_same
-from dlmine_spark.training.loop import EpochLog, TrainState, fit
-from dlmine_spark.training.model import Forecaster, ModelShape
+from dlmine_spark.training.loop import EpochLog, TrainState, fit, validate
+from dlmine_spark.training.model import Forecaster
+from dlmine_spark.training.networks import SeriesCodes, carried_on, member_seed, model_shape, new_network
 from dlmine_spark.training.predict import (
     FORECAST_FILE,
     MODEL_FILE,
+    TrainedModel,
     cutoff_folder,
     describe,
     load_trained,
+    member_folders,
     predict_panel,
     warn_of_skipped,
     write_forecasts,
@@ -94,32 +99,68 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberResult:
+    """What became of one network.
+
+    Attributes:
+        epochs: done.
+        best_epoch: whose weights are kept.
+        validation_wape: of that epoch; None without validation windows.
+        samples_per_second: training windows, all ranks together, mean of the epochs.
+        history: the loss curve.
+    """
+
+    epochs: int
+    best_epoch: int
+    validation_wape: float | None
+    samples_per_second: float
+    history: tuple[EpochLog, ...]
+
+    @classmethod
+    def of(cls, state: TrainState) -> MemberResult:
+        """That of a finished training."""
+        return cls(
+            epochs=state.epoch,
+            best_epoch=state.best_epoch,
+            validation_wape=next(
+                (entry.validation_wape for entry in state.history if entry.epoch == state.best_epoch), None
+            ),
+            samples_per_second=float(np.mean([entry.samples_per_second for entry in state.history])),
+            history=state.history,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CutoffResult:
     """What became of one cutoff.
 
     Attributes:
         cutoff: the last date seen.
-        epochs: done.
-        best_epoch: whose weights are kept.
-        validation_wape: of that epoch; None without validation windows.
-        samples_per_second: training windows, all ranks together, mean of the epochs.
-        seconds: reading, training, predicting.
+        members: one result a network.
+        validation_wape: of the networks' mean; None without validation windows.
+        seconds: reading, training, predicting, since the last restart.
         series: forecast.
         skipped: series without enough known values.
         windows: origins to train on.
-        history: the loss curve.
     """
 
     cutoff: Moment
-    epochs: int
-    best_epoch: int
+    members: tuple[MemberResult, ...]
     validation_wape: float | None
-    samples_per_second: float
     seconds: float
     series: int
     skipped: int
     windows: int
-    history: tuple[EpochLog, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Done by all networks together."""
+        return sum(member.epochs for member in self.members)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training windows, all ranks together, mean of the networks."""
+        return float(np.mean([member.samples_per_second for member in self.members]))
 
     def to_json(self) -> str:
         """As written to ``result.json``."""
@@ -129,13 +170,11 @@ class CutoffResult:
     def from_json(cls, text: str) -> CutoffResult:
         """As read from ``result.json``."""
         values = json.loads(text)
-        return cls(
-            **{
-                **values,
-                "cutoff": from_text(str(values["cutoff"])),
-                "history": tuple(EpochLog(**entry) for entry in values["history"]),
-            }
+        members = tuple(
+            MemberResult(**{**member, "history": tuple(EpochLog(**entry) for entry in member["history"])})
+            for member in values["members"]
         )
+        return cls(**{**values, "cutoff": from_text(str(values["cutoff"])), "members": members})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,44 +204,64 @@ def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
 
 def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Comm) -> None:
     start = time.perf_counter()
+    earlier = _earlier(request, cutoff)
     arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
     require_same(comm, [arrays.rows, arrays.checksum()], f"the training panel of cutoff {cutoff}")
-    model, config = _new_model(request, cutoff, arrays)
+    networks, config = _starting_networks(request, cutoff, arrays, earlier)
     origins = plan_origins(arrays, request.window, config.validation_origins)
     if comm.rank == 0:
         _tell_plan(cutoff, arrays, len(origins.train), len(origins.validation), origins.note)
         warn_of_skipped(origins.skipped, cutoff)
-    manifest = _manifest(request, cutoff, config, model.shape, arrays)
-    store = CheckpointStore(folder / "checkpoints", config.keep_checkpoints)
     batches = WindowBatches(
         arrays, request.window, origins, config.batch_size, config.samples_per_epoch, config.seed, comm
     )
-    state = _agreed_start(model, store, manifest, comm)
-    state = fit(model, batches, config, comm, state, on_epoch=_saving(store, manifest, comm))
+    manifest = _manifest(request, cutoff, arrays)
+    members = [
+        _train_member(network, replace(batches, seed=seed), config.model_copy(update={"seed": seed}), manifest, place)
+        for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True)
+    ]
+    _, validation_wape = validate(networks, batches, comm)
 
     def finish() -> None:
-        forecasts = predict_panel(model, arrays, origins.predict, request.window)
+        forecasts = predict_panel(networks, arrays, origins.predict, request.window)
         write_forecasts(forecasts, folder / FORECAST_FILE, cutoff)
-        save_model(folder / MODEL_FILE, state.best_weights, manifest)
-        rates = [entry.samples_per_second for entry in state.history]
         result = CutoffResult(
             cutoff=cutoff,
-            epochs=state.epoch,
-            best_epoch=state.best_epoch,
-            validation_wape=next(
-                (entry.validation_wape for entry in state.history if entry.epoch == state.best_epoch), None
-            ),
-            samples_per_second=float(np.mean(rates)),
+            members=tuple(members),
+            validation_wape=validation_wape,
             seconds=time.perf_counter() - start,
             series=len(origins.predict),
             skipped=len(origins.skipped),
             windows=len(origins.train),
-            history=state.history,
         )
+        _tell_result(result)
         # Written last: a folder with a result is finished.
         write_bytes(folder / RESULT_FILE, result.to_json().encode())
 
     _on_rank_0(comm, finish)
+
+
+def _train_member(
+    network: Forecaster, batches: WindowBatches, config: TrainingConfig, panel: Manifest, folder: Path
+) -> MemberResult:
+    """Train one network, from its newest checkpoint if there is one, and leave it in its folder."""
+    comm = batches.comm
+    manifest = normalised(
+        {
+            **panel,
+            **describe(network.shape, batches.arrays.features, batches.shape),
+            "training": config.model_dump(mode="json", exclude=set(config.execution)),
+        }
+    )
+    store = CheckpointStore(folder / "checkpoints", config.keep_checkpoints)
+    state = _agreed_start(network, store, manifest, comm)
+    state = fit(network, batches, config, comm, state, on_epoch=_saving(store, manifest, comm))
+    _on_rank_0(comm, lambda: save_model(folder / MODEL_FILE, state.best_weights, manifest))
+    return MemberResult.of(state)
+
+
+def _seeds(config: TrainingConfig) -> list[int]:
+    return [member_seed(config.seed, member) for member in range(1, config.members + 1)]
 
 
 def _tell_plan(cutoff: Moment, arrays: PanelArrays, train: int, validation: int, note: str) -> None:
@@ -219,94 +278,76 @@ def _tell_plan(cutoff: Moment, arrays: PanelArrays, train: int, validation: int,
         log.warning("cutoff %s: %s", cutoff, note)
 
 
-def _new_model(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> tuple[Forecaster, TrainingConfig]:
-    """The network to start from, and the settings to train it with."""
-    shape = _model_shape(request, arrays)
+def _tell_result(result: CutoffResult) -> None:
+    alone = [member.validation_wape for member in result.members if member.validation_wape is not None]
+    if len(alone) > 1 and result.validation_wape is not None:
+        log.info(
+            "cutoff %s: validation WAPE %.4f by the mean of %d networks (alone: %s)",
+            result.cutoff,
+            result.validation_wape,
+            len(alone),
+            ", ".join(f"{wape:.4f}" for wape in alone),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """The newest backtest cutoff's networks, and the codes of series they were trained with."""
+
+    model: TrainedModel
+    codes: SeriesCodes
+
+
+def _earlier(request: LaunchRequest, cutoff: Moment) -> _Earlier | None:
+    """What the production model starts from; None for the others, and where nothing was backtested.
+
+    Its panel is let go of before the cutoff's own is read: a rank holds one panel at a time.
+    """
     if cutoff != request.final or not request.backtest:
-        return _fresh(shape, request.training.seed), request.training
-    base = load_trained(cutoff_folder(request.folder, request.backtest[-1]))
-    if base.features != arrays.features or base.network.shape.log_scale != shape.log_scale:
+        return None
+    newest = request.backtest[-1]
+    panel = read_panel(request.source, newest, request.horizon, request.training.mined)
+    return _Earlier(load_trained(cutoff_folder(request.folder, newest)), SeriesCodes.of(panel))
+
+
+def _starting_networks(
+    request: LaunchRequest, cutoff: Moment, arrays: PanelArrays, earlier: _Earlier | None
+) -> tuple[list[Forecaster], TrainingConfig]:
+    """The networks to start from, one a member, and the settings to train them with."""
+    config = request.training
+    shape = model_shape(arrays, request.window, config)
+    if earlier is None:
+        return [new_network(shape, seed) for seed in _seeds(config)], config
+    model = earlier.model
+    if model.features != arrays.features or model.networks[0].shape.log_scale != shape.log_scale:
         log.warning("cutoff %s: covariates or sign of the values changed, the final model starts from scratch", cutoff)
-        return _fresh(shape, request.training.seed), request.training.model_copy(update={"validation_origins": 0})
-    # What was learned is relative to the scaling it was learned with.
-    model = _fresh(replace(base.network.shape, cardinalities=shape.cardinalities), request.training.seed)
-    before = read_panel(request.source, request.backtest[-1], request.horizon, request.training.mined)
-    _transfer(base.network, before, model, arrays)
+        config = config.model_copy(update={"validation_origins": 0})
+        return [new_network(shape, seed) for seed in _seeds(config)], config
+    codes = SeriesCodes.of(arrays)
+    networks = [
+        # What was learned is relative to the scaling it was learned with.
+        carried_on(old, earlier.codes, replace(old.shape, cardinalities=shape.cardinalities), codes, seed)
+        for old, seed in zip(model.networks, _seeds(config), strict=True)
+    ]
     tuning = {
-        "epochs": request.training.final_epochs,
-        "learning_rate": FINE_TUNING_RATE * request.training.learning_rate,
+        "epochs": config.final_epochs,
+        "learning_rate": FINE_TUNING_RATE * config.learning_rate,
         "validation_origins": 0,
     }
-    return model, request.training.model_copy(update=tuning)
+    return networks, config.model_copy(update=tuning)
 
 
-def _fresh(shape: ModelShape, seed: int) -> Forecaster:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Forecaster(shape)
-
-
-def _transfer(old: Forecaster, old_arrays: PanelArrays, new: Forecaster, new_arrays: PanelArrays) -> None:
-    """Copy weights; embeddings follow the series whose code they were, since codes are given out per cutoff."""
-    weights = dict(old.state_dict())
-    _, in_old, in_new = np.intersect1d(old_arrays.ids, new_arrays.ids, return_indices=True)
-    for column in range(len(new.embeddings)):
-        name = f"embeddings.{column}.weight"
-        moved = new.state_dict()[name].clone()
-        moved[new_arrays.category[in_new, column]] = weights[name][old_arrays.category[in_old, column]]
-        moved[0] = 0.0
-        weights[name] = moved
-    new.load_state_dict(weights)
-
-
-def _model_shape(request: LaunchRequest, arrays: PanelArrays) -> ModelShape:
-    """Sizes and scaling, from the panel up to the cutoff."""
-    config, features = request.training, arrays.features
-    known = arrays.mask > 0
-    log_scale = bool((arrays.y[known] >= 0).all())
-    values = np.log1p(arrays.y[known].astype(np.float64)) if log_scale else arrays.y[known].astype(np.float64)
-    series = np.repeat(np.arange(len(arrays.ids)), np.diff(arrays.starts))[known]
-    counts = np.bincount(series, minlength=len(arrays.ids))
-    levels = np.bincount(series, values, minlength=len(arrays.ids)) / np.maximum(counts, 1)
-    deviation = float(np.sqrt(np.mean((values - levels[series]) ** 2))) if len(values) else 0.0
-    levels = levels[counts > 0]
-    location_spread = float(levels.std()) if len(levels) else 0.0
-    return ModelShape(
-        past=2 + len(features.known_future) + len(features.past_only),
-        future=len(features.known_future),
-        lags=len(request.window.lags),
-        static=len(features.static),
-        cardinalities=tuple(int(code) + 1 for code in arrays.category.max(axis=0, initial=0)),
-        horizon=request.horizon,
-        hidden=config.hidden,
-        layers=config.layers,
-        dropout=config.dropout,
-        embedding=config.embedding,
-        log_scale=log_scale,
-        location=float(levels.mean()) if len(levels) else 0.0,
-        # One series, or constant ones, vary by nothing: any scale will do.
-        location_spread=location_spread if location_spread > 1e-6 else 1.0,
-        spread=deviation if deviation > 1e-6 else 1.0,
-    )
-
-
-def _manifest(
-    request: LaunchRequest, cutoff: Moment, config: TrainingConfig, shape: ModelShape, arrays: PanelArrays
-) -> dict[str, Any]:
-    """What the weights belong to; a checkpoint with another manifest is not continued."""
-    return normalised(
-        {
-            **describe(shape, arrays.features, request.window),
-            "cutoff": str(cutoff),
-            "training": config.model_dump(mode="json", exclude=set(config.execution)),
-            "panel": {
-                "location": request.source.location,
-                "version": request.source.version,
-                "rows": arrays.rows,
-                "checksum": arrays.checksum(),
-            },
-        }
-    )
+def _manifest(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> dict[str, Any]:
+    """What the weights of a cutoff's networks are made from; a checkpoint with another manifest is not continued."""
+    return {
+        "cutoff": str(cutoff),
+        "panel": {
+            "location": request.source.location,
+            "version": request.source.version,
+            "rows": arrays.rows,
+            "checksum": arrays.checksum(),
+        },
+    }
 
 
 def _agreed_start(model: Forecaster, store: CheckpointStore, manifest: Manifest, comm: Comm) -> TrainState:

@@ -21,7 +21,15 @@ from torch import nn
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import Comm, require_same, slice_of, sums_over_ranks
-from dlmine_spark.training.model import MEDIAN, DropoutMasks, Forecaster, forecast, window_losses
+from dlmine_spark.training.model import (
+    MEDIAN,
+    DropoutMasks,
+    Forecaster,
+    pinball,
+    restored,
+    scaled_forecast,
+    window_losses,
+)
 from dlmine_spark.training.windows import Batch
 
 log = logging.getLogger(__name__)
@@ -202,7 +210,7 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
     while state.epoch < config.epochs and not state.stopped:
         entry = _train_epoch(model, batches, config, comm, state.epoch, total, gradient, optimizer)
-        validation_loss, wape = _validate(model, batches, comm)
+        validation_loss, wape = validate([model], batches, comm)
         entry = replace(entry, validation_loss=validation_loss, validation_wape=wape)
         state = _advance(state, entry, model, optimizer, config.patience)
         if comm.rank == 0:
@@ -279,15 +287,14 @@ def _not_a_number(
 
 
 @torch.no_grad()
-def _validate(model: Forecaster, batches: Batches, comm: Comm) -> tuple[float | None, float | None]:
-    """Loss and WAPE of the validation windows of all ranks; None without any."""
-    model.eval()
+def validate(networks: Sequence[Forecaster], batches: Batches, comm: Comm) -> tuple[float | None, float | None]:
+    """Loss and WAPE of the networks' mean on the validation windows of all ranks; None without any."""
     loss = windows = error = size = points = 0.0
     for batch in batches.validation():
-        per_window = window_losses(model, batch)
-        loss += float(per_window.sum())
+        scaled, scaling = scaled_forecast(networks, batch)
+        loss += float(pinball(scaled, scaling, batch).sum())
         windows += float((batch.target_mask.sum(1) > 0).sum())
-        median = forecast(model, batch)[..., MEDIAN]
+        median = restored(scaled, scaling, batch)[..., MEDIAN]
         error += float(((median - batch.target).abs() * batch.target_mask).sum(dtype=torch.float64))
         size += float((batch.target.abs() * batch.target_mask).sum(dtype=torch.float64))
         points += float(batch.target_mask.sum())

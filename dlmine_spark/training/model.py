@@ -8,7 +8,7 @@ RevIN). The head gives quantiles that cannot cross: the median, and distances fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -219,7 +219,11 @@ def window_losses(model: Forecaster, batch: Batch, dropout: Dropout | None = Non
     holds which window.
     """
     scaling = model.scaling(batch)
-    quantiles = model(batch, scaling, dropout)
+    return pinball(model(batch, scaling, dropout), scaling, batch)
+
+
+def pinball(quantiles: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Tensor:
+    """Pinball loss of scaled quantiles by window; see ``window_losses``."""
     error = scaling.scale(batch.target).unsqueeze(2) - quantiles
     levels = torch.tensor(QUANTILES)
     loss = torch.maximum(levels * error, (levels - 1.0) * error).mean(2) * batch.target_mask
@@ -228,9 +232,21 @@ def window_losses(model: Forecaster, batch: Batch, dropout: Dropout | None = Non
 
 
 @torch.no_grad()
-def forecast(model: Forecaster, batch: Batch) -> torch.Tensor:
-    """Quantiles in the units of the data, 0 on closed days; windows x horizon x quantiles."""
-    scaling = model.scaling(batch)
-    scaled = model(batch, scaling)
-    restored = scaling.restore(scaled.flatten(1)).view_as(scaled)
-    return restored * (batch.open > 0).unsqueeze(2)
+def scaled_forecast(networks: Sequence[Forecaster], batch: Batch) -> tuple[torch.Tensor, Scaling]:
+    """Scaled quantiles, the mean of the networks', and the scaling they share; windows x horizon x quantiles.
+
+    Averaging quantiles rather than probabilities keeps them ordered and does not widen the intervals (Lichtendahl,
+    Grushka-Cockayne and Winkler 2013, Is it better to average probabilities or quantiles?).
+    """
+    scaling = networks[0].scaling(batch)
+    return torch.stack([network(batch, scaling) for network in networks]).mean(0), scaling
+
+
+def restored(scaled: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Tensor:
+    """Scaled quantiles in the units of the data, 0 on closed days; windows x horizon x quantiles."""
+    return scaling.restore(scaled.flatten(1)).view_as(scaled) * (batch.open > 0).unsqueeze(2)
+
+
+def forecast(networks: Sequence[Forecaster], batch: Batch) -> torch.Tensor:
+    """Quantiles in the units of the data by the mean of some networks; windows x horizon x quantiles."""
+    return restored(*scaled_forecast(networks, batch), batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,23 @@ def cutoff_folder(run_folder: Path, cutoff: Moment) -> Path:
     return run_folder / f"cutoff={name_of(cutoff)}"
 
 
+def member_folders(folder: Path, members: int) -> list[Path]:
+    """Where a cutoff's folder keeps its networks, each with its checkpoints."""
+    return [folder / f"member={number}" for number in range(1, members + 1)]
+
+
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with what it was trained for.
+    """The networks of one cutoff, whose mean is the forecast, with what they were trained for.
 
     Attributes:
-        network: with its weights, in evaluation mode.
-        features: the covariates it reads, in its order.
-        window: what its windows span.
-        manifest: of the training.
+        networks: one a member, in evaluation mode.
+        features: the covariates they read, in their order.
+        window: what their windows span.
+        manifest: of the first one's training.
     """
 
-    network: Forecaster
+    networks: tuple[Forecaster, ...]
     features: Features
     window: WindowShape
     manifest: dict[str, Any]
@@ -70,26 +75,34 @@ def describe(shape: ModelShape, features: Features, window: WindowShape) -> dict
 
 
 def load_trained(folder: Path) -> TrainedModel:
-    """Load the network of one cutoff's folder.
+    """Load the networks of one cutoff's folder.
 
     Raises:
-        TrainingError: there is none, or its file is damaged or of another program.
+        TrainingError: one is missing, or its file is damaged or of another program.
     """
-    weights, manifest = load_model(folder / MODEL_FILE)
+    _, manifest = load_model(member_folders(folder, 1)[0] / MODEL_FILE)
     try:
-        shape = ModelShape(**{**manifest["shape"], "cardinalities": tuple(manifest["shape"]["cardinalities"])})
         features = Features(**{role: tuple(names) for role, names in manifest["features"].items()})
         window = WindowShape(
             manifest["window"]["history"],
             manifest["window"]["horizon"],
             tuple(SeasonalLag(**lag) for lag in manifest["window"]["lags"]),
         )
+        places = member_folders(folder, int(manifest["training"]["members"]))
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"{folder}: the manifest of its first network is not understood: {error}") from error
+    return TrainedModel(tuple(_load_network(place / MODEL_FILE) for place in places), features, window, manifest)
+
+
+def _load_network(path: Path) -> Forecaster:
+    weights, manifest = load_model(path)
+    try:
+        shape = ModelShape(**{**manifest["shape"], "cardinalities": tuple(manifest["shape"]["cardinalities"])})
         network = Forecaster(shape)
         network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise TrainingError(f"{folder / MODEL_FILE}: weights and manifest do not fit: {error}") from error
-    network.eval()
-    return TrainedModel(network, features, window, manifest)
+        raise TrainingError(f"{path}: weights and manifest do not fit: {error}") from error
+    return network.eval()
 
 
 def read_for(model: TrainedModel, source: PanelSource, cutoff: Moment) -> PanelArrays:
@@ -108,15 +121,16 @@ def read_for(model: TrainedModel, source: PanelSource, cutoff: Moment) -> PanelA
     return arrays
 
 
-def predict_panel(network: Forecaster, arrays: PanelArrays, origins: Ints, window: WindowShape) -> pd.DataFrame:
-    """Forecasts from some origins.
+def predict_panel(
+    networks: Sequence[Forecaster], arrays: PanelArrays, origins: Ints, window: WindowShape
+) -> pd.DataFrame:
+    """Forecasts from some origins, the mean of the networks'.
 
     Returns:
         One row per origin and step, in the columns ``FORECAST_COLUMNS`` (moments as Python's), y_hat being the
         median; ``cutoff`` is the origin's date, or the panel's cutoff where the origin is the last row up to it.
     """
-    network.eval()
-    quantiles = [forecast(network, batch).numpy() for batch in in_batches(arrays, origins, window)]
+    quantiles = [forecast(networks, batch).numpy() for batch in in_batches(arrays, origins, window)]
     values = (
         np.concatenate(quantiles).astype(np.float64) if quantiles else np.empty((0, window.horizon, len(QUANTILES)))
     )
@@ -141,7 +155,7 @@ def _cutoffs(arrays: PanelArrays, origins: Ints, series: Ints) -> npt.NDArray[np
 
 
 def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.DataFrame:
-    """Forecast every series from a cutoff with the network in a folder; see ``predict_panel`` for the columns.
+    """Forecast every series from a cutoff with the networks in a folder; see ``predict_panel`` for the columns.
 
     Series without enough known values before the cutoff are named in a warning and left out.
     """
@@ -149,7 +163,7 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.Data
     arrays = read_for(model, source, cutoff)
     origins = plan_origins(arrays, model.window, validation_origins=0)
     warn_of_skipped(origins.skipped, cutoff)
-    return predict_panel(model.network, arrays, origins.predict, model.window)
+    return predict_panel(model.networks, arrays, origins.predict, model.window)
 
 
 def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
@@ -172,7 +186,7 @@ def write_forecasts(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A network, windows it was not trained on, and the inputs that can be exchanged between them.
+    """A forecast, windows it was not trained on, and the inputs that can be exchanged between them.
 
     Attributes:
         batch: the windows.
@@ -181,7 +195,6 @@ class Explanation:
         predict: from windows to medians in the units of the data; windows x horizon.
         target: actual values; windows x horizon.
         mask: 1 where an actual value is known and counts.
-        network: for methods that need gradients.
         held_out: whether the windows were really kept from training (a short panel may leave none).
     """
 
@@ -191,12 +204,11 @@ class Explanation:
     predict: Callable[[Batch], npt.NDArray[np.float64]]
     target: npt.NDArray[np.float64]
     mask: npt.NDArray[np.float64]
-    network: Forecaster
     held_out: bool
 
 
 def load_for_explanation(folder: Path, source: PanelSource, cutoff: Moment, windows: int, seed: int) -> Explanation:
-    """Load a backtest cutoff's network with validation windows to explain it on.
+    """Load a backtest cutoff's networks with validation windows to explain it on.
 
     Args:
         folder: of the cutoff, see ``cutoff_folder``.
@@ -215,7 +227,7 @@ def load_for_explanation(folder: Path, source: PanelSource, cutoff: Moment, wind
     batch = gather(arrays, rows, model.window)
 
     def predict(changed: Batch) -> npt.NDArray[np.float64]:
-        return forecast(model.network, changed)[..., MEDIAN].numpy().astype(np.float64)
+        return forecast(model.networks, changed)[..., MEDIAN].numpy().astype(np.float64)
 
     return Explanation(
         batch=batch,
@@ -224,6 +236,5 @@ def load_for_explanation(folder: Path, source: PanelSource, cutoff: Moment, wind
         predict=predict,
         target=batch.target.numpy().astype(np.float64),
         mask=batch.target_mask.numpy().astype(np.float64),
-        network=model.network,
         held_out=held_out,
     )

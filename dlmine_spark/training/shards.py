@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TrainingError
@@ -164,7 +165,10 @@ def read_panel(source: PanelSource, cutoff: Moment, horizon: int, mined: Sequenc
     features = Features.of(columns, mined)
     try:
         rows = table.to_pyarrow_dataset().to_table(
-            columns=[*_OWN_COLUMNS, *features.all], filter=pc.field(s.CUTOFF) == pa.scalar(cutoff, moment_type(cutoff))
+            columns=[*_OWN_COLUMNS, *features.all],
+            filter=pc.field(s.CUTOFF) == pa.scalar(cutoff, moment_type(cutoff)),
+            # Spark writes a checksum with every page: a damaged file is an error instead of other numbers.
+            fragment_scan_options=ParquetFragmentScanOptions(page_checksum_verification=True),
         )
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise TrainingError(

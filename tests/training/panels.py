@@ -17,6 +17,7 @@ from dlmine_spark.training.shards import PanelSource
 SMALL = TrainingConfig(
     backend="local",
     workers=1,
+    members=1,
     history=21,
     hidden=12,
     embedding=2,

@@ -14,10 +14,10 @@ import torch
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.checkpoints import CheckpointStore, load_model, save_model, write_bytes
 from dlmine_spark.training.comm import SingleProcess
-from dlmine_spark.training.job import train_cutoffs
+from dlmine_spark.training.job import LaunchRequest, train_cutoffs
 from dlmine_spark.training.loop import EpochLog, TrainState
-from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder
-from tests.training.panels import small_request
+from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder, member_folders
+from tests.training.panels import SMALL, small_request
 
 MANIFEST = {"shape": {"hidden": 3, "cardinalities": (2, 5)}, "cutoff": "2024-01-06"}
 
@@ -89,11 +89,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left.*file") as raised:
         write_bytes(path, b"new")
+    assert raised.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
+
+TWO = SMALL.model_copy(update={"members": 2})
 
 KILLED = """
 import os, signal, sys
@@ -101,46 +104,51 @@ from pathlib import Path
 import torch
 from dlmine_spark.training import checkpoints
 from dlmine_spark.training.comm import SingleProcess
-from dlmine_spark.training.job import train_cutoffs
+from dlmine_spark.training.job import LaunchRequest, train_cutoffs
 from tests.training.panels import SMALL, request_for_folder
+from tests.training.test_checkpoints import TWO
 
 save = checkpoints.CheckpointStore.save
 def save_and_die(self, state, manifest):
     path = save(self, state, manifest)
-    if state.epoch == 2:
+    if state.epoch == 2 and self.folder.parent.name == "member=2":
         os.kill(os.getpid(), signal.SIGKILL)
     return path
 checkpoints.CheckpointStore.save = save_and_die
 torch.set_num_threads(1)  # as in this process: more threads sum in another order
-train_cutoffs(request_for_folder(Path(sys.argv[1])), SingleProcess())
+train_cutoffs(request_for_folder(Path(sys.argv[1]), TWO), SingleProcess())
 """
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
-    undisturbed = small_request(tmp_path / "a")
-    disturbed = small_request(tmp_path / "b")
+    undisturbed = small_request(tmp_path / "a", TWO)
+    disturbed = small_request(tmp_path / "b", TWO)
     train_cutoffs(undisturbed, SingleProcess())
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "b")], cwd=Path(__file__).parents[2])
     assert killed.returncode == -signal.SIGKILL
     backtest = cutoff_folder(disturbed.folder, disturbed.backtest[0])
-    assert not (backtest / MODEL_FILE).exists()
+    assert [(place / MODEL_FILE).exists() for place in member_folders(backtest, 2)] == [True, False]
 
     train_cutoffs(disturbed, SingleProcess())
 
-    for cutoff in undisturbed.cutoffs:
-        expected, _ = load_model(cutoff_folder(undisturbed.folder, cutoff) / MODEL_FILE)
-        found, _ = load_model(cutoff_folder(disturbed.folder, cutoff) / MODEL_FILE)
+    for expected_file, found_file in zip(model_files(undisturbed), model_files(disturbed), strict=True):
+        expected, _ = load_model(expected_file)
+        found, _ = load_model(found_file)
         assert expected.keys() == found.keys()
         for name in expected:
             assert torch.equal(expected[name], found[name]), name
 
 
+def model_files(request: LaunchRequest) -> list[Path]:
+    folders = [cutoff_folder(request.folder, cutoff) for cutoff in request.cutoffs]
+    return [place / MODEL_FILE for folder in folders for place in member_folders(folder, request.training.members)]
+
+
 def test_a_finished_cutoff_is_not_trained_again(tmp_path: Path) -> None:
     request = small_request(tmp_path)
     train_cutoffs(request, SingleProcess())
-    models = [cutoff_folder(request.folder, cutoff) / MODEL_FILE for cutoff in request.cutoffs]
-    written = [path.stat().st_mtime_ns for path in models]
+    written = [path.stat().st_mtime_ns for path in model_files(request)]
     start = time.perf_counter()
     train_cutoffs(request, SingleProcess())
-    assert [path.stat().st_mtime_ns for path in models] == written
+    assert [path.stat().st_mtime_ns for path in model_files(request)] == written
     assert time.perf_counter() - start < 1.0

@@ -4,22 +4,27 @@ import contextlib
 import importlib.util
 import json
 import logging
+import re
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.training import launch as launching
 from dlmine_spark.training.job import failure_file
-from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
-from dlmine_spark.training.launch.relay import listening
-from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, load_for_explanation, predict_cutoff
+from dlmine_spark.training.launch import LaunchRequest, RunResult, launch, waiting
+from dlmine_spark.training.launch.relay import RankFailed, listening
+from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, load_for_explanation, predict_cutoff
 from dlmine_spark.training.windows import permuted
 from tests.training.panels import SMALL, panel_rows, small_request, write_panel
 
@@ -28,12 +33,20 @@ needs_horovod = pytest.mark.skipif(
 )
 
 
-def request_by(backend: str, folder: Path, workers: int = 2) -> LaunchRequest:
-    return small_request(folder, SMALL.model_copy(update={"backend": backend, "workers": workers}))
+def request_by(backend: str, folder: Path, workers: int = 2, training: TrainingConfig = SMALL) -> LaunchRequest:
+    return small_request(folder, training.model_copy(update={"backend": backend, "workers": workers}))
 
 
 def losses(result: RunResult) -> list[list[float]]:
-    return [[entry.loss for entry in cutoff.history] for cutoff in result.cutoffs]
+    return [[entry.loss for member in cutoff.members for entry in member.history] for cutoff in result.cutoffs]
+
+
+def wapes(result: RunResult) -> list[float]:
+    """Of the means and of the networks alone, where there was something to validate on."""
+    found = [
+        wape for one in result.cutoffs for wape in (one.validation_wape, *(m.validation_wape for m in one.members))
+    ]
+    return [wape for wape in found if wape is not None]
 
 
 def test_one_launch_trains_every_cutoff_and_tunes_the_last(tmp_path: Path) -> None:
@@ -43,13 +56,12 @@ def test_one_launch_trains_every_cutoff_and_tunes_the_last(tmp_path: Path) -> No
     backtest, final = result.cutoffs
     assert (backtest.cutoff, final.cutoff) == request.cutoffs
     assert (backtest.epochs, final.epochs) == (SMALL.epochs, SMALL.final_epochs)
-    assert final.history[0].loss < backtest.history[0].loss  # it does not start from nothing
+    assert losses(result)[1][0] < losses(result)[0][0]  # it does not start from nothing
     assert final.validation_wape is None
     for cutoff in request.cutoffs:
         assert {path.name for path in cutoff_folder(request.folder, cutoff).iterdir()} == {
-            "checkpoints",
             FORECAST_FILE,
-            MODEL_FILE,
+            "member=1",
             "result.json",
         }
 
@@ -82,13 +94,15 @@ def test_the_models_predict_and_can_be_explained(tmp_path: Path) -> None:
 def test_two_horovod_ranks_train_as_one_process_does(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = launch(small_request(tmp_path / "alone"), None)
+    pair = SMALL.model_copy(update={"members": 2})
+    alone = launch(small_request(tmp_path / "alone", pair), None)
     with caplog.at_level(logging.INFO, "dlmine_spark"):
-        ranks = launch(request_by("horovod", tmp_path / "ranks"), spark)
+        ranks = launch(request_by("horovod", tmp_path / "ranks", training=pair), spark)
 
     assert (ranks.backend, ranks.workers) == ("horovod", 2)
     np.testing.assert_allclose(losses(ranks)[0], losses(alone)[0], atol=1e-4)
     np.testing.assert_allclose(losses(ranks)[1], losses(alone)[1], atol=1e-4)
+    np.testing.assert_allclose(wapes(ranks), wapes(alone), atol=1e-4)
     assert "epoch 3/3: loss" in caplog.text
 
 
@@ -167,7 +181,7 @@ def _launcher_that_fails(folder: Path, notes: list[Note]) -> None:
 @pytest.mark.spark
 def test_a_killed_rank_ends_the_job_and_is_named(spark: SparkSession, tmp_path: Path) -> None:
     request = request_by("torch", tmp_path)
-    endless = replace(request, training=request.training.model_copy(update={"epochs": 5000, "patience": 5000}))
+    endless = with_settings(request, epochs=5000, patience=5000, max_restarts=0)
     killer = threading.Thread(target=_kill_rank, args=(endless.folder, 1), daemon=True)
     killer.start()
     with pytest.raises(TrainingError, match="training rank 1 ended without a word"):
@@ -175,10 +189,81 @@ def test_a_killed_rank_ends_the_job_and_is_named(spark: SparkSession, tmp_path: 
     killer.join(timeout=10)
 
 
+@pytest.mark.spark
+def test_after_a_kill_the_ranks_go_on_from_the_checkpoint(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"epochs": 8, "patience": 8, "samples_per_epoch": 1920, "learning_rate": 3e-3}
+    undisturbed = launch(with_settings(small_request(tmp_path / "calm"), **settings), None)
+    request = with_settings(request_by("torch", tmp_path / "killed"), **settings, max_restarts=1)
+    killer = threading.Thread(target=_kill_rank, args=(request.folder, 1), daemon=True)
+    killer.start()
+
+    with caplog.at_level(logging.INFO, "dlmine_spark"):
+        result = launch(request, spark)
+
+    killer.join(timeout=10)
+    assert "rank 1 ended without a word" in caplog.text
+    assert "starting again (restarts left: 0)" in caplog.text
+    resumed = re.search(r"going on from the checkpoint of epoch (\d+)", caplog.text)
+    assert resumed is not None
+    assert int(resumed[1]) >= 2
+    for found, expected in zip(losses(result), losses(undisturbed), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def with_settings(request: LaunchRequest, **settings: object) -> LaunchRequest:
+    return replace(request, training=request.training.model_copy(update=settings))
+
+
+def test_what_a_restart_would_meet_again_is_not_tried_again(tmp_path: Path) -> None:
+    starts = 0
+
+    def ranks(request: LaunchRequest, spark: SparkSession) -> None:
+        nonlocal starts
+        starts += 1
+        raise TrainingError("evaluation.horizon is 9")
+
+    with pytest.raises(TrainingError, match="horizon is 9"):
+        launching._with_restarts(ranks, small_request(tmp_path), cast(SparkSession, None))
+    assert starts == 1
+
+
+def test_lost_slots_leave_fewer_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "slots_left", lambda spark, wanted, timeout: 1)
+    seen: list[int] = []
+
+    def ranks(request: LaunchRequest, spark: SparkSession) -> None:
+        seen.append(request.training.workers)
+        if len(seen) == 1:
+            raise RankFailed("training rank 1 ended without a word")
+
+    finished = launching._with_restarts(ranks, request_by("torch", tmp_path), cast(SparkSession, None))
+    assert seen == [2, 1]
+    assert finished.training.workers == 1
+
+
+@pytest.mark.spark
+def test_a_launcher_that_outlives_its_ranks_loses_its_jobs(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "GRACE_SECONDS", 0.5)
+
+    def never(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        time.sleep(120)
+        yield from batches
+
+    failure_file(tmp_path, 0).write_text("{}")
+    start = time.monotonic()
+    with pytest.raises(Exception, match="cancelled"), waiting.ended_with_its_ranks(tmp_path, spark):
+        spark.range(1).mapInArrow(never, "id long").collect()
+    assert time.monotonic() - start < 60
+
+
 def _kill_rank(folder: Path, rank: int) -> None:
-    """Wait for the first epochs, then kill the process of a rank."""
+    """Wait for the first epochs, then kill the process of a rank, in the middle of the next."""
     progress = folder / "progress.jsonl"
-    while not (progress.exists() and "epoch 3/" in progress.read_text()):
+    while not (progress.exists() and "epoch 2/" in progress.read_text()):
         time.sleep(0.2)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

@@ -15,10 +15,10 @@ import torch.distributed as dist
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import Comm, SingleProcess, require_same
-from dlmine_spark.training.job import _fresh, _model_shape
 from dlmine_spark.training.launch.torch_distributor import TorchComm
 from dlmine_spark.training.loop import FlatGradient, TrainState, fit, learning_rate
 from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, forecast, window_losses
+from dlmine_spark.training.networks import model_shape, new_network
 from dlmine_spark.training.predict import predict_panel
 from dlmine_spark.training.shards import Features, PanelArrays, panel_arrays
 from dlmine_spark.training.windows import Batch, WindowBatches, gather, plan_origins
@@ -37,7 +37,7 @@ def setting(
     arrays: PanelArrays, config: TrainingConfig = SMALL, comm: Comm | None = None
 ) -> tuple[Forecaster, WindowBatches]:
     window = REQUEST.window
-    model = _fresh(_model_shape(replace(REQUEST, training=config), arrays), config.seed)
+    model = new_network(model_shape(arrays, window, config), config.seed)
     origins = plan_origins(arrays, window, config.validation_origins)
     samples = config.samples_per_epoch
     return model, WindowBatches(
@@ -51,7 +51,7 @@ def test_quantiles_never_cross_and_closed_days_are_zero() -> None:
     torch.nn.init.normal_(model.head.weight, std=3.0)
     batch = gather(arrays, batches.origins.train[:50], REQUEST.window)
 
-    quantiles = forecast(model, batch)
+    quantiles = forecast([model], batch)
 
     assert quantiles.shape == (50, 7, len(QUANTILES))
     assert (quantiles.diff(dim=2) >= 0).all()
@@ -80,8 +80,8 @@ def test_an_unknown_category_is_no_error() -> None:
     arrays = arrays_of()
     model, batches = setting(arrays)
     batch = gather(arrays, batches.origins.train[:2], REQUEST.window)
-    unknown = forecast(model, replace(batch, category=torch.zeros_like(batch.category)))
-    assert torch.equal(forecast(model, replace(batch, category=batch.category + 1000)), unknown)
+    unknown = forecast([model], replace(batch, category=torch.zeros_like(batch.category)))
+    assert torch.equal(forecast([model], replace(batch, category=batch.category + 1000)), unknown)
 
 
 def test_masked_days_teach_nothing() -> None:
@@ -124,7 +124,7 @@ def test_it_learns_the_week_and_the_promotions() -> None:
     # Held out: a training panel knows nothing after its cutoff, the same rows as of four weeks later do.
     origins = batches.origins.validation
     batch = gather(arrays, origins, REQUEST.window)
-    error = ((forecast(model, batch)[..., MEDIAN] - batch.target).abs() * batch.target_mask).sum()
+    error = ((forecast([model], batch)[..., MEDIAN] - batch.target).abs() * batch.target_mask).sum()
     naive = ((batch.lags[..., 0] - batch.target).abs() * batch.target_mask * batch.lags_known[..., 0]).sum()
     wape = float(error / batch.target.sum())
     assert wape == pytest.approx(state.best_metric, rel=1e-5)
@@ -197,7 +197,7 @@ def test_two_ranks_compute_what_one_does(tmp_path: Path) -> None:
 def test_forecasts_are_rows_of_dates_with_ordered_bounds() -> None:
     arrays = arrays_of()
     model, batches = setting(arrays)
-    frame = predict_panel(model, arrays, batches.origins.predict, REQUEST.window)
+    frame = predict_panel([model], arrays, batches.origins.predict, REQUEST.window)
 
     assert len(frame) == 4 * 7
     assert frame["h"].tolist() == list(range(1, 8)) * 4
@@ -209,5 +209,5 @@ def test_forecasts_are_rows_of_dates_with_ordered_bounds() -> None:
     assert (frame["hi_80"] <= frame["hi_95"]).all()
     # A cutoff between the rows of a series is still what its forecasts are told by.
     later = replace(arrays, cutoff=CUTOFF + timedelta(days=1))
-    told = predict_panel(model, later, batches.origins.predict[:1], REQUEST.window)
+    told = predict_panel([model], later, batches.origins.predict[:1], REQUEST.window)
     assert set(told["cutoff"]) == {CUTOFF + timedelta(days=1)}

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import struct
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, convert_to_deltalake, write_deltalake
 
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.shards import Features, PanelArrays, PanelSource, panel_arrays, read_panel
@@ -85,6 +87,22 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         read_panel(source, CUTOFF, 7)
     victim.unlink()
     with pytest.raises(TrainingError, match="cannot be read"):
+        read_panel(source, CUTOFF, 7)
+
+
+def test_a_number_that_changed_on_disk_is_an_error(tmp_path: Path) -> None:
+    # Spark writes checksums of pages, and so may pyarrow.
+    plain = panel_rows(CUTOFF, days=40).append_column("kf_exact", pa.array(np.full(4 * 47 - 18, 3.25)))
+    file = tmp_path / "rows.parquet"
+    pq.write_table(plain, file, write_page_checksum=True, compression="none", use_dictionary=False)
+    convert_to_deltalake(str(tmp_path))
+    source = PanelSource(str(tmp_path), 0)
+    assert read_panel(source, CUTOFF, 7).rows == plain.num_rows
+
+    # Two in a row: alone it may stand in the statistics.
+    old, new = struct.pack("<2d", 3.25, 3.25), struct.pack("<2d", 3.25, 3.5)
+    file.write_bytes(file.read_bytes().replace(old, new, 1))
+    with pytest.raises(TrainingError, match=r"cannot be read: .*(CRC|crc)"):
         read_panel(source, CUTOFF, 7)
 
 

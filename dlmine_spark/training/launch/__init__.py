@@ -10,18 +10,25 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+
+from pyspark.sql import SparkSession
 
 from dlmine_spark.errors import EnvironmentProblem
 from dlmine_spark.training.job import LaunchRequest, RunResult, read_results
 from dlmine_spark.training.launch.local import launch_local
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from dlmine_spark.training.launch.relay import RankFailed
+from dlmine_spark.training.launch.slots import slots_left
 
 __all__ = ["LaunchRequest", "RunResult", "launch"]
 
 log = logging.getLogger(__name__)
+
+SLOT_TIMEOUT = 20.0
+"""Seconds to wait for executors that replace lost ones, before fewer ranks go on."""
+
+Ranks = Callable[[LaunchRequest, SparkSession], None]
 
 
 def launch(request: LaunchRequest, spark: SparkSession | None) -> RunResult:
@@ -32,7 +39,8 @@ def launch(request: LaunchRequest, spark: SparkSession | None) -> RunResult:
         spark: needed by every backend but ``local``.
 
     Raises:
-        TrainingError: a rank's own error, whichever rank had it.
+        TrainingError: a rank's own error, whichever rank had it, after ``training.max_restarts`` restarts if it may be
+            one that does not come again.
         EnvironmentProblem: the backend is not installed, or there are fewer slots than ranks.
     """
     start = time.perf_counter()
@@ -41,15 +49,41 @@ def launch(request: LaunchRequest, spark: SparkSession | None) -> RunResult:
         launch_local(request)
     elif spark is None:
         raise EnvironmentProblem(f"training.backend {backend} needs a Spark session; use training.backend=local")
-    elif backend == "horovod":
+    else:
+        request = _with_restarts(_ranks_of(backend), request, spark)
+    return RunResult(read_results(request), backend, request.training.workers, time.perf_counter() - start)
+
+
+def _ranks_of(backend: str) -> Ranks:
+    """What starts a backend's ranks; its libraries are loaded only if it is used."""
+    if backend == "horovod":
         from dlmine_spark.training.launch.horovod import launch_horovod
 
-        launch_horovod(request, spark)
-    else:
-        from dlmine_spark.training.launch.torch_distributor import launch_torch
+        return launch_horovod
+    from dlmine_spark.training.launch.torch_distributor import launch_torch
 
-        launch_torch(request, spark)
-    return RunResult(read_results(request), backend, request.training.workers, time.perf_counter() - start)
+    return launch_torch
+
+
+def _with_restarts(start_ranks: Ranks, request: LaunchRequest, spark: SparkSession) -> LaunchRequest:
+    """Run the ranks, and again from the last checkpoint where one failed for no reason of its own.
+
+    Returns:
+        The request that was finished: on fewer ranks than asked for, if slots have gone.
+    """
+    for left in range(request.training.max_restarts, -1, -1):
+        try:
+            start_ranks(request, spark)
+            break
+        except RankFailed as error:
+            if not left:
+                raise
+            log.warning("%s; starting again (restarts left: %d)", error, left - 1)
+        workers = slots_left(spark, request.training.workers, SLOT_TIMEOUT)
+        if workers < request.training.workers:
+            log.warning("Spark has only %d slots left: %d ranks go on", workers, workers)
+            request = replace(request, training=request.training.model_copy(update={"workers": workers}))
+    return request
 
 
 def _available(request: LaunchRequest) -> str:

@@ -24,6 +24,7 @@ from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.slots import require_slots
+from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
         listening(request.folder, config.workers) as output,
         output.open("a", encoding="utf-8") as stream,
         _quiet_threads(),
+        ended_with_its_ranks(request.folder, spark),
     ):
         horovod.spark.run(
             _rank,

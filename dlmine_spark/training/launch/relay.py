@@ -24,6 +24,10 @@ OUTPUT_FILE = "ranks.log"
 POLL_SECONDS = 0.3
 
 
+class RankFailed(TrainingError):
+    """A rank was killed, or met an error that nobody foresaw: another attempt may end otherwise."""
+
+
 class RelayHandler(logging.Handler):
     """Appends records to the file that the waiting process reads along."""
 
@@ -104,9 +108,12 @@ def _rank_error(folder: Path, ranks: int) -> DlmineError:
             return kind(note["message"])
         first_line = (note["message"].splitlines() or [""])[0]
         where = failure_file(folder, note["rank"])
-        return TrainingError(f"rank {note['rank']} failed: {note['kind']}: {first_line} (its trace: {where})")
+        return RankFailed(f"rank {note['rank']} failed: {note['kind']}: {first_line} (its trace: {where})")
     silent = " and ".join(str(rank) for rank in sorted(set(range(ranks)) - {note["rank"] for note in notes}))
-    return TrainingError(
-        f"training rank {silent or 'of unknown number'} ended without a word (killed, or out of memory?); "
-        f"what the ranks wrote is in {folder / OUTPUT_FILE}; the next run goes on from the last checkpoint"
+    if silent:
+        what = f"training rank {silent} ended without a word (killed, or out of memory?)"
+    else:
+        what = "training ranks lost each other (did an executor or its machine end?)"
+    return RankFailed(
+        f"{what}; what the ranks wrote is in {folder / OUTPUT_FILE}; the next run goes on from the last checkpoint"
     )

@@ -37,6 +37,23 @@ def require_slots(spark: SparkSession, ranks: int, timeout: float) -> None:
     )
 
 
+def slots_left(spark: SparkSession, wanted: int, timeout: float) -> int:
+    """Tasks that Spark can run at once, ``wanted`` at most; waits for executors that are being replaced.
+
+    Raises:
+        EnvironmentProblem: there is not even one slot when the time is over.
+    """
+    if is_local(spark):
+        # Nothing of it can be lost without the session.
+        return wanted
+    deadline = time.monotonic() + timeout
+    while _slots(spark) < wanted and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    left = min(wanted, _slots(spark))
+    require_slots(spark, max(1, left), 0.0)
+    return left
+
+
 def is_local(spark: SparkSession) -> bool:
     """Whether driver and executors are one process on this machine."""
     return _master(spark).startswith("local[") or _master(spark) == "local"

@@ -16,6 +16,7 @@ from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.slots import is_local, require_slots
+from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 THREADS_PER_RANK = 1
 EXCHANGE_TIMEOUT = timedelta(minutes=10)
@@ -77,6 +78,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
         output.open("a", encoding="utf-8") as stream,
         # The distributor writes what ranks print to this process's standard output.
         contextlib.redirect_stdout(stream),
+        ended_with_its_ranks(request.folder, spark),
     ):
         distributor = TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False)
         # It gives its logger a level of its own, and would tell every user that it started.

@@ -1,0 +1,98 @@
+"""The networks a training starts from: new ones, and ones that carry on what was learned at an earlier cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dlmine_spark.config import TrainingConfig
+from dlmine_spark.training.model import Forecaster, ModelShape
+from dlmine_spark.training.shards import Ints, PanelArrays
+from dlmine_spark.training.windows import WindowShape
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCodes:
+    """The codes that series had in one cutoff's panel, since codes of categories are given out per cutoff.
+
+    Attributes:
+        ids: of the series, sorted.
+        category: codes of categorical attributes; series x attributes.
+    """
+
+    ids: npt.NDArray[np.str_]
+    category: Ints
+
+    @classmethod
+    def of(cls, arrays: PanelArrays) -> SeriesCodes:
+        """Those of a panel, without keeping the panel."""
+        return cls(arrays.ids, arrays.category)
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Seed of one member (from 1) of an average; the first one's is the run's own."""
+    return seed if member == 1 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
+
+
+def new_network(shape: ModelShape, seed: int) -> Forecaster:
+    """A network with random weights; torch's own random state is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Forecaster(shape)
+
+
+def carried_on(old: Forecaster, old_codes: SeriesCodes, shape: ModelShape, codes: SeriesCodes, seed: int) -> Forecaster:
+    """A network of another shape's category codes with an old one's weights.
+
+    Embeddings follow the series whose codes they were; those of codes that are new are random.
+    """
+    network = new_network(shape, seed)
+    weights = dict(old.state_dict())
+    _, in_old, in_new = np.intersect1d(old_codes.ids, codes.ids, return_indices=True)
+    for column in range(len(network.embeddings)):
+        name = f"embeddings.{column}.weight"
+        moved = network.state_dict()[name].clone()
+        moved[codes.category[in_new, column]] = weights[name][old_codes.category[in_old, column]]
+        moved[0] = 0.0
+        weights[name] = moved
+    network.load_state_dict(weights)
+    return network
+
+
+def cardinalities(category: Ints) -> tuple[int, ...]:
+    """Number of codes of each categorical attribute, 0 (unknown) included."""
+    return tuple(int(code) + 1 for code in category.max(axis=0, initial=0))
+
+
+def model_shape(arrays: PanelArrays, window: WindowShape, config: TrainingConfig) -> ModelShape:
+    """Sizes and scaling, from the panel up to the cutoff."""
+    features = arrays.features
+    known = arrays.mask > 0
+    log_scale = bool((arrays.y[known] >= 0).all())
+    values = np.log1p(arrays.y[known].astype(np.float64)) if log_scale else arrays.y[known].astype(np.float64)
+    series = np.repeat(np.arange(len(arrays.ids)), np.diff(arrays.starts))[known]
+    counts = np.bincount(series, minlength=len(arrays.ids))
+    levels = np.bincount(series, values, minlength=len(arrays.ids)) / np.maximum(counts, 1)
+    deviation = float(np.sqrt(np.mean((values - levels[series]) ** 2))) if len(values) else 0.0
+    levels = levels[counts > 0]
+    location_spread = float(levels.std()) if len(levels) else 0.0
+    return ModelShape(
+        past=2 + len(features.known_future) + len(features.past_only),
+        future=len(features.known_future),
+        lags=len(window.lags),
+        static=len(features.static),
+        cardinalities=cardinalities(arrays.category),
+        horizon=window.horizon,
+        hidden=config.hidden,
+        layers=config.layers,
+        dropout=config.dropout,
+        embedding=config.embedding,
+        log_scale=log_scale,
+        location=float(levels.mean()) if len(levels) else 0.0,
+        # One series, or constant ones, vary by nothing: any scale will do.
+        location_spread=location_spread if location_spread > 1e-6 else 1.0,
+        spread=deviation if deviation > 1e-6 else 1.0,
+    )
