@@ -429,8 +429,30 @@ def _predict(config: Config, lakehouse: Lakehouse, cleaned: Run) -> None:
     output.print(f"predict: {predict.run(config, lakehouse, cleaned.run_id)}", markup=False)
 
 
+@app.command("backtest", help=STAGE_HELP["backtest"])
+def backtest(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation", help="Then train the network without each mined signal, to tell what it adds: gold.ablation."
+        ),
+    ] = False,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    targets = ["backtest", "ablation"] if ablation else ["backtest"]
+    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
+
+
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine", "arima"):
+    if _stage not in ("clean", "mine", "arima", "backtest"):
         _add_stage_command(_stage)
 
 
@@ -444,11 +466,11 @@ def run_all(
     json_logs: JsonLogs = False,
 ) -> None:
     """Run the whole pipeline, from the source files to the report; what is up to date is skipped."""
-    from dlmine_spark.pipelines.graph import STAGES
+    from dlmine_spark.pipelines.graph import upstream_of
 
     _start_logging(json_logs, verbose)
     resolved = _load(config, overrides)
-    targets = list(STAGES) if force else ["report"]
+    targets = upstream_of(["report"]) if force else ["report"]
     _run_stages(targets, resolved, force=force, upstream=True, json_logs=json_logs)
 
 

@@ -537,10 +537,33 @@ COMPARISONS = Table(
         "standard_error": "double",
         "p_value": "double",
         "forecasts": "bigint",
+        "clusters": "bigint",
     },
 )
 """Each pair of models on the same forecasts: mean absolute error of ``model`` less that of ``other``, in units of y.
-Standard error and p-value are null where there is a single series or date."""
+``clusters``: series or dates, whichever are fewer. Standard error and p-value are null where that is one."""
+ABLATION = Table(
+    "gold.ablation",
+    {
+        RUN_ID: "string",
+        "signal": "string",
+        "wape_with": "double",
+        "wape_without": "double",
+        "difference": "double",
+        "standard_error": "double",
+        "lo_95": "double",
+        "hi_95": "double",
+        "p_value": "double",
+        "seed_spread": "double",
+        "seeds": "int",
+        "origins": "int",
+        "forecasts": "bigint",
+    },
+)
+"""What the network's held-out error would be without a mined signal (``all``: without any): one row per signal, errors
+as shares (WAPE). ``difference`` is without less with, so above 0 the signal helps; its standard error covers series,
+dates and seeds, ``seed_spread`` is the standard deviation of the difference from seed to seed. Null where there is a
+single series or date, the spread where there is a single seed."""
 EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
@@ -601,6 +624,7 @@ TABLES: dict[str, Table] = {
         EMBEDDINGS,
         METRICS,
         COMPARISONS,
+        ABLATION,
         EXPLANATIONS,
         RUNS,
     )

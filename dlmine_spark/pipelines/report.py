@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
+from dlmine_spark.evaluation.ablation import ALL
 from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
 from dlmine_spark.evaluation.naive import PROFILE, YEAR_AGO
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
@@ -53,6 +54,7 @@ SECTION_STAGES = {
     "rules": "mine",
     "forecasts": "forecast",
     "accuracy": "backtest",
+    "mining": "ablation",
     "drivers": "explain",
 }
 Fields = dict[str, Any]
@@ -122,6 +124,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "rejections": partial(_rejections, tables),
         "baskets": lambda: {"baskets": _basket_count(tables)},
         "importance": partial(_importance, tables),
+        "effects": partial(_effects, tables),
     }
     collected = in_parallel(lakehouse.spark, parts)
     fields = {name: value for part in collected.values() for name, value in part.items()}
@@ -463,6 +466,16 @@ def _segments_of(tables: Tables, names: Sequence[str]) -> dict[str, Any]:
         return {}
     rows = segments.where((F.col("entity") == "store") & F.col("entity_id").isin(list(names))).collect()
     return {row["entity_id"]: row["segment"] for row in rows}
+
+
+def _effects(tables: Tables) -> Fields:
+    """What each mined signal is worth, where that was measured on the data and settings of this page."""
+    effects = tables.read(s.ABLATION.name, "ablation")
+    if effects is None:
+        return {}
+    # That of all signals together comes last.
+    ordered = effects.drop(s.RUN_ID).orderBy(F.col("signal") == ALL, F.desc("difference"), "signal")
+    return {"effects": ordered.toPandas()}
 
 
 def _importance(tables: Tables) -> Fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,12 +115,17 @@ def trained_models(lakehouse: Lakehouse) -> Path:
         raise TrainingError(f"{models}: there is no trained model yet; run the stage train ('dlmine train')") from error
 
 
-def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[Moment, ...]) -> DataFrame:
-    """The forecasts that rank 0 left in the folders of some cutoffs, as rows of ``gold.forecasts``."""
+def forecasts_in(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
+    """The forecasts that rank 0 left in the folders of some cutoffs, ``ds`` on the common clock."""
     # Not Path.as_uri(): Spark would take its %3D for part of the name.
     paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
+    return lakehouse.spark.read.parquet(*paths)
+
+
+def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
+    """The forecasts of some cutoffs as rows of ``gold.forecasts``."""
     return (
-        to_own_clocks(lakehouse, lakehouse.spark.read.parquet(*paths))
+        to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
         .withColumn(s.MODEL, F.lit(MODEL_NAME))
         .select(*s.FORECASTS.names)

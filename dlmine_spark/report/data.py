@@ -98,6 +98,8 @@ class ReportData:
         comparisons: model, other, difference, standard_error, p_value, forecasts; a row per pair of models.
         wape_by_step: model, h, value.
         wape_by_segment: model, segment, value.
+        effects: signal, wape_with, wape_without, difference, lo_95, hi_95, p_value, seeds, origins, forecasts; a row
+            per mined signal, in the order they are to be shown.
         importance: method, feature, role, importance.
         runs: stage, status, seconds, rows_in, rows_out, rows_rejected, message; in running order.
         tables: table, version, stage; the tables that the runs wrote.
@@ -129,6 +131,7 @@ class ReportData:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
+    effects: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)

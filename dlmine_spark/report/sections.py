@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,6 +55,7 @@ def all_sections(report: ReportData) -> list[Section]:
         rules(report),
         forecasts(report),
         accuracy(report),
+        mining(report),
         drivers(report),
         run(report),
     ]
@@ -641,6 +642,79 @@ def _wide_table(errors: pd.DataFrame, key: str, title: str, caption: str) -> Tab
         wide,
         caption,
         [Column(key, title), *(Column(model, t.model_name(model), t.percent, numeric=True) for model in models)],
+        folded=True,
+    )
+
+
+# What mining adds
+
+
+def mining(report: ReportData) -> Section:
+    """What each mined signal is worth to the forecast: measured by going without it."""
+    title = "What mining adds"
+    if report.effects.empty:
+        return _absent(report, "mining", title, "This was not measured: run dlmine backtest --ablation.")
+    first = report.effects.iloc[0]
+    lead = (
+        "The network was trained again without each mined signal, with the same budget: from "
+        f"{t.plural(first['seeds'], 'random start')}, for {t.plural(first['origins'], 'date')} to forecast from. The "
+        f"error (WAPE) is that on the {t.count(first['forecasts'])} values that followed."
+    )
+    return Section(
+        "mining",
+        title,
+        lead,
+        [
+            *(Note(effect_sentence(row)) for row in report.effects.to_dict("records")),
+            Chart(
+                "mining-effects",
+                "Change of the error without each signal",
+                charts.effects(report.effects.assign(label=report.effects["signal"].map(_without))),
+                "A dot right of the line: the forecast is worse without the signal, so that it helps. The bar says how "
+                "far chance may reach (95 %), given how much series, dates and random starts differ; where it crosses "
+                "the line, the change may be chance.",
+                _effect_table(report.effects),
+            ),
+        ],
+    )
+
+
+def effect_sentence(effect: Mapping[Hashable, Any]) -> str:
+    """What a signal is worth in plain words: it helps, does harm, or makes no difference that one can be sure of."""
+    low, high = effect["lo_95"], effect["hi_95"]
+    change = (
+        f"{t.sentence_case(_without(str(effect['signal'])))}, the error changes by "
+        f"{_signed_percent(effect['difference'])}, from {t.percent(effect['wape_with'])}"
+    )
+    if t.is_missing(low) or t.is_missing(high):
+        return f"{change}; with a single series or date nobody can tell whether that is chance."
+    verdict = (
+        "worse beyond chance, so it helps"
+        if low > 0
+        else "better beyond chance, so it does harm here"
+        if high < 0
+        else "no difference beyond chance"
+    )
+    return f"{change} (95 % range {_signed_percent(low)} to {_signed_percent(high)}): {verdict}."
+
+
+def _without(signal: str) -> str:
+    return f"without {t.signal_name(signal)}"
+
+
+def _effect_table(effects: pd.DataFrame) -> Table:
+    return table(
+        effects,
+        "Errors with and without each signal",
+        [
+            Column("signal", "signal", t.signal_name),
+            Column("wape_with", "WAPE with all", t.percent, numeric=True),
+            Column("wape_without", "WAPE without", t.percent, numeric=True),
+            Column("difference", "change", _signed_percent, numeric=True),
+            Column("lo_95", "95 % from", _signed_percent, numeric=True),
+            Column("hi_95", "95 % to", _signed_percent, numeric=True),
+            Column("p_value", "p", t.p_value, numeric=True),
+        ],
         folded=True,
     )
 

@@ -103,6 +103,13 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         s.EXPLANATIONS,
         [("r", "permutation", "promo", "known_future", 0.03), ("r", "permutation", "history", "target", 0.1)],
     )
+    put(
+        s.ABLATION,
+        [
+            ("r", signal, 0.1, 0.1 + change, change, 0.01, change - 0.02, change + 0.02, 0.1, 0.001, 3, 1, 4)
+            for signal, change in (("all", 0.02), ("rules", 0.0), ("arima", 0.01))
+        ],
+    )
     ledger = Ledger(house)
     done = StageReport(rows_in=4, rows_out=1, rows_rejected=1, message="4 rows in")
     ledger.finish(ledger.begin("clean", "hash", {}), done, {"silver.panel": 0, "ops.quality": 0})
@@ -144,6 +151,7 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert report.history.groupby("unique_id").size().tolist() == [58, 58]
     assert report.wape_by_step.groupby("model")["h"].agg(list).tolist() == [[1, 2], [1, 2]]
     assert report.importance["feature"].tolist() == ["history", "promo"]
+    assert report.effects["signal"].tolist() == ["arima", "rules", "all"]
     assert report.runs["stage"].tolist() == ["clean", "mine"]
     assert report.tables["table"].tolist() == ["ops.quality", "silver.panel", "gold.rules"]
     assert "hush" not in report.config_yaml
