@@ -439,6 +439,10 @@ def backtest(
             "--ablation", help="Then train the network without each mined signal, to tell what it adds: gold.ablation."
         ),
     ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Then fail if anything that forecasts rest on comes from after their cutoff."),
+    ] = False,
     force: Force = False,
     no_upstream: NoUpstream = False,
     debug: Debug = False,
@@ -447,8 +451,22 @@ def backtest(
 ) -> None:
     _start_logging(json_logs, verbose)
     resolved = _load(config, overrides)
-    targets = ["backtest", "ablation"] if ablation else ["backtest"]
-    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
+    # The follower takes the run of the last target.
+    targets = ["ablation", "backtest"] if ablation else ["backtest"]
+    follow = [_audit] if audit else []
+    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
+    """Look for leaks in what a backtest's forecasts rest on."""
+    from dlmine_spark.pipelines import audit
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if tested.status != DONE:
+        output.print(f"audit: nothing to look at ({tested.message})", markup=False)
+        return
+    output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
 
 
 for _stage in STAGE_HELP:

@@ -502,6 +502,21 @@ TRAINING_PANEL = Table(
 cutoff). ``arima_path`` holds ARIMA's forecasts made at this row's date (null where none were made). The further columns
 are doubles without nulls and say their role by prefix: see ``KNOWN_FUTURE_PREFIX`` and its neighbours.
 """
+LINEAGE = Table(
+    "ops.lineage",
+    {
+        RUN_ID: "string",
+        CUTOFF: "date",
+        "column": "string",
+        "source": "string",
+        "source_version": "bigint",
+        "newest": "date",
+    },
+    moments=(CUTOFF, "newest"),
+)
+"""Where the columns of ``gold.training_panel`` come from: one row per cutoff and group of columns (``*``: all that
+begin so), with the table and version that were read, and the newest moment there of what was really used. What is
+known in advance has none. The honest ones are not newer than the cutoff: ``dlmine backtest --audit`` sees to it."""
 KNOWN_FUTURE_PREFIX = "kf_"
 """Covariates known in advance: encoder and decoder inputs."""
 PAST_ONLY_PREFIX = "po_"
@@ -621,6 +636,7 @@ TABLES: dict[str, Table] = {
         FORECASTS,
         ARIMA_ORIGINS,
         TRAINING_PANEL,
+        LINEAGE,
         EMBEDDINGS,
         METRICS,
         COMPARISONS,

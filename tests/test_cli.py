@@ -76,7 +76,7 @@ def test_groups_by_segment_need_segments(monkeypatch: pytest.MonkeyPatch, by: st
     assert called == [(targets, by)]
 
 
-@pytest.mark.parametrize(("options", "targets"), [([], ["backtest"]), (["--ablation"], ["backtest", "ablation"])])
+@pytest.mark.parametrize(("options", "targets"), [([], ["backtest"]), (["--ablation"], ["ablation", "backtest"])])
 def test_an_ablation_is_made_when_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, options: list[str], targets: list[str]
 ) -> None:
