@@ -531,6 +531,23 @@ FEATURE_PREFIXES = (KNOWN_FUTURE_PREFIX, PAST_ONLY_PREFIX, STATIC_PREFIX, CATEGO
 EMBEDDINGS = Table(
     "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}, moments=(CUTOFF,)
 )
+CALIBRATION = Table(
+    "gold.calibration",
+    {
+        RUN_ID: "string",
+        CUTOFF: "date",
+        "segment": "int",
+        "first_h": "int",
+        "last_h": "int",
+        "factor_80": "double",
+        "factor_95": "double",
+        "scores": "bigint",
+    },
+    moments=(CUTOFF,),
+)
+"""How many times as wide the network's intervals are made: one row per cutoff, segment as of it (null: series of none)
+and part of the horizon, from ``scores`` forecasts of validation origins before the cutoff. Null: they are left as they
+are."""
 METRICS = Table(
     "gold.metrics",
     {
@@ -638,6 +655,7 @@ TABLES: dict[str, Table] = {
         TRAINING_PANEL,
         LINEAGE,
         EMBEDDINGS,
+        CALIBRATION,
         METRICS,
         COMPARISONS,
         ABLATION,

@@ -72,7 +72,7 @@ def run(config: Config, lakehouse: Lakehouse) -> str:
 def _changes_with_the_future(config: Config, lakehouse: Lakehouse, cutoffs: Sequence[Moment]) -> list[Leak]:
     leaks = []
     stored = lakehouse.read(s.TRAINING_PANEL.name)
-    with scratch_lakehouse(lakehouse, "audit") as trial:
+    with scratch_lakehouse(lakehouse.spark, lakehouse.config, "audit") as trial:
         for number, cutoff in enumerate(cutoffs):
             write_with_noise(config, lakehouse, trial, cutoff)
             anew = panel_as_of(panel_material(config, trial), cutoff, number, is_final=False).rows

@@ -32,7 +32,7 @@ def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
         ConfigError: the tables lie where no scratch folder can be made and removed.
         SourceError: as ``clean`` raises it.
     """
-    with scratch_lakehouse(lakehouse, "dry-run") as trial:
+    with scratch_lakehouse(lakehouse.spark, config.lakehouse, "dry-run") as trial:
         if lakehouse.version(s.PROFILES.name) is not None:
             # What the sources are compared with.
             trial.overwrite(s.PROFILES.name, lakehouse.read(s.PROFILES.name))

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyspark.sql import SparkSession
+
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
@@ -14,17 +16,18 @@ from dlmine_spark.places import local_path, root_of
 
 
 @contextmanager
-def scratch_lakehouse(lakehouse: Lakehouse, purpose: str) -> Iterator[Lakehouse]:
+def scratch_lakehouse(spark: SparkSession, config: LakehouseConfig, purpose: str) -> Iterator[Lakehouse]:
     """An empty lakehouse on the disk that has room for the tables; removed at the end.
 
     Args:
-        lakehouse: the tables.
+        spark: the session.
+        config: where the tables lie.
         purpose: the option that it is for, without its dashes.
 
     Raises:
         ConfigError: the tables lie where no scratch folder can be made and removed.
     """
-    root = local_path(root_of(lakehouse.config)) if lakehouse.config.catalog is None else None
+    root = local_path(root_of(config)) if config.catalog is None else None
     if root is None:
         raise ConfigError(
             f"--{purpose} needs a local or mounted folder to work in: add --set lakehouse.root=FOLDER "
@@ -32,6 +35,6 @@ def scratch_lakehouse(lakehouse: Lakehouse, purpose: str) -> Iterator[Lakehouse]
         )
     folder = root.parent / f".{root.name}-{purpose}-{uuid.uuid4().hex[:8]}"
     try:
-        yield Lakehouse(lakehouse.spark, LakehouseConfig(root=str(folder)), run_id=purpose, pinned={})
+        yield Lakehouse(spark, LakehouseConfig(root=str(folder)), run_id=purpose, pinned={})
     finally:
         shutil.rmtree(folder, ignore_errors=True)

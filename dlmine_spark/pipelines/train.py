@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -17,6 +18,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Frequency, Moment, from_alias, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
+from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of, write_factors
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
@@ -60,13 +62,27 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     result = launch(request, lakehouse.spark)
     _write_metrics(request, result)
 
-    forecasts = read_forecasts(lakehouse, request.folder, request.backtest or (request.final,))
-    forecasts = forecasts.where(F.col(s.CUTOFF) < F.expr(sql_literal(request.final)))
+    write_factors(lakehouse, request, training_panel)
+    forecasts = _backtest_forecasts(lakehouse, request, training_panel)
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
     for file in (lakehouse.folder(MODELS) / LATEST_FILE, *(_model_file(request, one) for one in request.cutoffs)):
         lakehouse.keep(file)
     return _report(request, result, rows, forecasts.count())
+
+
+def _backtest_forecasts(lakehouse: Lakehouse, request: LaunchRequest, training_panel: DataFrame) -> DataFrame:
+    """Forecasts at the cutoffs that can be evaluated, each with the intervals that were right before it."""
+    factors = lakehouse.read(s.CALIBRATION.name)
+    of_cutoffs = [
+        recalibrated(
+            read_forecasts(lakehouse, request.folder, (cutoff,)),
+            factors.where(F.col(s.CUTOFF) == F.expr(sql_literal(cutoff))),
+            segments_as_of(training_panel, cutoff),
+        )
+        for cutoff in request.backtest
+    ]
+    return reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs)
 
 
 def _model_file(request: LaunchRequest, cutoff: Moment) -> Path:
@@ -76,8 +92,11 @@ def _model_file(request: LaunchRequest, cutoff: Moment) -> Path:
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:
     """What the ranks are asked to do: where the panel lies, at which cutoffs, with which settings."""
     cutoffs = sorted(row[s.CUTOFF] for row in training_panel.select(s.CUTOFF).distinct().collect())
-    if not cutoffs:
-        raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
+    if len(cutoffs) < 2:
+        raise TrainingError(
+            f"gold.training_panel has {len(cutoffs)} cutoffs, expected those of the backtest and the end of the data; "
+            "rerun the stage fuse"
+        )
     frequency = _frequency(config, lakehouse)
     return LaunchRequest(
         source=panel_source(lakehouse),
