@@ -26,6 +26,13 @@ BOUNDS = {80: (s.LO_80, s.HI_80), 95: (s.LO_95, s.HI_95)}
 FACTOR_COLUMNS = ("segment", "first_h", "last_h", "factor_80", "factor_95", "scores")
 
 
+def parts_of(horizon: int) -> list[tuple[int, int]]:
+    """First and last step ahead of each part of a horizon."""
+    count = min(PARTS, horizon)
+    starts = [1 + part * horizon // count for part in range(count)]
+    return list(zip(starts, [start - 1 for start in starts[1:]] + [horizon], strict=True))
+
+
 def width_factors(validation: pd.DataFrame, segments: Iterable[int], horizon: int) -> pd.DataFrame:
     """How many times as wide the intervals of each segment and part of the horizon should have been.
 
@@ -39,10 +46,8 @@ def width_factors(validation: pd.DataFrame, segments: Iterable[int], horizon: in
         ``FACTOR_COLUMNS``, one row per segment and part, and for each part one of no segment (missing), which is that
         of all together. A factor is missing where all of them are fewer than ``MIN_SCORES``.
     """
-    starts = [1 + part * horizon // PARTS for part in range(min(PARTS, horizon))]
-    ends = [start - 1 for start in starts[1:]] + [horizon]
     rows = []
-    for first, last in zip(starts, ends, strict=True):
+    for first, last in parts_of(horizon):
         of_part = validation[validation[s.H].between(first, last)]
         for segment in [None, *segments]:
             own = of_part if segment is None else of_part[of_part["segment"] == segment]

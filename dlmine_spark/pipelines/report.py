@@ -23,7 +23,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.evaluation.ablation import ALL
-from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
+from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SEGMENT_STEPS, SERIES
 from dlmine_spark.evaluation.naive import PROFILE, YEAR_AGO
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
@@ -339,7 +339,20 @@ def _accuracy(tables: Tables) -> Fields:
         "comparisons": pd.DataFrame() if compared is None else compared.drop(s.RUN_ID).toPandas(),
         "wape_by_step": by_step,
         "wape_by_segment": by_segment,
+        "coverage": _coverage(metrics),
     }
+
+
+def _coverage(metrics: DataFrame) -> pd.DataFrame:
+    """Values inside the intervals, by segment and part of the horizon, of the models that have intervals."""
+    measures = ["coverage_80", "coverage_95"]
+    rows = _of_scope(metrics, (F.col("scope") == SEGMENT_STEPS) & F.col("metric").isin(measures))
+    if rows.empty:
+        return pd.DataFrame()
+    wide = rows.pivot(index=[s.MODEL, "scope_id"], columns="metric", values="value").reset_index()
+    groups = wide["scope_id"].str.split(": ", expand=True)
+    wide = wide.assign(segment=groups[0], steps=groups[1], first=groups[1].str.partition("-")[0].astype(int))
+    return wide.sort_values([s.MODEL, "segment", "first"])[[s.MODEL, "segment", "steps", *measures]]
 
 
 def _of_scope(metrics: DataFrame, condition: Column) -> pd.DataFrame:

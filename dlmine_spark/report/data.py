@@ -98,6 +98,7 @@ class ReportData:
         comparisons: model, other, difference, standard_error, p_value, forecasts; a row per pair of models.
         wape_by_step: model, h, value.
         wape_by_segment: model, segment, value.
+        coverage: model, segment, steps (a part of the horizon, ``1-7``), coverage_80, coverage_95.
         effects: signal, wape_with, wape_without, difference, lo_95, hi_95, p_value, seeds, origins, forecasts; a row
             per mined signal, in the order they are to be shown.
         importance: method, feature, role, importance.
@@ -131,6 +132,7 @@ class ReportData:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
+    coverage: pd.DataFrame = field(default_factory=pd.DataFrame)
     effects: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)

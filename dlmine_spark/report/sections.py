@@ -561,6 +561,8 @@ def accuracy(report: ReportData) -> Section:
                 _wide_table(report.wape_by_segment, "segment", "segment", "WAPE by segment"),
             )
         )
+    if not report.coverage.empty:
+        blocks.append(_coverage_table(report.coverage))
     return Section("accuracy", "Accuracy", lead, blocks)
 
 
@@ -614,6 +616,22 @@ def _comparison_table(comparisons: pd.DataFrame) -> Table:
             Column("standard_error", "standard error", t.number, numeric=True),
             Column("p_value", "p", t.p_value, numeric=True),
         ],
+        folded=True,
+    )
+
+
+def _coverage_table(coverage: pd.DataFrame) -> Table:
+    return table(
+        coverage,
+        "Values inside the bands, by segment and steps ahead: about 80 and 95 in 100 should be",
+        [
+            Column(s.MODEL, "model", t.model_name),
+            Column("segment", "segment"),
+            Column("steps", "steps ahead"),
+            Column("coverage_80", "in 80 % band", t.percent, numeric=True),
+            Column("coverage_95", "in 95 % band", t.percent, numeric=True),
+        ],
+        sortable=True,
         folded=True,
     )
 

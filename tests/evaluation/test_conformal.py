@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlmine_spark.evaluation.conformal import MIN_SCORES, width_factors
+from dlmine_spark.evaluation.conformal import MIN_SCORES, parts_of, width_factors
 
 HORIZON = 8
 Z_80, Z_95 = 1.2816, 1.9600
@@ -93,3 +93,16 @@ def test_bounds_that_lie_on_the_median_tell_nothing() -> None:
                          "lo_95": 0.0, "hi_95": 0.0})  # fmt: skip
     assert width_factors(rows, [0], horizon=1)["factor_80"].isna().all()
     assert width_factors(rows.assign(y=0.0), [0], horizon=1)["factor_80"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("horizon", "parts"),
+    [
+        (1, [(1, 1)]),
+        (2, [(1, 1), (2, 2)]),
+        (7, [(1, 1), (2, 3), (4, 5), (6, 7)]),
+        (28, [(1, 7), (8, 14), (15, 21), (22, 28)]),
+    ],
+)
+def test_parts_cover_the_horizon(horizon: int, parts: list[tuple[int, int]]) -> None:
+    assert parts_of(horizon) == parts

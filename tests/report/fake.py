@@ -131,6 +131,10 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             ],
             columns=["model", "segment", "value"],
         ),
+        coverage=pd.DataFrame(
+            [("lstm", str(segment), "1-7", 0.79 + 0.01 * segment, 0.94) for segment in range(4)],
+            columns=["model", "segment", "steps", "coverage_80", "coverage_95"],
+        ),
         effects=pd.DataFrame(
             [
                 ("segments", 0.081, 0.0847, 0.0037, 0.0012, 0.0062, 0.008, 3, 2, 2_800),

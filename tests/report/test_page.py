@@ -154,6 +154,7 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
         "metrics",
         "wape_by_step",
         "wape_by_segment",
+        "coverage",
         "effects",
         "importance",
         "runs",
