@@ -600,6 +600,22 @@ EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
 )
+ERROR_PATTERNS = Table(
+    "gold.error_patterns",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        "conditions": "array<string>",
+        "failure": "string",
+        "forecasts": "bigint",
+        "share": "double",
+        "lift": "double",
+        "q_value": "double",
+    },
+)
+"""When held-out forecasts are far off: of ``forecasts`` that meet all conditions (``promo = 1``, ``size_m2 is high``)
+the ``share`` whose error is among the largest tenth in the direction of ``failure``, and how many times the share of
+all forecasts that is. Only patterns beyond chance, each more telling than any with fewer of its conditions."""
 LEAST_IMPORTANCE = 0.0005
 """What is less would be shown as 0.0 percentage points, and is not named where the strongest inputs are."""
 
@@ -660,6 +676,7 @@ TABLES: dict[str, Table] = {
         COMPARISONS,
         ABLATION,
         EXPLANATIONS,
+        ERROR_PATTERNS,
         RUNS,
     )
 }

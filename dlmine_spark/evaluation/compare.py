@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -64,10 +64,7 @@ def metrics_by_scope(paired: DataFrame, segments: DataFrame | None, horizon: int
     if segments is not None:
         paired = paired.join(segments, on=s.UNIQUE_ID, how="left")
         segment = F.coalesce(F.col("segment").cast("string"), F.lit("none"))
-        steps = F.coalesce(
-            *(F.when(F.col(s.H).between(*part), F.lit(f"{part[0]}-{part[1]}")) for part in parts_of(horizon))
-        )
-        scopes += [(SEGMENT, segment), (SEGMENT_STEPS, F.concat_ws(": ", segment, steps))]
+        scopes += [(SEGMENT, segment), (SEGMENT_STEPS, F.concat_ws(": ", segment, part_of_horizon(horizon)))]
     of_scopes = F.array(*(F.struct(F.lit(name).alias("scope"), value.alias("scope_id")) for name, value in scopes))
     rows = paired.select(s.MODEL, s.Y, s.Y_HAT, *BOUNDS, SCALE, SQUARED_SCALE, of_scopes.alias("scopes"))
     sums = (
@@ -77,6 +74,11 @@ def metrics_by_scope(paired: DataFrame, segments: DataFrame | None, horizon: int
         .agg(*(F.sum(name).alias(name) for name in SUMS))
     )
     return sums.mapInPandas(_measured, schema=_METRICS_DDL)
+
+
+def part_of_horizon(horizon: int) -> Column:
+    """First and last step of the part that ``h`` is in: ``1-7``."""
+    return F.coalesce(*(F.when(F.col(s.H).between(*part), F.lit("{}-{}".format(*part))) for part in parts_of(horizon)))
 
 
 _TERMS_DDL = f"{s.MODEL} string, scopes array<struct<scope: string, scope_id: string>>, " + ", ".join(

@@ -62,7 +62,7 @@ STAGES: dict[str, Stage] = {
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
         Stage("backtest", ("train",), ("evaluation", "arima", "cleaning")),
         Stage("ablation", ("fuse",), ("training", "evaluation", "cleaning", "ablation")),
-        Stage("explain", ("train",), ("explain", "evaluation")),
+        Stage("explain", ("train",), ("explain", "evaluation", "cleaning", "sources")),
         Stage("forecast", ("train",), ("evaluation",)),
         Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation"), beside=("ablation",)),
     )

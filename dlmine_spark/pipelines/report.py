@@ -125,6 +125,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "baskets": lambda: {"baskets": _basket_count(tables)},
         "importance": partial(_importance, tables),
         "effects": partial(_effects, tables),
+        "error_patterns": partial(_error_patterns, config, tables),
     }
     collected = in_parallel(lakehouse.spark, parts)
     fields = {name: value for part in collected.values() for name, value in part.items()}
@@ -499,3 +500,12 @@ def _importance(tables: Tables) -> Fields:
         "method", F.desc("importance"), "feature"
     )
     return {"importance": ranked.limit(MOST_GROUPS).toPandas()}
+
+
+def _error_patterns(config: Config, tables: Tables) -> Fields:
+    patterns = tables.read(s.ERROR_PATTERNS.name, "explain")
+    if patterns is None:
+        return {}
+    # Of patterns that tell the same, the one about more forecasts comes first.
+    ranked = patterns.orderBy(F.desc("lift"), F.desc("forecasts"), "conditions", "failure").drop(s.RUN_ID, s.MODEL)
+    return {"error_patterns": ranked.limit(config.report.max_rules).toPandas()}

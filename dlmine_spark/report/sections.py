@@ -781,7 +781,37 @@ def drivers(report: ReportData) -> Section:
                 ),
             )
         )
+    if not report.error_patterns.empty:
+        blocks += _failure_blocks(report.error_patterns)
     return Section("drivers", "What drives the forecast", "How much the network relies on each of its inputs.", blocks)
+
+
+def _failure_blocks(patterns: pd.DataFrame) -> list[Block]:
+    """When the forecast is far off, the most telling pattern in a sentence."""
+    worst = patterns.iloc[0]
+    sentence = (
+        f"When {t.enumeration([str(one) for one in worst['conditions']])}, {t.percent(worst['share'])} of "
+        f"{t.plural(int(worst['forecasts']), 'forecast')} were among the largest tenth of errors, the "
+        f"{worst['failure']}: {worst['lift']:.1f} times as often as usual."
+    )
+    shown = patterns.assign(conditions=patterns["conditions"].map(lambda conditions: t.enumeration(list(conditions))))
+    return [
+        Heading("When it is far off"),
+        Note(sentence),
+        table(
+            shown,
+            "What the largest errors on held-out dates have in common",
+            [
+                Column("conditions", "when"),
+                Column("failure", "then the"),
+                Column("forecasts", "forecasts", t.count, numeric=True),
+                Column("share", "of which so", t.percent, numeric=True),
+                Column("lift", "lift", _two_decimals, numeric=True),
+            ],
+            sortable=True,
+            folded=True,
+        ),
+    ]
 
 
 def _by_feature(importance: pd.DataFrame) -> pd.DataFrame:

@@ -172,6 +172,13 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             ],
             columns=["method", "feature", "role", "importance"],
         ),
+        error_patterns=pd.DataFrame(
+            [
+                (["promo = 1", "segment = 3"], "forecast much too high", 112, 0.41, 4.1),
+                ([f"region = {NASTY if nasty else 'north'}"], "forecast much too low", 40, 0.2, 2.0),
+            ],
+            columns=["conditions", "failure", "forecasts", "share", "lift"],
+        ),
         runs=pd.DataFrame(
             [
                 ("clean", "done", 21.4, 250_912, 246_161, 3_100, "3 sources, 4,751 rows refused or duplicate"),

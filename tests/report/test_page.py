@@ -157,6 +157,7 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
         "coverage",
         "effects",
         "importance",
+        "error_patterns",
         "runs",
         "rejections",
         "repair_examples",
@@ -206,6 +207,15 @@ def test_what_mining_adds_is_said_in_words_whether_it_helps_or_not(outline: Outl
     assert "nobody can tell whether that is chance." in text
     assert "from 3 random starts, for 2 dates to forecast from." in text
     assert "run dlmine backtest --ablation" in render(EMPTY)
+
+
+def test_when_the_forecast_is_far_off_is_said_in_words(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    assert (
+        "When promo = 1 and segment = 3, 41.0 % of 112 forecasts were among the largest tenth of errors, the forecast "
+        "much too high: 4.1 times as often as usual." in text
+    )
+    assert f"region = {NASTY}" in text
 
 
 def test_counts_on_the_page_add_up(outline: Outline) -> None:
