@@ -63,8 +63,8 @@ STAGE_HELP = {
     "mine": "Mine itemsets, rules and sequences from baskets: gold.itemsets, gold.rules, gold.sequences.",
     "arima": "Fit one ARIMA per series and forecast: gold.arima_models, gold.forecasts.",
     "train": "Train the LSTM on everything that was mined: models/, gold.forecasts.",
-    "backtest": "Compare all forecasts with held-out actuals: gold.metrics.",
-    "explain": "Measure what drives the network's forecast: gold.explanations.",
+    "backtest": "Compare all forecasts with held-out actuals: gold.metrics, gold.comparisons.",
+    "explain": "Measure what drives the network's forecast, and when it fails: gold.explanations, gold.error_patterns.",
     "forecast": "Forecast the time after the data: gold.forecasts.",
     "report": "Write the HTML report (runs every stage that is not up to date).",
 }
