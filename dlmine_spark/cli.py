@@ -63,8 +63,8 @@ STAGE_HELP = {
     "mine": "Mine itemsets, rules and sequences from baskets: gold.itemsets, gold.rules, gold.sequences.",
     "arima": "Fit one ARIMA per series and forecast: gold.arima_models, gold.forecasts.",
     "train": "Train the LSTM on everything that was mined: models/, gold.forecasts.",
-    "backtest": "Compare all forecasts with held-out actuals: gold.metrics.",
-    "explain": "Measure what drives the network's forecast: gold.explanations.",
+    "backtest": "Compare all forecasts with held-out actuals: gold.metrics, gold.comparisons.",
+    "explain": "Measure what drives the network's forecast, and when it fails: gold.explanations, gold.error_patterns.",
     "forecast": "Forecast the time after the data: gold.forecasts.",
     "report": "Write the HTML report (runs every stage that is not up to date).",
 }
@@ -429,8 +429,48 @@ def _predict(config: Config, lakehouse: Lakehouse, cleaned: Run) -> None:
     output.print(f"predict: {predict.run(config, lakehouse, cleaned.run_id)}", markup=False)
 
 
+@app.command("backtest", help=STAGE_HELP["backtest"])
+def backtest(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation", help="Then train the network without each mined signal, to tell what it adds: gold.ablation."
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Then fail if anything that forecasts rest on comes from after their cutoff."),
+    ] = False,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    # The follower takes the run of the last target.
+    targets = ["ablation", "backtest"] if ablation else ["backtest"]
+    follow = [_audit] if audit else []
+    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
+    """Look for leaks in what a backtest's forecasts rest on."""
+    from dlmine_spark.pipelines import audit
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if tested.status != DONE:
+        output.print(f"audit: nothing to look at ({tested.message})", markup=False)
+        return
+    output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
+
+
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine", "arima"):
+    if _stage not in ("clean", "mine", "arima", "backtest"):
         _add_stage_command(_stage)
 
 
@@ -444,11 +484,11 @@ def run_all(
     json_logs: JsonLogs = False,
 ) -> None:
     """Run the whole pipeline, from the source files to the report; what is up to date is skipped."""
-    from dlmine_spark.pipelines.graph import STAGES
+    from dlmine_spark.pipelines.graph import upstream_of
 
     _start_logging(json_logs, verbose)
     resolved = _load(config, overrides)
-    targets = list(STAGES) if force else ["report"]
+    targets = upstream_of(["report"]) if force else ["report"]
     _run_stages(targets, resolved, force=force, upstream=True, json_logs=json_logs)
 
 

@@ -40,6 +40,9 @@ Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
 Role = Literal["known_future", "past_only", "static", "ignore"]
 ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
 Scalar = str | int | float | bool
+Signal = Literal["segments", "rules", "arima"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+"""Mined signals that the network can be given."""
 
 
 def _spelt_out(action: Any) -> Any:
@@ -1220,8 +1223,8 @@ class TrainingConfig(Section):
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
     max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
-    mined: tuple[Literal["segments", "rules", "arima"], ...] = Field(
-        ("segments", "rules", "arima"), description="mined signals among the inputs"
+    mined: tuple[Signal, ...] = Field(
+        SIGNALS, description="mined signals among the inputs; all, the default: those that the data has"
     )
 
     @model_validator(mode="after")
@@ -1240,6 +1243,15 @@ class EvaluationConfig(Section):
     unknown_future: Literal["repeat", "refuse"] = Field(
         "repeat",
         description="known-future covariates that end before the horizon: repeat those a season ago, or refuse",
+    )
+
+
+class AblationConfig(Section):
+    """What each mined signal adds to the forecast, see ``dlmine backtest --ablation``."""
+
+    seeds: int = Field(3, ge=1, description="networks trained without each signal, of the seeds from training.seed on")
+    signals: tuple[Signal, ...] = Field(
+        (), description="signals removed in turn; default: those of training.mined that the data has"
     )
 
 
@@ -1280,6 +1292,7 @@ class Config(Section):
     arima: ArimaConfig = Field(default_factory=ArimaConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    ablation: AblationConfig = Field(default_factory=AblationConfig)
     explain: ExplainConfig = Field(default_factory=ExplainConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
@@ -1347,6 +1360,29 @@ class Config(Section):
                 f"mining.taxonomy.source: {taxonomy.source} is of kind {self.sources[taxonomy.source].kind}, "
                 "expected table or statics: a row has to be an item"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _signals_can_be_there(self) -> Config:
+        for signal in self.ablation.signals:
+            if signal not in self.training.mined:
+                raise ValueError(
+                    f"ablation.signals: {signal} is not among training.mined ({', '.join(self.training.mined)}), so "
+                    "there is nothing to remove"
+                )
+        # All of them are the default, which stands for those that there are.
+        named = set(self.ablation.signals) | (
+            set() if set(self.training.mined) == set(SIGNALS) else {*self.training.mined}
+        )
+        if self.sources and "rules" in named:
+            where = "ablation.signals" if "rules" in self.ablation.signals else "training.mined"
+            if self.source_of_kind("lines") is None:
+                raise ValueError(f"{where}: rules are mined from a source of kind lines, and none is configured")
+            if self.mining.promoted_item is None:
+                raise ValueError(
+                    f"{where}: rules say something of promotions only: set mining.promoted_item to the covariate that "
+                    "names the promoted item"
+                )
         return self
 
     def digest(self, *sections: str) -> str:

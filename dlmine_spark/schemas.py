@@ -538,6 +538,21 @@ TRAINING_PANEL = Table(
 cutoff). ``arima_path`` holds ARIMA's forecasts made at this row's date (null where none were made). The further columns
 are doubles without nulls and say their role by prefix: see ``KNOWN_FUTURE_PREFIX`` and its neighbours.
 """
+LINEAGE = Table(
+    "ops.lineage",
+    {
+        RUN_ID: "string",
+        CUTOFF: "date",
+        "column": "string",
+        "source": "string",
+        "source_version": "bigint",
+        "newest": "date",
+    },
+    moments=(CUTOFF, "newest"),
+)
+"""Where the columns of ``gold.training_panel`` come from: one row per cutoff and group of columns (``*``: all that
+begin so), with the table and version that were read, and the newest moment there of what was really used. What is
+known in advance has none. The honest ones are not newer than the cutoff: ``dlmine backtest --audit`` sees to it."""
 KNOWN_FUTURE_PREFIX = "kf_"
 """Covariates known in advance: encoder and decoder inputs."""
 PAST_ONLY_PREFIX = "po_"
@@ -552,6 +567,23 @@ FEATURE_PREFIXES = (KNOWN_FUTURE_PREFIX, PAST_ONLY_PREFIX, STATIC_PREFIX, CATEGO
 EMBEDDINGS = Table(
     "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}, moments=(CUTOFF,)
 )
+CALIBRATION = Table(
+    "gold.calibration",
+    {
+        RUN_ID: "string",
+        CUTOFF: "date",
+        "segment": "int",
+        "first_h": "int",
+        "last_h": "int",
+        "factor_80": "double",
+        "factor_95": "double",
+        "scores": "bigint",
+    },
+    moments=(CUTOFF,),
+)
+"""How many times as wide the network's intervals are made: one row per cutoff, segment as of it (null: series of none)
+and part of the horizon, from ``scores`` forecasts of validation origins before the cutoff. Null: they are left as they
+are."""
 METRICS = Table(
     "gold.metrics",
     {
@@ -573,14 +605,53 @@ COMPARISONS = Table(
         "standard_error": "double",
         "p_value": "double",
         "forecasts": "bigint",
+        "clusters": "bigint",
     },
 )
 """Each pair of models on the same forecasts: mean absolute error of ``model`` less that of ``other``, in units of y.
-Standard error and p-value are null where there is a single series or date."""
+``clusters``: series or dates, whichever are fewer. Standard error and p-value are null where that is one."""
+ABLATION = Table(
+    "gold.ablation",
+    {
+        RUN_ID: "string",
+        "signal": "string",
+        "wape_with": "double",
+        "wape_without": "double",
+        "difference": "double",
+        "standard_error": "double",
+        "lo_95": "double",
+        "hi_95": "double",
+        "p_value": "double",
+        "seed_spread": "double",
+        "seeds": "int",
+        "origins": "int",
+        "forecasts": "bigint",
+    },
+)
+"""What the network's held-out error would be without a mined signal (``all``: without any): one row per signal, errors
+as shares (WAPE). ``difference`` is without less with, so above 0 the signal helps; its standard error covers series,
+dates and seeds, ``seed_spread`` is the standard deviation of the difference from seed to seed. Null where there is a
+single series or date, the spread where there is a single seed."""
 EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
 )
+ERROR_PATTERNS = Table(
+    "gold.error_patterns",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        "conditions": "array<string>",
+        "failure": "string",
+        "forecasts": "bigint",
+        "share": "double",
+        "lift": "double",
+        "q_value": "double",
+    },
+)
+"""When held-out forecasts are far off: of ``forecasts`` that meet all conditions (``promo = 1``, ``size_m2 is high``)
+the ``share`` whose error is among the largest tenth in the direction of ``failure``, and how many times the share of
+all forecasts that is. Only patterns beyond chance, each more telling than any with fewer of its conditions."""
 LEAST_IMPORTANCE = 0.0005
 """What is less would be shown as 0.0 percentage points, and is not named where the strongest inputs are."""
 
@@ -636,10 +707,14 @@ TABLES: dict[str, Table] = {
         ARIMA_INTERVALS,
         ARIMA_FITTED,
         TRAINING_PANEL,
+        LINEAGE,
         EMBEDDINGS,
+        CALIBRATION,
         METRICS,
         COMPARISONS,
+        ABLATION,
         EXPLANATIONS,
+        ERROR_PATTERNS,
         RUNS,
     )
 }

@@ -24,8 +24,10 @@ import numpy as np
 import pandas as pd
 from deltalake import DeltaTable
 
-from dlmine_spark.pipelines.graph import STAGES
+from dlmine_spark.pipelines.graph import upstream_of
 
+STAGES = upstream_of(["report"])
+"""Those of a run, in its order."""
 VOLATILE = ["run_id", "_run_id", "_ingested_at", "seconds"]
 """Columns that say when and by which run a row was made, not what it holds."""
 
@@ -49,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="conf/examples/demo.yaml")
     parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES), help="where to kill it")
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES, help="where to kill it")
     parser.add_argument("--kills", type=int, default=1, help="how often in each stage")
     parser.add_argument("--longest", type=float, default=6.0, help="seconds after a stage's start: the latest kill")
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
@@ -62,8 +64,8 @@ def _command(arguments: argparse.Namespace, lakehouse: Path, *, force: bool = Fa
     program = [sys.executable, "-c", "from dlmine_spark.cli import main; main()"]
     options = [part for setting in settings for part in ("--set", setting)]
     # What comes after the last stage of interest would only take time.
-    last = max(arguments.stages, key=list(STAGES).index)
-    command = "run" if last == list(STAGES)[-1] else last
+    last = max(arguments.stages, key=STAGES.index)
+    command = "run" if last == STAGES[-1] else last
     return [*program, command, "--json-logs", "--config", arguments.config, *options, *(["--force"] if force else [])]
 
 

@@ -76,6 +76,16 @@ def test_groups_by_segment_need_segments(monkeypatch: pytest.MonkeyPatch, by: st
     assert called == [(targets, by)]
 
 
+@pytest.mark.parametrize(("options", "targets"), [([], ["backtest"]), (["--ablation"], ["ablation", "backtest"])])
+def test_an_ablation_is_made_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], targets: list[str]
+) -> None:
+    called: list[Sequence[str]] = []
+    monkeypatch.setattr(cli, "_run_stages", lambda targets, *_, **__: called.append(targets))
+    main(["backtest", *options])
+    assert called == [targets]
+
+
 def test_what_needs_no_spark_is_refused_before_it_starts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -130,7 +140,7 @@ def test_the_environment_counts_below_set(capsys: pytest.CaptureFixture[str], mo
 
 def test_every_stage_but_fuse_has_a_command_and_every_command_a_job() -> None:
     # fuse has no command of its own: train brings it up to date.
-    assert set(STAGE_HELP) == set(graph.STAGES) - {"fuse"}
+    assert set(STAGE_HELP) == set(graph.STAGES) - {"fuse", "ablation"}
     assert {job.stem for job in (ROOT / "jobs").glob("*.py")} == {*STAGE_HELP, "run"}
     for job in (ROOT / "jobs").glob("*.py"):
         assert len(job.read_text().splitlines()) < 10

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.evaluation.conformal import parts_of
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE, SUMS, error_terms, long_measures
 
 OVERALL, SERIES, HORIZON, CUTOFF, SEGMENT = "overall", "series", "horizon", "cutoff", "segment"
+SEGMENT_STEPS = "segment_steps"
+"""The groups whose intervals have widths of their own: a segment and a part of the horizon, ``0: 1-7``."""
 KEY = (s.UNIQUE_ID, s.CUTOFF, s.DS)
 BOUNDS = (s.LO_80, s.HI_80, s.LO_95, s.HI_95)
 
@@ -40,12 +43,14 @@ def pair(forecasts: DataFrame, actuals: DataFrame, scales: DataFrame) -> DataFra
     return with_actuals.join(models, on=list(KEY), how="inner")
 
 
-def metrics_by_scope(paired: DataFrame, segments: DataFrame | None) -> DataFrame:
-    """Every measure overall, by series, step ahead, cutoff and, where there are segments, by segment.
+def metrics_by_scope(paired: DataFrame, segments: DataFrame | None, horizon: int) -> DataFrame:
+    """Every measure overall, by series, step ahead, cutoff and, where there are segments, by segment and by segment
+    and part of the horizon.
 
     Args:
         paired: rows of ``pair`` to compare, the same series and dates for every model.
         segments: ``unique_id``, ``segment``, if any.
+        horizon: steps.
 
     Returns:
         One row per model, scope and measure: ``model``, ``scope``, ``scope_id``, ``metric``, ``value``.
@@ -58,7 +63,8 @@ def metrics_by_scope(paired: DataFrame, segments: DataFrame | None) -> DataFrame
     ]
     if segments is not None:
         paired = paired.join(segments, on=s.UNIQUE_ID, how="left")
-        scopes.append((SEGMENT, F.coalesce(F.col("segment").cast("string"), F.lit("none"))))
+        segment = F.coalesce(F.col("segment").cast("string"), F.lit("none"))
+        scopes += [(SEGMENT, segment), (SEGMENT_STEPS, F.concat_ws(": ", segment, part_of_horizon(horizon)))]
     of_scopes = F.array(*(F.struct(F.lit(name).alias("scope"), value.alias("scope_id")) for name, value in scopes))
     rows = paired.select(s.MODEL, s.Y, s.Y_HAT, *BOUNDS, SCALE, SQUARED_SCALE, of_scopes.alias("scopes"))
     sums = (
@@ -68,6 +74,11 @@ def metrics_by_scope(paired: DataFrame, segments: DataFrame | None) -> DataFrame
         .agg(*(F.sum(name).alias(name) for name in SUMS))
     )
     return sums.mapInPandas(_measured, schema=_METRICS_DDL)
+
+
+def part_of_horizon(horizon: int) -> Column:
+    """First and last step of the part that ``h`` is in: ``1-7``."""
+    return F.coalesce(*(F.when(F.col(s.H).between(*part), F.lit("{}-{}".format(*part))) for part in parts_of(horizon)))
 
 
 _TERMS_DDL = f"{s.MODEL} string, scopes array<struct<scope: string, scope_id: string>>, " + ", ".join(

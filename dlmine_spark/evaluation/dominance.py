@@ -25,9 +25,6 @@ _PAIR, _LOSS = "pair", "loss"
 _CLUSTERS = {"series": s.UNIQUE_ID, "dates": s.DS}
 
 
-_PAIR, _LOSS = "pair", "loss"
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two models on the same forecasts.
@@ -38,6 +35,7 @@ class Comparison:
         standard_error: of the difference.
         p_value: two-sided, that both err equally.
         forecasts: how many are compared.
+        clusters: series or dates, whichever are fewer.
 
     Standard error and p-value are None where there is no second series or no second date to tell chance by.
     """
@@ -48,6 +46,7 @@ class Comparison:
     standard_error: float | None
     p_value: float | None
     forecasts: int
+    clusters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,8 @@ def compare_models(paired: DataFrame, models: Sequence[str]) -> list[Comparison]
 
     Args:
         paired: one row per model, series, cutoff and date, the same for all models: ``model``, ``unique_id``,
-            ``cutoff``, ``ds``, ``y``, ``y_hat``; read three times.
+            ``cutoff``, ``ds``, ``y``, ``y_hat``; read three times. Where a model has several rows, say of networks with
+            different seeds, the mean of their errors counts.
         models: those that are compared.
     """
     pairs = list(combinations(models, 2))
@@ -79,7 +79,7 @@ def compare_models(paired: DataFrame, models: Sequence[str]) -> list[Comparison]
     losses = (
         paired.groupBy(s.UNIQUE_ID, s.CUTOFF, s.DS)
         .pivot(s.MODEL, list(models))
-        .agg(F.first(F.abs(F.col(s.Y_HAT) - F.col(s.Y))))
+        .agg(F.avg(F.abs(F.col(s.Y_HAT) - F.col(s.Y))))
     )
     of_pairs = F.array(*(F.col(f"`{one}`") - F.col(f"`{other}`") for one, other in pairs))
     differences = losses.select(s.UNIQUE_ID, s.DS, F.posexplode(of_pairs).alias(_PAIR, _LOSS))
@@ -118,10 +118,10 @@ def _comparison(model: str, other: str, overall: Row, by_series: Clusters, by_da
     mean = overall["sum"] / n
     fewest = min(by_series.number, by_date.number)
     if fewest < 2:
-        return Comparison(model, other, mean, None, None, n)
+        return Comparison(model, other, mean, None, None, n, fewest)
     alone = (overall["squares"] - n * mean**2) / n**2 * n / (n - 1)
     own = (by_series.variance(mean, n), by_date.variance(mean, n))
     # With few clusters the sum may fall below either part, even below 0: then the larger part is the careful one.
     error = sqrt(max(sum(own) - alone, *own, 0.0))
     p_value = 1.0 if mean == 0 else 0.0 if error == 0 else float(2 * student.sf(abs(mean) / error, fewest - 1))
-    return Comparison(model, other, mean, error, p_value, n)
+    return Comparison(model, other, mean, error, p_value, n, fewest)

@@ -64,7 +64,8 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     paired = pair(_as_stages(made), scored_actuals(lakehouse.read(s.PANEL.name)), scales)
     models = sorted(row[s.MODEL] for row in paired.select(s.MODEL).distinct().collect())
     common = paired.where(F.col("models") == len(models))
-    metrics = metrics_by_scope(common, segments_of_series(lakehouse)).unionByName(_fallback_share(common))
+    metrics = metrics_by_scope(common, segments_of_series(lakehouse), plan.horizon)
+    metrics = metrics.unionByName(_fallback_share(common))
     lakehouse.overwrite(s.METRICS.name, metrics.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
     report = _report(lakehouse, paired, models)
     compared = [(lakehouse.run_id, *astuple(one)) for one in compare_models(common, models)]

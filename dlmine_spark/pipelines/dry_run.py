@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 from pyspark.sql import DataFrame
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
-from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import clean
 from dlmine_spark.pipelines.common import reasons_by_rule, repairs_by_rule
-from dlmine_spark.places import local_path, root_of
+from dlmine_spark.pipelines.scratch import scratch_lakehouse
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +32,7 @@ def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
         ConfigError: the tables lie where no scratch folder can be made and removed.
         SourceError: as ``clean`` raises it.
     """
-    with _scratch(config) as root:
-        scratch = config.lakehouse.model_copy(update={"root": str(root), "catalog": None, "schema_name": None})
-        trial = Lakehouse(lakehouse.spark, scratch, run_id="dry-run", pinned={})
+    with scratch_lakehouse(lakehouse.spark, config.lakehouse, "dry-run") as trial:
         if lakehouse.version(s.PROFILES.name) is not None:
             # What the sources are compared with.
             trial.overwrite(s.PROFILES.name, lakehouse.read(s.PROFILES.name))
@@ -54,22 +47,6 @@ def run(config: Config, lakehouse: Lakehouse) -> dict[str, str]:
             "rows that would be refused": _shown(reasons_by_rule(trial.read(s.QUARANTINE.name), _MOST_RULES)),
             "silver tables": _shown(_changes(lakehouse, trial)),
         }
-
-
-@contextmanager
-def _scratch(config: Config) -> Iterator[Path]:
-    """A folder beside the tables, on the disk that has room for them; removed at the end."""
-    root = local_path(root_of(config.lakehouse)) if config.lakehouse.catalog is None else None
-    if root is None:
-        raise ConfigError(
-            "--dry-run needs a local or mounted folder to clean into: add --set lakehouse.root=FOLDER "
-            "--set lakehouse.catalog=null; the tables there are then what it compares with"
-        )
-    folder = root.parent / f".{root.name}-dry-run-{uuid.uuid4().hex[:8]}"
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _changes(lakehouse: Lakehouse, trial: Lakehouse) -> pd.DataFrame:

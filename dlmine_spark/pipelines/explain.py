@@ -1,4 +1,4 @@
-"""Explain: which inputs the network's forecasts rest on, into ``gold.explanations``."""
+"""Explain: which inputs the network's forecasts rest on, and when these fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from dlmine_spark.explain.inputs import known_input
 from dlmine_spark.explain.permutation import Importance, permutation_importance
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import calendar_of, covariates
+from dlmine_spark.pipelines.failures import write_error_patterns
 from dlmine_spark.pipelines.train import panel_source, trained_models
+from dlmine_spark.report.text import plural
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.predict import Explanation, cutoff_folder, load_for_explanation
 from dlmine_spark.training.windows import Batch, InputGroup, permuted
@@ -27,10 +29,11 @@ NAMED_INPUTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainReport(StageReport):
-    """What the forecast rests on, the most important input first."""
+    """What the forecast rests on, the most important input first, and how many patterns its large errors have."""
 
     inputs: tuple[str, ...]
     held_out: bool
+    error_patterns: int
 
 
 def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
@@ -44,12 +47,14 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
     except ValueError as error:
         return NotApplicable(f"importance cannot be measured: {error}")
     lakehouse.overwrite(s.EXPLANATIONS.name, _rows(lakehouse, measured))
+    patterns = write_error_patterns(config, lakehouse)
     return ExplainReport(
         rows_in=len(explanation.batch),
         rows_out=len(measured),
         inputs=tuple(one.feature for one in measured),
         held_out=explanation.held_out,
-        message=_message(measured, explanation),
+        error_patterns=patterns,
+        message=f"{_message(measured, explanation)}; {plural(patterns, 'pattern')} of large errors",
     )
 
 

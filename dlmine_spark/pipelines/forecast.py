@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -11,6 +12,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of
 from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models, write_forecasts
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, predict_cutoff
@@ -35,7 +37,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     # Through a file, which Spark reads by itself: rows need not travel through the driver's Python.
     frame = predict_cutoff(cutoff_folder(models, cutoff), panel_source(lakehouse), cutoff)
     write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE, cutoff)
-    forecasts = read_forecasts(lakehouse, models, (cutoff,))
+    forecasts = _with_known_widths(lakehouse, read_forecasts(lakehouse, models, (cutoff,)))
     write_forecasts(lakehouse, forecasts, f"cutoff >= {sql_literal(cutoff)}")
 
     series = int(frame[s.UNIQUE_ID].nunique())
@@ -47,6 +49,14 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
         series=series,
         message=f"{series:,} series, {first} to {last}, {len(frame):,} forecasts with 80 % and 95 % intervals",
     )
+
+
+def _with_known_widths(lakehouse: Lakehouse, forecasts: DataFrame) -> DataFrame:
+    """With intervals as wide as was right before the newest backtest cutoff: nothing was kept to tell it anew."""
+    factors = lakehouse.read(s.CALIBRATION.name)
+    newest = factors.agg(F.max(s.CUTOFF)).collect()[0][0]
+    segments = segments_as_of(lakehouse.read(s.TRAINING_PANEL.name), newest)
+    return recalibrated(forecasts, factors.where(F.col(s.CUTOFF) == F.expr(sql_literal(newest))), segments)
 
 
 def _final_cutoff(lakehouse: Lakehouse) -> Moment:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
-from dlmine_spark.fusion.signals import add_rule_pull, segment_signals
+from dlmine_spark.fusion.signals import MEMBERSHIP_PREFIX, RULE_PULL, SEGMENT_CODE, add_rule_pull, segment_signals
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
@@ -50,6 +50,37 @@ class FuseReport(StageReport):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What some columns of a training panel were made from.
+
+    Attributes:
+        column: their name; with ``*``, how their names begin.
+        table: that was read.
+        newest: moment of what was used of it; None where nothing was.
+    """
+
+    column: str
+    table: str
+    newest: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class PanelAsOf:
+    """The training panel of a cutoff, and what was mined for it from what."""
+
+    rows: DataFrame
+    mined_from: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """What was mined as of a cutoff, with the newest moment that it was mined from."""
+
+    frame: DataFrame
+    newest: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
 class PanelMaterial:
     """What every cutoff's training panel is made from."""
 
@@ -65,22 +96,21 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     """Write one training panel per cutoff, each from data up to that cutoff only."""
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no series to forecast")
-    panel = read_panel(lakehouse)
-    calendar = calendar_of(lakehouse, config)
-    frequency = panel_frequency(config, panel)
-    cutoffs = all_cutoffs(config, panel, frequency)
-    given = PanelMaterial(config, lakehouse, panel, calendar, frequency, covariates(config, panel, calendar))
+    given = panel_material(config, lakehouse)
+    cutoffs = all_cutoffs(config, given.panel, given.frequency)
 
     panels = in_parallel(
         lakehouse.spark,
         {
-            str(cutoff): partial(_panel_as_of, given, cutoff, number, is_final=cutoff == cutoffs.final)
+            str(cutoff): partial(panel_as_of, given, cutoff, number, is_final=cutoff == cutoffs.final)
             for number, cutoff in enumerate(cutoffs.all)
         },
     )
-    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked(list(panels.values())))
+    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked([one.rows for one in panels.values()]))
 
     written = lakehouse.read(s.TRAINING_PANEL.name)
+    mined_from = {cutoff: one.mined_from for cutoff, one in zip(cutoffs.all, panels.values(), strict=True)}
+    lakehouse.overwrite(s.LINEAGE.name, _lineage(given, written, mined_from))
     features = [name for name in written.columns if name.startswith(s.FEATURE_PREFIXES)]
     signals = tuple(
         signal
@@ -94,7 +124,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     rows_out = written.count()
     many = f"{len(cutoffs.all)} cutoff{'' if len(cutoffs.all) == 1 else 's'}"
     return FuseReport(
-        rows_in=panel.count(),
+        rows_in=given.panel.count(),
         rows_out=rows_out,
         cutoffs=len(cutoffs.all),
         covariates=len(features),
@@ -105,7 +135,14 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     )
 
 
-def _panel_as_of(given: PanelMaterial, cutoff: Moment, number: int, *, is_final: bool) -> DataFrame:
+def panel_material(config: Config, lakehouse: Lakehouse) -> PanelMaterial:
+    """What there is to make training panels from."""
+    panel, calendar = read_panel(lakehouse), calendar_of(lakehouse, config)
+    roles = covariates(config, panel, calendar)
+    return PanelMaterial(config, lakehouse, panel, calendar, panel_frequency(config, panel), roles)
+
+
+def panel_as_of(given: PanelMaterial, cutoff: Moment, number: int, *, is_final: bool) -> PanelAsOf:
     """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
     lakehouse, roles = given.lakehouse, given.roles
     known = known_future(given.config, given.panel, given.calendar, given.frequency, cutoff)
@@ -118,58 +155,116 @@ def _panel_as_of(given: PanelMaterial, cutoff: Moment, number: int, *, is_final:
         }
     )
     mined = in_parallel(lakehouse.spark, rules_and_segments)
-    rules, promoted = mined["rules"], given.config.mining.promoted_item
+    rules, segments, promoted = mined["rules"], mined["segments"], given.config.mining.promoted_item
     if rules is not None and promoted is not None:
-        known = add_rule_pull(known, rules, promoted)
+        known = add_rule_pull(known, rules.frame, promoted)
     lakehouse.overwrite(f"{KNOWN_AS_OF}_{number}", known)
     inputs = PanelInputs(
         panel=given.panel,
         known_future=lakehouse.read(f"{KNOWN_AS_OF}_{number}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
-        segments=_signals(mined["segments"]),
+        segments=_signals(segments.frame) if segments is not None else None,
         arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
         past_names=roles.past_only,
         promo=promotion_of(given.panel, given.calendar, roles),
     )
-    return training_panel(inputs, cutoff, given.frequency)
+    sources = [Source(RULE_PULL, s.LINES.name, rules.newest)] if rules is not None else []
+    if segments is not None:
+        names = (SEGMENT_CODE, f"{MEMBERSHIP_PREFIX}*")
+        sources += [Source(name, s.PANEL.name, segments.newest) for name in names]
+    return PanelAsOf(training_panel(inputs, cutoff, given.frequency), tuple(sources))
 
 
-def _mined_rules(given: PanelMaterial) -> DataFrame | None:
+def _mined_rules(given: PanelMaterial) -> Mined | None:
     """The rules of all data; None where no item is promoted, or nothing was mined."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.RULES.name):
         return None
-    return between_items(given.lakehouse.read(s.RULES.name), given.config.mining.taxonomy)
+    rules = between_items(given.lakehouse.read(s.RULES.name), given.config.mining.taxonomy)
+    # Baskets of one a line have no time.
+    lines = given.lakehouse.read(s.LINES.name) if given.lakehouse.exists(s.LINES.name) else None
+    is_dated = lines is not None and given.frequency.has_calendar
+    return Mined(rules, _newest(lines, _moment(given)) if lines is not None and is_dated else None)
 
 
-def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> DataFrame | None:
+def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> Mined | None:
     """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
     if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.LINES.name):
         return None
     lines = given.lakehouse.read(s.LINES.name)
     if not given.frequency.has_calendar or lines.where(F.col(s.TS).isNotNull()).isEmpty():
         return None
-    moment = F.col(s.TS).cast(given.frequency.sql_type)
-    return mine_rules(lines.where(moment <= F.expr(sql_literal(cutoff))), given.config.mining)
+    known = lines.where(_moment(given) <= F.expr(sql_literal(cutoff)))
+    return Mined(mine_rules(known, given.config.mining), _newest(known, _moment(given)))
 
 
-def _mined_segments(given: PanelMaterial) -> DataFrame | None:
+def _moment(given: PanelMaterial) -> Column:
+    """When a basket line was sold, as the panel tells time."""
+    return F.col(s.TS).cast(given.frequency.sql_type)
+
+
+def _newest(rows: DataFrame, moment: Column) -> Moment | None:
+    newest: Moment | None = rows.agg(F.max(moment)).collect()[0][0]
+    return newest
+
+
+def _mined_segments(given: PanelMaterial) -> Mined | None:
     """The segments of all data, where there are any."""
-    return given.lakehouse.read(s.SEGMENTS.name) if given.lakehouse.exists(s.SEGMENTS.name) else None
+    if not given.lakehouse.exists(s.SEGMENTS.name):
+        return None
+    return Mined(given.lakehouse.read(s.SEGMENTS.name), _newest(_with_values(given.panel), F.col(s.DS)))
 
 
-def _segments_as_of(given: PanelMaterial, cutoff: Moment, number: int) -> DataFrame | None:
+def _segments_as_of(given: PanelMaterial, cutoff: Moment, number: int) -> Mined | None:
     """Segments of the stores by their values up to the cutoff."""
     staging = f"{FEATURES_AS_OF}_{number}"
     known = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff)))
     found = segment_series(given.config, given.lakehouse, known, given.calendar, staging)
-    return None if found is None else found.assignments
+    return None if found is None else Mined(found.assignments, _newest(_with_values(known), F.col(s.DS)))
 
 
-def _signals(assignments: DataFrame | None) -> DataFrame | None:
+def _with_values(panel: DataFrame) -> DataFrame:
+    return panel.where(F.col(s.Y).isNotNull())
+
+
+def _lineage(given: PanelMaterial, written: DataFrame, mined_from: Mapping[Moment, Sequence[Source]]) -> DataFrame:
+    """``ops.lineage`` of the panels that were written: what was mined, and what the rows themselves tell (one
+    aggregation).
+    """
+    past = [name for name in written.columns if name.startswith(s.PAST_ONLY_PREFIX)]
+    used = {
+        s.Y: (s.PANEL.name, F.col(s.Y).isNotNull()),
+        "arima_path": (s.ARIMA_ORIGINS.name, F.col("arima_path").isNotNull()),
+        **{name: (s.PANEL.name, F.col(f"`{name}`") != 0) for name in past},
+    }
+    newest = written.groupBy(s.CUTOFF).agg(
+        *(F.max(F.when(is_used, F.col(s.DS))).alias(name) for name, (_, is_used) in used.items())
+    )
+    rows = []
+    for row in newest.collect():
+        seen = [Source(name, table, row[name]) for name, (table, _) in used.items()]
+        rows += [
+            (
+                given.lakehouse.run_id,
+                row[s.CUTOFF],
+                one.column,
+                one.table,
+                _version(given.lakehouse, one.table),
+                one.newest,
+            )
+            for one in (*seen, *mined_from[row[s.CUTOFF]])
+            if one.newest is not None
+        ]
+    types = s.LINEAGE.typed(given.frequency.sql_type)
+    return given.lakehouse.spark.createDataFrame(rows, ", ".join(f"`{name}` {type_}" for name, type_ in types.items()))
+
+
+def _version(lakehouse: Lakehouse, table: str) -> int | None:
+    return lakehouse.pinned_version(table) if lakehouse.exists(table) else None
+
+
+def _signals(assignments: DataFrame) -> DataFrame | None:
     """What the segments of the stores say of each series; None where there are none."""
-    if assignments is None:
-        return None
     stores = assignments.where(F.col("entity") == "store")
     width = stores.agg(F.max(F.size("membership")).alias("width")).collect()[0]["width"]
     return segment_signals(stores, int(width)) if width else None

@@ -1,6 +1,7 @@
 """The stages, what each depends on, and bringing them up to date as make does.
 
     clean -> segment, mine, arima -> fuse -> train -> backtest, explain, forecast -> report
+                                          -> ablation (when asked for) ...........^
 
 A stage runs when its inputs or its configuration changed since it last finished, or what it wrote is gone; otherwise
 it is skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
@@ -37,11 +38,13 @@ class Stage:
         name: of the stage, its command and its module in ``dlmine_spark.pipelines``.
         upstream: stages whose tables it reads.
         sections: parts of the configuration its result depends on.
+        beside: stages whose tables it reads, too, where they are up to date; they are not run for it.
     """
 
     name: str
     upstream: tuple[str, ...]
     sections: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 STAGES: dict[str, Stage] = {
@@ -58,9 +61,10 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
         Stage("backtest", ("train",), ("evaluation", "arima", "cleaning")),
-        Stage("explain", ("train",), ("explain", "evaluation")),
+        Stage("ablation", ("fuse",), ("training", "evaluation", "cleaning", "ablation")),
+        Stage("explain", ("train",), ("explain", "evaluation", "cleaning", "sources")),
         Stage("forecast", ("train",), ("evaluation",)),
-        Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation")),
+        Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation"), beside=("ablation",)),
     )
 }
 """In the order they run; every stage stands after those it depends on."""
@@ -141,6 +145,7 @@ def bring_up_to_date(
     for index, name in enumerate(plan, start=1):
         stage = STAGES[name]
         config_hash = config.digest(*stage.sections)
+        finished |= _up_to_date_beside(config, stage, lakehouse, ledger, finished)
         inputs = _input_versions(config, stage, lakehouse, finished)
         last = ledger.last(name)
         forced = force and name in targets
@@ -210,7 +215,7 @@ def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished
             for name, source in sorted(config.sources.items())
         }
     versions: dict[str, str] = {}
-    for name in upstream_of(stage.upstream):
+    for name in (*upstream_of(stage.upstream), *(other for other in stage.beside if other in finished)):
         run = finished[name]
         versions[f"stage {name}"] = run.run_id
         for table, written in run.output_versions.items():
@@ -221,6 +226,19 @@ def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished
             known = int(versions.get(f"table {table}", -1))
             versions[f"table {table}"] = str(max(known, written if current is None else current))
     return versions
+
+
+def _up_to_date_beside(
+    config: Config, stage: Stage, lakehouse: Lakehouse, ledger: Ledger, finished: Mapping[str, Run]
+) -> dict[str, Run]:
+    """The last runs of the stages beside this one, as far as they are up to date; those before them are finished."""
+    found = {}
+    for name in stage.beside:
+        other, last = STAGES[name], ledger.last(name)
+        inputs = _input_versions(config, other, lakehouse, finished)
+        if last is not None and _is_up_to_date(last, config.digest(*other.sections), inputs, lakehouse):
+            found[name] = last
+    return found
 
 
 def _pins(input_versions: Mapping[str, str]) -> dict[str, int]:

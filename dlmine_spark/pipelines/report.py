@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
-from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SERIES
+from dlmine_spark.evaluation.ablation import ALL
+from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SEGMENT_STEPS, SERIES
 from dlmine_spark.evaluation.naive import PROFILE, YEAR_AGO
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import FILE_PREFIX, Lakehouse
@@ -53,6 +54,7 @@ SECTION_STAGES = {
     "rules": "mine",
     "forecasts": "forecast",
     "accuracy": "backtest",
+    "mining": "ablation",
     "drivers": "explain",
 }
 Fields = dict[str, Any]
@@ -122,6 +124,8 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "rejections": partial(_rejections, tables),
         "baskets": lambda: {"baskets": _basket_count(tables)},
         "importance": partial(_importance, tables),
+        "effects": partial(_effects, tables),
+        "error_patterns": partial(_error_patterns, config, tables),
     }
     collected = in_parallel(lakehouse.spark, parts)
     fields = {name: value for part in collected.values() for name, value in part.items()}
@@ -336,7 +340,20 @@ def _accuracy(tables: Tables) -> Fields:
         "comparisons": pd.DataFrame() if compared is None else compared.drop(s.RUN_ID).toPandas(),
         "wape_by_step": by_step,
         "wape_by_segment": by_segment,
+        "coverage": _coverage(metrics),
     }
+
+
+def _coverage(metrics: DataFrame) -> pd.DataFrame:
+    """Values inside the intervals, by segment and part of the horizon, of the models that have intervals."""
+    measures = ["coverage_80", "coverage_95"]
+    rows = _of_scope(metrics, (F.col("scope") == SEGMENT_STEPS) & F.col("metric").isin(measures))
+    if rows.empty:
+        return pd.DataFrame()
+    wide = rows.pivot(index=[s.MODEL, "scope_id"], columns="metric", values="value").reset_index()
+    groups = wide["scope_id"].str.split(": ", expand=True)
+    wide = wide.assign(segment=groups[0], steps=groups[1], first=groups[1].str.partition("-")[0].astype(int))
+    return wide.sort_values([s.MODEL, "segment", "first"])[[s.MODEL, "segment", "steps", *measures]]
 
 
 def _of_scope(metrics: DataFrame, condition: Column) -> pd.DataFrame:
@@ -465,6 +482,16 @@ def _segments_of(tables: Tables, names: Sequence[str]) -> dict[str, Any]:
     return {row["entity_id"]: row["segment"] for row in rows}
 
 
+def _effects(tables: Tables) -> Fields:
+    """What each mined signal is worth, where that was measured on the data and settings of this page."""
+    effects = tables.read(s.ABLATION.name, "ablation")
+    if effects is None:
+        return {}
+    # That of all signals together comes last.
+    ordered = effects.drop(s.RUN_ID).orderBy(F.col("signal") == ALL, F.desc("difference"), "signal")
+    return {"effects": ordered.toPandas()}
+
+
 def _importance(tables: Tables) -> Fields:
     explanations = tables.read(s.EXPLANATIONS.name, "explain")
     if explanations is None:
@@ -473,3 +500,12 @@ def _importance(tables: Tables) -> Fields:
         "method", F.desc("importance"), "feature"
     )
     return {"importance": ranked.limit(MOST_GROUPS).toPandas()}
+
+
+def _error_patterns(config: Config, tables: Tables) -> Fields:
+    patterns = tables.read(s.ERROR_PATTERNS.name, "explain")
+    if patterns is None:
+        return {}
+    # Of patterns that tell the same, the one about more forecasts comes first.
+    ranked = patterns.orderBy(F.desc("lift"), F.desc("forecasts"), "conditions", "failure").drop(s.RUN_ID, s.MODEL)
+    return {"error_patterns": ranked.limit(config.report.max_rules).toPandas()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -16,6 +18,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Frequency, Moment, from_alias, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
+from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of, write_factors
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
@@ -60,8 +63,8 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     result = launch(request, lakehouse.spark)
     _write_metrics(request, result)
 
-    forecasts = read_forecasts(lakehouse, request.folder, request.backtest or (request.final,))
-    forecasts = forecasts.where(F.col(s.CUTOFF) < F.expr(sql_literal(request.final)))
+    write_factors(lakehouse, request, training_panel)
+    forecasts = _backtest_forecasts(lakehouse, request, training_panel)
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
     for file in (lakehouse.folder(MODELS) / LATEST_FILE, *_model_files(request)):
@@ -74,11 +77,28 @@ def _model_files(request: LaunchRequest) -> list[Path]:
     return [place / MODEL_FILE for folder in folders for place in member_folders(folder, request.training.members)]
 
 
+def _backtest_forecasts(lakehouse: Lakehouse, request: LaunchRequest, training_panel: DataFrame) -> DataFrame:
+    """Forecasts at the cutoffs that can be evaluated, each with the intervals that were right before it."""
+    factors = lakehouse.read(s.CALIBRATION.name)
+    of_cutoffs = [
+        recalibrated(
+            read_forecasts(lakehouse, request.folder, (cutoff,)),
+            factors.where(F.col(s.CUTOFF) == F.expr(sql_literal(cutoff))),
+            segments_as_of(training_panel, cutoff),
+        )
+        for cutoff in request.backtest
+    ]
+    return reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs)
+
+
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:
     """What the ranks are asked to do: where the panel lies, at which cutoffs, with which settings."""
     cutoffs = sorted(row[s.CUTOFF] for row in training_panel.select(s.CUTOFF).distinct().collect())
-    if not cutoffs:
-        raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
+    if len(cutoffs) < 2:
+        raise TrainingError(
+            f"gold.training_panel has {len(cutoffs)} cutoffs, expected those of the backtest and the end of the data; "
+            "rerun the stage fuse"
+        )
     frequency = _frequency(config, lakehouse)
     return LaunchRequest(
         source=panel_source(lakehouse),
@@ -116,12 +136,17 @@ def trained_models(lakehouse: Lakehouse) -> Path:
         raise TrainingError(f"{models}: there is no trained model yet; run the stage train ('dlmine train')") from error
 
 
-def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: tuple[Moment, ...]) -> DataFrame:
-    """The forecasts that rank 0 left in the folders of some cutoffs, as rows of ``gold.forecasts``."""
+def forecasts_in(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
+    """The forecasts that rank 0 left in the folders of some cutoffs, ``ds`` on the common clock."""
     # Not Path.as_uri(): Spark would take its %3D for part of the name.
     paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
+    return lakehouse.spark.read.parquet(*paths)
+
+
+def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
+    """The forecasts of some cutoffs as rows of ``gold.forecasts``."""
     return (
-        to_own_clocks(lakehouse, lakehouse.spark.read.parquet(*paths))
+        to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
         .withColumn(s.MODEL, F.lit(MODEL_NAME))
         .select(*s.FORECASTS.names)

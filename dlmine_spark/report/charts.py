@@ -309,6 +309,39 @@ def accuracy_by_segment(errors: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def effects(changes: pd.DataFrame) -> go.Figure:
+    """Changes of the WAPE as dots with their ranges, beside a line where nothing changes.
+
+    Args:
+        changes: ``label``, ``difference``, ``lo_95``, ``hi_95`` (these may be missing).
+    """
+    dots = changes["difference"].astype(float)
+    figure = _figure(height=110 + 44 * len(changes))
+    figure.add_scatter(
+        x=list(dots),
+        y=list(range(len(changes))),
+        mode="markers",
+        marker={"size": 13, "color": BLUE, "line": {"color": SURFACE, "width": 1.5}},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": list((changes["hi_95"].astype(float) - dots).fillna(0.0)),
+            "arrayminus": list((dots - changes["lo_95"].astype(float)).fillna(0.0)),
+            "color": BLUE,
+            "thickness": 2,
+        },
+        hovertext=[
+            f"{t.for_plotly(label)}: {100 * dot:+.2f} pp" for label, dot in zip(changes["label"], dots, strict=True)
+        ],
+        hoverinfo="text",
+    )
+    figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dash"})
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(title_text="change of the WAPE", tickformat="+.1~%")
+    _label_rows(figure, [str(label) for label in changes["label"]])
+    return figure
+
+
 def model_colour(model: str) -> str:
     """The colour that stands for a model everywhere on the page."""
     return _model_colour(model, 0)

@@ -98,7 +98,11 @@ class ReportData:
         comparisons: model, other, difference, standard_error, p_value, forecasts; a row per pair of models.
         wape_by_step: model, h, value.
         wape_by_segment: model, segment, value.
+        coverage: model, segment, steps (a part of the horizon, ``1-7``), coverage_80, coverage_95.
+        effects: signal, wape_with, wape_without, difference, lo_95, hi_95, p_value, seeds, origins, forecasts; a row
+            per mined signal, in the order they are to be shown.
         importance: method, feature, role, importance.
+        error_patterns: conditions (lists), failure, forecasts, share, lift; the most telling first.
         runs: stage, status, seconds, rows_in, rows_out, rows_rejected, message; in running order.
         tables: table, version, stage; the tables that the runs wrote.
         config_yaml: the resolved configuration.
@@ -129,7 +133,10 @@ class ReportData:
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
+    coverage: pd.DataFrame = field(default_factory=pd.DataFrame)
+    effects: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    error_patterns: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)
     config_yaml: str = ""

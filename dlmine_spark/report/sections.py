@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,6 +55,7 @@ def all_sections(report: ReportData) -> list[Section]:
         rules(report),
         forecasts(report),
         accuracy(report),
+        mining(report),
         drivers(report),
         run(report),
     ]
@@ -560,6 +561,8 @@ def accuracy(report: ReportData) -> Section:
                 _wide_table(report.wape_by_segment, "segment", "segment", "WAPE by segment"),
             )
         )
+    if not report.coverage.empty:
+        blocks.append(_coverage_table(report.coverage))
     return Section("accuracy", "Accuracy", lead, blocks)
 
 
@@ -617,6 +620,22 @@ def _comparison_table(comparisons: pd.DataFrame) -> Table:
     )
 
 
+def _coverage_table(coverage: pd.DataFrame) -> Table:
+    return table(
+        coverage,
+        "Values inside the bands, by segment and steps ahead: about 80 and 95 in 100 should be",
+        [
+            Column(s.MODEL, "model", t.model_name),
+            Column("segment", "segment"),
+            Column("steps", "steps ahead"),
+            Column("coverage_80", "in 80 % band", t.percent, numeric=True),
+            Column("coverage_95", "in 95 % band", t.percent, numeric=True),
+        ],
+        sortable=True,
+        folded=True,
+    )
+
+
 def _metric_table(metrics: pd.DataFrame) -> Table:
     wide = metrics.pivot_table(index=s.MODEL, columns="metric", values="value", aggfunc="first")
     wide = wide.reindex(charts.in_order(wide.index)).reset_index()
@@ -641,6 +660,79 @@ def _wide_table(errors: pd.DataFrame, key: str, title: str, caption: str) -> Tab
         wide,
         caption,
         [Column(key, title), *(Column(model, t.model_name(model), t.percent, numeric=True) for model in models)],
+        folded=True,
+    )
+
+
+# What mining adds
+
+
+def mining(report: ReportData) -> Section:
+    """What each mined signal is worth to the forecast: measured by going without it."""
+    title = "What mining adds"
+    if report.effects.empty:
+        return _absent(report, "mining", title, "This was not measured: run dlmine backtest --ablation.")
+    first = report.effects.iloc[0]
+    lead = (
+        "The network was trained again without each mined signal, with the same budget: from "
+        f"{t.plural(first['seeds'], 'random start')}, for {t.plural(first['origins'], 'date')} to forecast from. The "
+        f"error (WAPE) is that on the {t.count(first['forecasts'])} values that followed."
+    )
+    return Section(
+        "mining",
+        title,
+        lead,
+        [
+            *(Note(effect_sentence(row)) for row in report.effects.to_dict("records")),
+            Chart(
+                "mining-effects",
+                "Change of the error without each signal",
+                charts.effects(report.effects.assign(label=report.effects["signal"].map(_without))),
+                "A dot right of the line: the forecast is worse without the signal, so that it helps. The bar says how "
+                "far chance may reach (95 %), given how much series, dates and random starts differ; where it crosses "
+                "the line, the change may be chance.",
+                _effect_table(report.effects),
+            ),
+        ],
+    )
+
+
+def effect_sentence(effect: Mapping[Hashable, Any]) -> str:
+    """What a signal is worth in plain words: it helps, does harm, or makes no difference that one can be sure of."""
+    low, high = effect["lo_95"], effect["hi_95"]
+    change = (
+        f"{t.sentence_case(_without(str(effect['signal'])))}, the error changes by "
+        f"{_signed_percent(effect['difference'])}, from {t.percent(effect['wape_with'])}"
+    )
+    if t.is_missing(low) or t.is_missing(high):
+        return f"{change}; with a single series or date nobody can tell whether that is chance."
+    verdict = (
+        "worse beyond chance, so it helps"
+        if low > 0
+        else "better beyond chance, so it does harm here"
+        if high < 0
+        else "no difference beyond chance"
+    )
+    return f"{change} (95 % range {_signed_percent(low)} to {_signed_percent(high)}): {verdict}."
+
+
+def _without(signal: str) -> str:
+    return f"without {t.signal_name(signal)}"
+
+
+def _effect_table(effects: pd.DataFrame) -> Table:
+    return table(
+        effects,
+        "Errors with and without each signal",
+        [
+            Column("signal", "signal", t.signal_name),
+            Column("wape_with", "WAPE with all", t.percent, numeric=True),
+            Column("wape_without", "WAPE without", t.percent, numeric=True),
+            Column("difference", "change", _signed_percent, numeric=True),
+            Column("lo_95", "95 % from", _signed_percent, numeric=True),
+            Column("hi_95", "95 % to", _signed_percent, numeric=True),
+            Column("p_value", "p", t.p_value, numeric=True),
+        ],
         folded=True,
     )
 
@@ -689,7 +781,37 @@ def drivers(report: ReportData) -> Section:
                 ),
             )
         )
+    if not report.error_patterns.empty:
+        blocks += _failure_blocks(report.error_patterns)
     return Section("drivers", "What drives the forecast", "How much the network relies on each of its inputs.", blocks)
+
+
+def _failure_blocks(patterns: pd.DataFrame) -> list[Block]:
+    """When the forecast is far off, the most telling pattern in a sentence."""
+    worst = patterns.iloc[0]
+    sentence = (
+        f"When {t.enumeration([str(one) for one in worst['conditions']])}, {t.percent(worst['share'])} of "
+        f"{t.plural(int(worst['forecasts']), 'forecast')} were among the largest tenth of errors, the "
+        f"{worst['failure']}: {worst['lift']:.1f} times as often as usual."
+    )
+    shown = patterns.assign(conditions=patterns["conditions"].map(lambda conditions: t.enumeration(list(conditions))))
+    return [
+        Heading("When it is far off"),
+        Note(sentence),
+        table(
+            shown,
+            "What the largest errors on held-out dates have in common",
+            [
+                Column("conditions", "when"),
+                Column("failure", "then the"),
+                Column("forecasts", "forecasts", t.count, numeric=True),
+                Column("share", "of which so", t.percent, numeric=True),
+                Column("lift", "lift", _two_decimals, numeric=True),
+            ],
+            sortable=True,
+            folded=True,
+        ),
+    ]
 
 
 def _by_feature(importance: pd.DataFrame) -> pd.DataFrame:

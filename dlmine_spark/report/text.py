@@ -23,6 +23,12 @@ MODEL_NAMES = {
     "year_ago_growth": "A year ago, with growth",
     "profile_median": "Median of alike days",
 }
+SIGNAL_NAMES = {
+    "segments": "segments",
+    "rules": "the pull of rules",
+    "arima": "ARIMA's forecasts",
+    "all": "all mined signals",
+}
 ROLE_NAMES = {
     "target": "past values",
     "known_future": "known in advance",
@@ -130,6 +136,11 @@ def sequence(value: Iterable[Iterable[Any]] | None) -> str:
 def model_name(model: str) -> str:
     """The name of a model for people."""
     return MODEL_NAMES.get(model, model)
+
+
+def signal_name(signal: str) -> str:
+    """A mined signal for people, within a sentence."""
+    return SIGNAL_NAMES.get(signal, signal)
 
 
 def the_model(model: str) -> str:

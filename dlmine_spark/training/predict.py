@@ -166,6 +166,23 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.Data
     return predict_panel(model.networks, arrays, origins.predict, model.window)
 
 
+def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> pd.DataFrame:
+    """Forecasts of the validation origins before a cutoff by the networks in a folder, which were not trained on them.
+
+    Returns:
+        ``FORECAST_COLUMNS`` and ``y``, of the steps whose value is known and counts; see ``predict_panel``. No row
+        where the panel was too short to keep any from training.
+    """
+    model = load_trained(folder)
+    arrays = read_for(model, source, cutoff)
+    origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"])).validation
+    forecasts = predict_panel(model.networks, arrays, origins, model.window)
+    rows = (origins[:, None] + np.arange(1, model.window.horizon + 1)).ravel()
+    forecasts[s.Y] = arrays.y[rows].astype(np.float64)
+    known: pd.DataFrame = forecasts.loc[arrays.mask[rows] > 0]
+    return known
+
+
 def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
     """Name the series that get no forecast."""
     if skipped:

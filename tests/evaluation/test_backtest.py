@@ -64,6 +64,8 @@ def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_seg
     assert value(lakehouse, SEASONAL_NAIVE, "mae", "horizon", "2") == pytest.approx(3.5)
     assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "0") == pytest.approx(7.0)
     assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment", "1") == 0.0
+    assert value(lakehouse, SEASONAL_NAIVE, "mae", "segment_steps", "0: 2-2") == pytest.approx(7.0)
+    assert value(lakehouse, SEASONAL_NAIVE, "coverage_80", "segment_steps", "1: 1-1") == 1.0
     assert report.rows_rejected == 0
 
 

@@ -13,14 +13,14 @@ from dlmine_spark.evaluation.dominance import Comparison, compare_models
 
 pytestmark = pytest.mark.spark
 
+START = date(2024, 3, 1)
 COLUMNS = "model string, unique_id string, cutoff date, ds date, y double, y_hat double"
 
 
 def rows(losses: dict[str, np.ndarray]) -> list[tuple[object, ...]]:
     """Forecasts of 10 by each model that err by so much: an array of series by dates."""
-    start = date(2024, 3, 1)
     return [
-        (model, f"s{series}", start, start + timedelta(days=step + 1), 10.0, 10.0 + float(loss) * (-1) ** step)
+        (model, f"s{series}", START, START + timedelta(days=step + 1), 10.0, 10.0 + float(loss) * (-1) ** step)
         for model, own in losses.items()
         for (series, step), loss in np.ndenumerate(own)
     ]
@@ -49,7 +49,7 @@ def test_difference_with_its_error_clustered_both_ways(spark: SparkSession) -> N
         mean, error = two_way(losses[one.model] - losses[one.other])
         assert (one.difference, one.standard_error) == (pytest.approx(mean), pytest.approx(error))
         assert one.p_value == pytest.approx(2 * student.sf(abs(mean) / error, 19))
-        assert one.forecasts == 600
+        assert (one.forecasts, one.clusters) == (600, 20)
 
 
 def test_what_repeats_in_a_series_is_no_further_evidence(spark: SparkSession) -> None:
@@ -65,7 +65,7 @@ def test_what_repeats_in_a_series_is_no_further_evidence(spark: SparkSession) ->
 def test_what_cannot_be_told(spark: SparkSession) -> None:
     one_series = {"a": np.array([[1.0, 2.0]]), "b": np.array([[1.0, 1.0]])}
     frame = spark.createDataFrame(rows(one_series), COLUMNS)
-    assert compare_models(frame, ["a", "b"]) == [Comparison("a", "b", 0.5, None, None, 2)]
+    assert compare_models(frame, ["a", "b"]) == [Comparison("a", "b", 0.5, None, None, 2, 1)]
     assert compare_models(frame, ["a"]) == []
     same = {"a": np.ones((3, 4)), "b": np.ones((3, 4))}
     assert compare_models(spark.createDataFrame(rows(same), COLUMNS), ["a", "b"])[0].p_value == 1.0

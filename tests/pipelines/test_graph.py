@@ -282,6 +282,39 @@ def test_a_deleted_table_is_made_again(world: World, lakehouse: Lakehouse) -> No
     assert world.names[:3] == ["first", "second", "first"]
 
 
+def test_a_stage_beside_is_read_where_it_is_up_to_date_and_never_run_for_it(
+    world: World, lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last stage reads the second one, where it has been asked for on the same inputs and settings."""
+    monkeypatch.setitem(graph.STAGES, "last", Stage("last", ("first",), ("report",), beside=("second",)))
+    seen: list[bool] = []
+
+    def last(config: Config, bound: Lakehouse) -> StageReport:
+        seen.append(bound.exists("silver.second"))
+        return StageReport(rows_in=0, rows_out=0)
+
+    def second(config: Config, bound: Lakehouse) -> StageReport:
+        bound.overwrite("silver.second", bound.spark.sql("select 1 as x"))
+        return StageReport(rows_in=0, rows_out=0)
+
+    functions = {"first": world.first, "second": second, "last": last}
+    monkeypatch.setattr(graph, "_stage_function", functions.__getitem__)
+    changed = CONFIG.model_copy(update={"mining": CONFIG.mining.model_copy(update={"max_len": 2})})
+
+    for config, targets in (
+        (CONFIG, "last"),
+        (CONFIG, "second"),
+        (CONFIG, "last"),
+        (CONFIG, "last"),
+        (changed, "last"),
+    ):
+        bring_up_to_date(config, lakehouse, [targets], Silent())
+
+    # Not there, there, up to date with it, and of other settings than now.
+    assert seen == [False, True, False]
+    assert world.names == ["first"]
+
+
 def test_no_sources_is_said_before_anything_starts(lakehouse: Lakehouse) -> None:
     with pytest.raises(ConfigError, match="no sources are configured"):
         bring_up_to_date(Config(), lakehouse, ["clean"], Silent())
@@ -291,4 +324,5 @@ def test_the_real_graph_orders_every_stage_after_its_inputs() -> None:
     assert upstream_of(["train"]) == ["clean", "segment", "mine", "arima", "fuse", "train"]
     names = list(graph.STAGES)
     for stage in graph.STAGES.values():
-        assert all(names.index(name) < names.index(stage.name) for name in stage.upstream)
+        assert all(names.index(name) < names.index(stage.name) for name in (*stage.upstream, *stage.beside))
+    assert "ablation" not in upstream_of(["report"])

@@ -131,6 +131,30 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             ],
             columns=["model", "segment", "value"],
         ),
+        coverage=pd.DataFrame(
+            [("lstm", str(segment), "1-7", 0.79 + 0.01 * segment, 0.94) for segment in range(4)],
+            columns=["model", "segment", "steps", "coverage_80", "coverage_95"],
+        ),
+        effects=pd.DataFrame(
+            [
+                ("segments", 0.081, 0.0847, 0.0037, 0.0012, 0.0062, 0.008, 3, 2, 2_800),
+                ("arima", 0.081, 0.0815, 0.0005, -0.0011, 0.0021, 0.44, 3, 2, 2_800),
+                ("rules", 0.081, 0.0797, -0.0013, -0.0022, -0.0004, 0.01, 3, 2, 2_800),
+                ("all", 0.081, 0.0862, 0.0052, None, None, None, 3, 2, 2_800),
+            ],
+            columns=[
+                "signal",
+                "wape_with",
+                "wape_without",
+                "difference",
+                "lo_95",
+                "hi_95",
+                "p_value",
+                "seeds",
+                "origins",
+                "forecasts",
+            ],
+        ),
         importance=pd.DataFrame(
             [
                 ("permutation", feature, role, value)
@@ -147,6 +171,13 @@ def fake_report(*, nasty: bool = True) -> ReportData:
                 ]
             ],
             columns=["method", "feature", "role", "importance"],
+        ),
+        error_patterns=pd.DataFrame(
+            [
+                (["promo = 1", "segment = 3"], "forecast much too high", 112, 0.41, 4.1),
+                ([f"region = {NASTY if nasty else 'north'}"], "forecast much too low", 40, 0.2, 2.0),
+            ],
+            columns=["conditions", "failure", "forecasts", "share", "lift"],
         ),
         runs=pd.DataFrame(
             [

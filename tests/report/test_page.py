@@ -114,7 +114,7 @@ def test_every_chart_has_its_figure_and_its_caption(outline: Outline) -> None:
     figures = json.loads(outline.scripts[0])
     charts = [a for _, a in outline.elements if "data-chart" in a]
     assert [a["data-chart"] for a in charts] == list(figures)
-    assert len(charts) == len({a["data-chart"] for a in charts}) == 15
+    assert len(charts) == len({a["data-chart"] for a in charts}) == 16
     assert all(a["aria-label"] for a in charts)
     assert "bdata" not in outline.scripts[0]
 
@@ -122,7 +122,7 @@ def test_every_chart_has_its_figure_and_its_caption(outline: Outline) -> None:
 def test_navigation_leads_to_every_section(outline: Outline) -> None:
     sections = [a["id"] for tag, a in outline.elements if tag == "section"]
     links = [a["href"] for tag, a in outline.elements if tag == "a"]
-    assert sections == ["summary", "quality", "segments", "rules", "forecasts", "accuracy", "drivers", "run"]
+    assert sections == ["summary", "quality", "segments", "rules", "forecasts", "accuracy", "mining", "drivers", "run"]
     assert {f"#{section}" for section in sections} <= set(links)
 
 
@@ -154,7 +154,10 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
         "metrics",
         "wape_by_step",
         "wape_by_segment",
+        "coverage",
+        "effects",
         "importance",
+        "error_patterns",
         "runs",
         "rejections",
         "repair_examples",
@@ -189,6 +192,30 @@ def test_a_network_that_lost_is_said_to_have_lost() -> None:
         "ARIMA forecast best: WAPE 10.0 %, against 11.0 % for the LSTM. "
         "The LSTM did not win here: its error is 10.0 % larger."
     )
+
+
+def test_what_mining_adds_is_said_in_words_whether_it_helps_or_not(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    assert (
+        "Without segments, the error changes by +0.37 pp, from 8.1 % (95 % range +0.12 pp to +0.62 pp): worse beyond "
+        "chance, so it helps." in text
+    )
+    assert "Without ARIMA's forecasts, the error changes by +0.05 pp, from 8.1 % (95 % range -0.11 pp" in text
+    assert "no difference beyond chance." in text
+    assert "Without the pull of rules, the error changes by -0.13 pp" in text
+    assert "better beyond chance, so it does harm here." in text
+    assert "nobody can tell whether that is chance." in text
+    assert "from 3 random starts, for 2 dates to forecast from." in text
+    assert "run dlmine backtest --ablation" in render(EMPTY)
+
+
+def test_when_the_forecast_is_far_off_is_said_in_words(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    assert (
+        "When promo = 1 and segment = 3, 41.0 % of 112 forecasts were among the largest tenth of errors, the forecast "
+        "much too high: 4.1 times as often as usual." in text
+    )
+    assert f"region = {NASTY}" in text
 
 
 def test_counts_on_the_page_add_up(outline: Outline) -> None:

@@ -97,11 +97,23 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
                 ("overall", "all", 0.1), ("series", "a", 0.2), ("series", "b", 0.1), ("horizon", "1", 0.1),
                 ("horizon", "2", 0.12), ("segment", "0", 0.2), ("segment", "1", 0.1),
             ]
+        ]
+        + [
+            ("r", "lstm", "segment_steps", steps, metric, value)
+            for steps, value in (("0: 10-12", 0.8), ("0: 2-9", 0.7))
+            for metric, value in (("coverage_80", value), ("coverage_95", value + 0.1))
         ],
     )  # fmt: skip
     put(
         s.EXPLANATIONS,
         [("r", "permutation", "promo", "known_future", 0.03), ("r", "permutation", "history", "target", 0.1)],
+    )
+    put(
+        s.ABLATION,
+        [
+            ("r", signal, 0.1, 0.1 + change, change, 0.01, change - 0.02, change + 0.02, 0.1, 0.001, 3, 1, 4)
+            for signal, change in (("all", 0.02), ("rules", 0.0), ("arima", 0.01))
+        ],
     )
     ledger = Ledger(house)
     done = StageReport(rows_in=4, rows_out=1, rows_rejected=1, message="4 rows in")
@@ -143,7 +155,12 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert sorted(set(report.forecasts["cutoff"])) == [CUTOFF, LAST]
     assert report.history.groupby("unique_id").size().tolist() == [58, 58]
     assert report.wape_by_step.groupby("model")["h"].agg(list).tolist() == [[1, 2], [1, 2]]
+    assert report.coverage.to_numpy().tolist() == [
+        ["lstm", "0", "2-9", 0.7, pytest.approx(0.8)],
+        ["lstm", "0", "10-12", 0.8, pytest.approx(0.9)],
+    ]
     assert report.importance["feature"].tolist() == ["history", "promo"]
+    assert report.effects["signal"].tolist() == ["arima", "rules", "all"]
     assert report.runs["stage"].tolist() == ["clean", "mine"]
     assert report.tables["table"].tolist() == ["ops.quality", "silver.panel", "gold.rules"]
     assert "hush" not in report.config_yaml

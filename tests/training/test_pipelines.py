@@ -31,6 +31,7 @@ def with_panel(lakehouse: Lakehouse, tmp_path: Path) -> Lakehouse:
 
 
 INPUTS = {"gold.training_panel": 0}
+TRAINED = INPUTS | {"gold.calibration": 0}
 
 
 @pytest.mark.spark
@@ -44,7 +45,7 @@ def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -
     assert {"config.yaml", "manifest.json", "metrics.json"} <= {path.name for path in report.folder.iterdir()}
     assert train.trained_models(with_panel) == report.folder
 
-    done = forecast.run(CONFIG, with_panel.for_run("forecast-1", INPUTS))
+    done = forecast.run(CONFIG, with_panel.for_run("forecast-1", TRAINED))
 
     assert isinstance(done, forecast.ForecastReport)
     assert (done.cutoff, done.series, done.rows_out) == (FINAL, 4, 28)
@@ -65,7 +66,7 @@ def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -
     }
 
     # Forecasting again replaces its own rows only.
-    forecast.run(CONFIG, with_panel.for_run("forecast-2", INPUTS))
+    forecast.run(CONFIG, with_panel.for_run("forecast-2", TRAINED))
     assert with_panel.read("gold.forecasts").count() == 56
 
 
