@@ -36,7 +36,7 @@ def fill(lakehouse: Lakehouse) -> None:
     for number in range(SERIES):
         name, segment = f"s{number}", number % 4
         codes.append((CUTOFF, name, 1.0 + segment))
-        statics.append((name, "north" if number % 2 else "south", 100.0 * number))
+        statics.append((name, "theirs", 100.0 * number))
         for day in range(HISTORY + HORIZON):
             ds = START + timedelta(days=day)
             promo = float((day + number) % 3 == 0)
@@ -50,7 +50,7 @@ def fill(lakehouse: Lakehouse) -> None:
     columns = "unique_id string, ds date, y double, open int, y_imputed boolean, promo double"
     lakehouse.overwrite(s.PANEL.name, spark.createDataFrame(panel, columns))
     lakehouse.overwrite(s.FORECASTS.name, spark.createDataFrame(forecasts, s.FORECASTS.ddl))
-    lakehouse.overwrite(s.STATICS.name, spark.createDataFrame(statics, "unique_id string, region string, size double"))
+    lakehouse.overwrite(s.STATICS.name, spark.createDataFrame(statics, "unique_id string, Segment string, size double"))
     training = spark.createDataFrame(codes, "cutoff date, unique_id string, sc_mined_segments double")
     nothing = {
         name: f"CAST(NULL AS {type_}) AS {name}"
