@@ -14,7 +14,7 @@ from dlmine_spark.evaluation.failures import as_facts, mining_config, with_large
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_common_clock
-from dlmine_spark.pipelines.calibration import segments_as_of
+from dlmine_spark.pipelines.backtest import segments_of_series
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, kept, known_future
 from dlmine_spark.pipelines.mine import rules_of_baskets
 from dlmine_spark.pipelines.steps import panel_frequency
@@ -69,8 +69,9 @@ def write_error_patterns(config: Config, lakehouse: Lakehouse) -> int:
 def known_at(config: Config, lakehouse: Lakehouse, panel: DataFrame, frequency: Frequency, cutoff: Moment) -> DataFrame:
     """What was known at a cutoff of each series and date after it, under the names that the user's data has.
 
-    Known-future covariates and attributes; the segment as of the cutoff; the weekday; whether the next day is closed.
-    What the user calls by one of our own names is left out.
+    Known-future covariates and attributes; the weekday; whether the next day is closed. Segments are those of all data,
+    whose numbers people know: as of each cutoff they have others. What the user calls by one of our own names is left
+    out.
     """
     calendar = calendar_of(lakehouse, config)
     roles = covariates(config, panel, calendar)
@@ -83,8 +84,9 @@ def known_at(config: Config, lakehouse: Lakehouse, panel: DataFrame, frequency: 
     rows = rows.where(F.col(s.DS) > F.expr(sql_literal(cutoff)))
     if frequency.has_calendar and frequency.days == 1:
         rows = rows.withColumn(_WEEKDAY, F.date_format(s.DS, "EEEE"))
-    training_panel = lakehouse.read(s.TRAINING_PANEL.name)
-    rows = rows.join(segments_as_of(training_panel, cutoff), on=s.UNIQUE_ID, how="left")
+    segments = segments_of_series(lakehouse)
+    if segments is not None:
+        rows = rows.join(segments, on=s.UNIQUE_ID, how="left")
     if lakehouse.exists(s.STATICS.name):
         statics = lakehouse.read(s.STATICS.name)
         taken = _OWN | {name.lower() for name in rows.columns}
