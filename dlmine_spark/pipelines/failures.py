@@ -14,7 +14,7 @@ from dlmine_spark.evaluation.failures import as_facts, mining_config, with_large
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_common_clock
-from dlmine_spark.pipelines.calibration import segments_as_of
+from dlmine_spark.pipelines.backtest import segments_of_series
 from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, kept, known_future
 from dlmine_spark.pipelines.mine import rules_of_baskets
 from dlmine_spark.pipelines.steps import panel_frequency
@@ -22,6 +22,8 @@ from dlmine_spark.pipelines.train import MODEL_NAME
 
 _KEY = (s.UNIQUE_ID, s.CUTOFF, s.DS)
 _NOT_TOLD = (*_KEY, s.H, s.Y, s.Y_HAT, "failure")
+_SEGMENT, _WEEKDAY, _CLOSED_NEXT, _STEPS_AHEAD = "segment", "weekday", "closed next", "steps ahead"
+_OWN = frozenset((*_NOT_TOLD, s.OPEN, _SEGMENT, _WEEKDAY, _CLOSED_NEXT, _STEPS_AHEAD))
 
 
 def write_error_patterns(config: Config, lakehouse: Lakehouse) -> int:
@@ -39,7 +41,7 @@ def write_error_patterns(config: Config, lakehouse: Lakehouse) -> int:
         lambda upper, lower: upper.unionByName(lower),
         [known_at(config, lakehouse, panel, frequency, cutoff) for cutoff in cutoffs],
     )
-    scored = scored.withColumn("steps ahead", part_of_horizon(config.evaluation.horizon))
+    scored = scored.withColumn(_STEPS_AHEAD, part_of_horizon(config.evaluation.horizon))
     with kept(with_large_errors(scored.join(known, on=list(_KEY), how="inner"))) as rows:
         count = rows.count()
         if count == 0:
@@ -67,24 +69,27 @@ def write_error_patterns(config: Config, lakehouse: Lakehouse) -> int:
 def known_at(config: Config, lakehouse: Lakehouse, panel: DataFrame, frequency: Frequency, cutoff: Moment) -> DataFrame:
     """What was known at a cutoff of each series and date after it, under the names that the user's data has.
 
-    Known-future covariates and attributes; the segment as of the cutoff; the weekday; whether the next day is closed;
-    the part of the horizon.
+    Known-future covariates and attributes; the weekday; whether the next day is closed. Segments are those of all data,
+    whose numbers people know: as of each cutoff they have others. What the user calls by one of our own names is left
+    out.
     """
     calendar = calendar_of(lakehouse, config)
     roles = covariates(config, panel, calendar)
     rows = known_future(config, panel, calendar, frequency, cutoff)
-    rows = rows.select(s.UNIQUE_ID, s.DS, s.OPEN, *(f"`{name}`" for name in roles.known_future))
+    rows = rows.select(
+        s.UNIQUE_ID, s.DS, s.OPEN, *(f"`{name}`" for name in roles.known_future if name.lower() not in _OWN)
+    )
     in_time = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
-    rows = rows.withColumn("closed next", 1 - F.lead(s.OPEN).over(in_time)).drop(s.OPEN)
+    rows = rows.withColumn(_CLOSED_NEXT, 1 - F.lead(s.OPEN).over(in_time)).drop(s.OPEN)
     rows = rows.where(F.col(s.DS) > F.expr(sql_literal(cutoff)))
     if frequency.has_calendar and frequency.days == 1:
-        rows = rows.withColumn("weekday", F.date_format(s.DS, "EEEE"))
-    training_panel = lakehouse.read(s.TRAINING_PANEL.name)
-    rows = rows.join(segments_as_of(training_panel, cutoff), on=s.UNIQUE_ID, how="left")
+        rows = rows.withColumn(_WEEKDAY, F.date_format(s.DS, "EEEE"))
+    segments = segments_of_series(lakehouse)
+    if segments is not None:
+        rows = rows.join(segments, on=s.UNIQUE_ID, how="left")
     if lakehouse.exists(s.STATICS.name):
         statics = lakehouse.read(s.STATICS.name)
-        names = [
-            name for name in statics.columns if not name.endswith(s.IMPUTED_SUFFIX) and name not in rows.columns[1:]
-        ]
-        rows = rows.join(statics.select(*(f"`{name}`" for name in names)), on=s.UNIQUE_ID, how="left")
+        taken = _OWN | {name.lower() for name in rows.columns}
+        told = [name for name in statics.columns if name.lower() not in taken and not name.endswith(s.IMPUTED_SUFFIX)]
+        rows = rows.join(statics.select(s.UNIQUE_ID, *(f"`{name}`" for name in told)), on=s.UNIQUE_ID, how="left")
     return rows.withColumn(s.CUTOFF, F.expr(sql_literal(cutoff)))

@@ -75,17 +75,17 @@ def test_what_is_rare_takes_the_width_of_all() -> None:
 
 
 def test_the_quantile_is_the_conformal_one() -> None:
-    """Of n scores the ceil((n + 1) level)-th; n = 119 scores of 1/119, 2/119, ... 1."""
-    size = MIN_SCORES + 19
+    """Of n scores the ceil((n + 1) level)-th; here of 120 scores of 1/120, 2/120, ... 1."""
+    size = MIN_SCORES + 20
     y = np.arange(1, size + 1) / size
-    rows = pd.DataFrame({"segment": pd.NA, "h": 1, "y": y, "y_hat": 0.0, "lo_80": -1.0, "hi_80": 1.0,
-                         "lo_95": -2.0, "hi_95": 2.0})  # fmt: skip
+    rows = pd.DataFrame({"segment": pd.NA, "h": 1, "y": y, "y_hat": 0.0, "lo_80": -4.0, "hi_80": 1.0,
+                         "lo_95": -9.0, "hi_95": 2.0})  # fmt: skip
 
     factors = width_factors(rows, [], horizon=1)
 
     assert factors["segment"].isna().all()
-    assert factors["factor_80"].tolist() == [pytest.approx(96 / size)]
-    assert factors["factor_95"].tolist() == [pytest.approx(114 / size / 2)]
+    assert factors["factor_80"].tolist() == [pytest.approx(97 / size)]
+    assert factors["factor_95"].tolist() == [pytest.approx(115 / size / 2)]
 
 
 def test_bounds_that_lie_on_the_median_tell_nothing() -> None:

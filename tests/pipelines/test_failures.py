@@ -32,11 +32,11 @@ CONFIG = load_config(
 def fill(lakehouse: Lakehouse) -> None:
     """Forecasts are 5 % off, and expect promotions that the stores of the second segment never had."""
     spark, rng = lakehouse.spark, np.random.default_rng(2)
-    panel, forecasts, codes, statics = [], [], [], []
+    panel, forecasts, segments, statics = [], [], [], []
     for number in range(SERIES):
         name, segment = f"s{number}", number % 4
-        codes.append((CUTOFF, name, 1.0 + segment))
-        statics.append((name, "north" if number % 2 else "south", 100.0 * number))
+        segments.append(("store", name, segment, 0.1, [1.0], False))
+        statics.append((name, "theirs", 100.0 * number))
         for day in range(HISTORY + HORIZON):
             ds = START + timedelta(days=day)
             promo = float((day + number) % 3 == 0)
@@ -50,16 +50,8 @@ def fill(lakehouse: Lakehouse) -> None:
     columns = "unique_id string, ds date, y double, open int, y_imputed boolean, promo double"
     lakehouse.overwrite(s.PANEL.name, spark.createDataFrame(panel, columns))
     lakehouse.overwrite(s.FORECASTS.name, spark.createDataFrame(forecasts, s.FORECASTS.ddl))
-    lakehouse.overwrite(s.STATICS.name, spark.createDataFrame(statics, "unique_id string, region string, size double"))
-    training = spark.createDataFrame(codes, "cutoff date, unique_id string, sc_mined_segments double")
-    nothing = {
-        name: f"CAST(NULL AS {type_}) AS {name}"
-        for name, type_ in s.TRAINING_PANEL.columns.items()
-        if name not in ("cutoff", "shard", "unique_id", "ds")
-    }
-    lakehouse.overwrite(
-        s.TRAINING_PANEL.name, training.selectExpr("*", "0 AS shard", "cutoff AS ds", *nothing.values())
-    )
+    lakehouse.overwrite(s.STATICS.name, spark.createDataFrame(statics, "unique_id string, Segment string, size double"))
+    lakehouse.overwrite(s.SEGMENTS.name, spark.createDataFrame(segments, s.SEGMENTS.ddl))
 
 
 def test_a_planted_defect_is_the_most_telling_pattern(lakehouse: Lakehouse) -> None:
