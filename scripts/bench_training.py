@@ -14,9 +14,10 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
 ``peer``    neuralforecast's LSTM on the same series, horizon and covariates: samples/s and held-out WAPE.
 
 ``--accuracy`` adds held-out WAPE beside the irreducible one (that of the simulator's noiseless sales): the network and
-the mean of ``--members``, LightGBM on the same windows' inputs, the seasonal naive.
+the mean of ``--members``, LightGBM on the same windows' inputs, a textbook network, the seasonal naive.
 
-Repeats of what is compared take turns, and ratios are those of medians: other work on the machine hits all alike.
+Repeats of what is compared take turns, and ratios are those of medians: other work on the machine hits all alike. But
+where there is much of it, ranks wait for one another however they exchange; the processor time says more then.
 neuralforecast and LightGBM are no dependencies: ``pip install --target /tmp/nf neuralforecast``, ``pip install --target
 /tmp/lgb lightgbm``, and run with ``PYTHONPATH=.:/tmp/nf:/tmp/lgb``; what is not there is left out with a word.
 """
@@ -105,13 +106,13 @@ def _setting(request: LaunchRequest, comm: Comm, seed: int | None = None) -> tup
     return new_network(model_shape(arrays, request.window, config), seed), batches
 
 
-def _take_turns(ways: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Medians by name; every way is tried once before the next repeat."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def _take_turns(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+    """Medians by name, number by number; every way is tried once before the next repeat."""
+    found: dict[str, list[Any]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, measure in ways.items():
             found[name].append(measure())
-    return {name: statistics.median(values) for name, values in found.items()}
+    return {name: np.median(values, axis=0) for name, values in found.items()}
 
 
 def _print_ratios(title: str, medians: dict[str, float], unit: str, base: str) -> None:
@@ -127,9 +128,7 @@ def _loop(request: LaunchRequest, repeats: int) -> None:
     def from_delta() -> float:
         start = time.perf_counter()
         own, read = _setting(request, SingleProcess())
-        # Without the windows to validate on, which the bare loop has not either.
-        read = replace(read, origins=replace(read.origins, validation=read.origins.validation[:0]))
-        fit(own, read, request.training, SingleProcess(), TrainState.start(own))
+        fit(own, _without_validation(read), request.training, SingleProcess(), TrainState.start(own))
         return len(in_memory) * batches.batch_size / (time.perf_counter() - start)
 
     def after_reading() -> float:
@@ -176,21 +175,29 @@ class _PlainDropout:
         return (torch.rand(self._windows, width) >= rate) / (1.0 - rate)
 
 
+Rate = tuple[float, float]
+"""Samples of one process per second, and per second of its processor time."""
+
+
 def _ranks(request: LaunchRequest, repeats: int) -> None:
     half = replace(request, training=_with_batch(request.training, request.training.batch_size // RANKS))
     folder = Path(request.folder)
-    medians = _take_turns(
-        {
-            "two processes, half a batch each": lambda: sum(_spawn(_alone, half, folder)),
-            "two processes, a batch each": lambda: sum(_spawn(_alone, request, folder)),
-            "two Horovod ranks": lambda: _horovod_rate(request),
-            "two gloo ranks (backend torch)": lambda: _spawn(_gloo, request, folder)[0],
-            "two DDP ranks": lambda: _spawn(_ddp, request, folder)[0],
-        },
-        repeats,
-    )
+    ways = {
+        "two processes, half a batch each": lambda: _spawn(_alone, half, folder),
+        "two processes, a batch each": lambda: _spawn(_alone, request, folder),
+        "two Horovod ranks": lambda: _horovod_rates(request),
+        "two gloo ranks (backend torch)": lambda: _spawn(_gloo, request, folder),
+        "two DDP ranks": lambda: _spawn(_ddp, request, folder),
+    }
+    medians = _take_turns(ways, repeats)
+    rates, efficiency = ({name: values[at] for name, values in medians.items()} for at in range(2))
     title = f"Two processes of one thread, {request.training.batch_size} windows a step"
-    _print_ratios(title, medians, "samples/s together", "two processes, half a batch each")
+    _print_ratios(title, rates, "samples/s together", "two processes, half a batch each")
+    _print_ratios(f"{title}, by processor time", efficiency, "samples/CPU s", "two processes, half a batch each")
+
+
+def _together(rates: list[Rate]) -> Rate:
+    return sum(rate for rate, _ in rates), statistics.mean(efficiency for _, efficiency in rates)
 
 
 def _with_batch(config: TrainingConfig, size: int) -> TrainingConfig:
@@ -199,62 +206,74 @@ def _with_batch(config: TrainingConfig, size: int) -> TrainingConfig:
     return config.model_copy(update={"batch_size": size, "samples_per_epoch": samples})
 
 
-def _spawn(rate: Callable[[LaunchRequest, int], float], request: LaunchRequest, folder: Path) -> list[float]:
-    """What two processes at the same time return."""
+def _spawn(rate: Callable[[LaunchRequest], Rate], request: LaunchRequest, folder: Path) -> Rate:
+    """What two processes at the same time reach."""
     folder.mkdir(exist_ok=True)
     (folder / "rendezvous").unlink(missing_ok=True)
     torch.multiprocessing.spawn(_note_rate, args=(rate, request, folder), nprocs=RANKS)
-    return [json.loads((folder / f"rate-{rank}").read_text()) for rank in range(RANKS)]
+    return _together([json.loads((folder / f"rate-{rank}").read_text()) for rank in range(RANKS)])
 
 
-def _note_rate(rank: int, rate: Callable[[LaunchRequest, int], float], request: LaunchRequest, folder: Path) -> None:
+def _note_rate(rank: int, rate: Callable[[LaunchRequest], Rate], request: LaunchRequest, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
-    (folder / f"rate-{rank}").write_text(json.dumps(rate(request, rank)))
+    dist.barrier()
+    (folder / f"rate-{rank}").write_text(json.dumps(rate(request)))
     # Nobody is alone on the machine before everybody is done.
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _fitted_rate(request: LaunchRequest, comm: Comm) -> float:
-    """Samples/s of the second epoch, all ranks of ``comm`` together."""
+def _fitted_rate(request: LaunchRequest, comm: Comm) -> Rate:
+    """This process's share of the second epoch: in the first, torch loads and compiles what it needs."""
     network, batches = _setting(request, comm)
+    batches = _without_validation(batches)
     config = request.training.model_copy(update={"epochs": 2})
-    return fit(network, batches, config, comm, TrainState.start(network)).history[-1].samples_per_second
+    ends: list[float] = []
+    state = fit(
+        network, batches, config, comm, TrainState.start(network), lambda state: ends.append(time.process_time())
+    )
+    samples = batches.steps * batches.batch_size / comm.size
+    return samples / state.history[-1].seconds, samples / (ends[1] - ends[0])
 
 
-def _alone(request: LaunchRequest, rank: int) -> float:
-    dist.barrier()
+def _without_validation(batches: WindowBatches) -> WindowBatches:
+    """Bare loops have none either."""
+    return replace(batches, origins=replace(batches.origins, validation=batches.origins.validation[:0]))
+
+
+def _alone(request: LaunchRequest) -> Rate:
     return _fitted_rate(request, SingleProcess())
 
 
-def _gloo(request: LaunchRequest, rank: int) -> float:
+def _gloo(request: LaunchRequest) -> Rate:
     from dlmine_spark.training.launch.torch_distributor import TorchComm
 
     return _fitted_rate(request, TorchComm())
 
 
-def _ddp(request: LaunchRequest, rank: int) -> float:
+def _ddp(request: LaunchRequest) -> Rate:
     from dlmine_spark.training.launch.torch_distributor import TorchComm
 
-    network, batches = _setting(request, TorchComm())
+    comm = TorchComm()
+    network, batches = _setting(request, comm)
     wrapped = DistributedDataParallel(network)
-    rates = [
-        _bare_rate(network, wrapped, batches.train(epoch), batches.batch_size, request.training) for epoch in range(2)
-    ]
-    return rates[-1]
+    own = batches.batch_size // comm.size
+    _bare_rate(network, wrapped, batches.train(0), own, request.training)
+    start = time.process_time()
+    rate = _bare_rate(network, wrapped, batches.train(1), own, request.training)
+    return rate, batches.steps * own / (time.process_time() - start)
 
 
-def _horovod_rate(request: LaunchRequest) -> float:
+def _horovod_rates(request: LaunchRequest) -> Rate:
     if importlib.util.find_spec("horovod") is None:
-        return float("nan")
+        return float("nan"), float("nan")
     import horovod
 
-    rates: list[float] = horovod.run(_as_horovod_rank, args=(request,), np=RANKS, use_gloo=True)
-    return rates[0]
+    return _together(horovod.run(_as_horovod_rank, args=(request,), np=RANKS, use_gloo=True))
 
 
-def _as_horovod_rank(request: LaunchRequest) -> float:
+def _as_horovod_rank(request: LaunchRequest) -> Rate:
     import horovod.torch as hvd
 
     from dlmine_spark.training.launch.horovod import HorovodComm
@@ -359,6 +378,7 @@ def _accuracy(request: LaunchRequest, world: World, members: int) -> None:
         print("| LightGBM | not installed | |")
     else:
         tell("LightGBM, same inputs", _lightgbm(batches))
+    tell("textbook: LSTM(50) + Dense(1), recursive", _textbook(batches))
     tell("seasonal naive", torch.cat([batch.lags[..., 0] for batch in _to_predict(batches)]).numpy().astype(float))
 
 
@@ -381,6 +401,43 @@ def _lightgbm(batches: WindowBatches) -> Floats:
     )  # fmt: skip
     scaled = np.asarray(model.predict(ask.inputs))
     return np.asarray(np.expm1(scaled + ask.level).reshape(-1, HORIZON), dtype=np.float64)
+
+
+class _Textbook(torch.nn.Module):
+    """What tutorials build: the next scaled value from the scaled values before it, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(1, 50, batch_first=True)
+        self.dense = torch.nn.Linear(50, 1)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The next value; windows."""
+        return self.dense(self.lstm(values.unsqueeze(2))[0][:, -1]).squeeze(1)
+
+
+def _textbook(batches: WindowBatches) -> Floats:
+    """Recursive forecasts of a textbook network after as many steps as ours takes."""
+    network, config = _Textbook(), TrainingConfig()
+    optimizer = torch.optim.Adam(network.parameters())
+    scaling_of = new_network(model_shape(batches.arrays, batches.shape, config), 0).scaling
+    for epoch in range(config.epochs):
+        for batch in batches.train(epoch):
+            scaling = scaling_of(batch)
+            error = network(scaling.scale(batch.y) * batch.mask) - scaling.scale(batch.target)[:, 0]
+            optimizer.zero_grad()
+            (error.square() * batch.target_mask[:, 0]).mean().backward()
+            optimizer.step()
+    found = []
+    with torch.no_grad():
+        for batch in _to_predict(batches):
+            scaling = scaling_of(batch)
+            values = scaling.scale(batch.y) * batch.mask
+            for step in range(HORIZON):
+                # As in training, a closed day is a 0 among the scaled values.
+                values = torch.cat([values[:, 1:], (network(values) * batch.open[:, step]).unsqueeze(1)], dim=1)
+            found.append(scaling.restore(values[:, -HORIZON:]))
+    return torch.cat(found).numpy().astype(np.float64)
 
 
 class _Rows:

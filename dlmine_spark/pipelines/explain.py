@@ -59,7 +59,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
 
 
 def _explanation(config: Config, lakehouse: Lakehouse) -> Explanation:
-    """The network of the newest backtest cutoff: the production model has been trained on all there is."""
+    """The networks of the newest backtest cutoff: the production model has been trained on all there is."""
     cutoffs = sorted(
         row[s.CUTOFF] for row in lakehouse.read(s.TRAINING_PANEL.name).select(s.CUTOFF).distinct().collect()
     )

@@ -179,17 +179,6 @@ def _launcher_that_fails(folder: Path, notes: list[Note]) -> None:
 
 
 @pytest.mark.spark
-def test_a_killed_rank_ends_the_job_and_is_named(spark: SparkSession, tmp_path: Path) -> None:
-    request = request_by("torch", tmp_path)
-    endless = with_settings(request, epochs=5000, patience=5000, max_restarts=0)
-    killer = threading.Thread(target=_kill_rank, args=(endless.folder, 1), daemon=True)
-    killer.start()
-    with pytest.raises(TrainingError, match="training rank 1 ended without a word"):
-        launch(endless, spark)
-    killer.join(timeout=10)
-
-
-@pytest.mark.spark
 def test_after_a_kill_the_ranks_go_on_from_the_checkpoint(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +218,20 @@ def test_what_a_restart_would_meet_again_is_not_tried_again(tmp_path: Path) -> N
     assert starts == 1
 
 
+def test_there_are_no_more_restarts_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching, "slots_left", lambda spark, wanted, timeout: wanted)
+    starts = 0
+
+    def ranks(request: LaunchRequest, spark: SparkSession) -> None:
+        nonlocal starts
+        starts += 1
+        raise RankFailed(f"start {starts}")
+
+    request = with_settings(request_by("torch", tmp_path), max_restarts=2)
+    with pytest.raises(TrainingError, match="start 3"):
+        launching._with_restarts(ranks, request, cast(SparkSession, None))
+
+
 def test_lost_slots_leave_fewer_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "slots_left", lambda spark, wanted, timeout: 1)
     seen: list[int] = []
@@ -261,7 +264,7 @@ def test_a_launcher_that_outlives_its_ranks_loses_its_jobs(
 
 
 def _kill_rank(folder: Path, rank: int) -> None:
-    """Wait for the first epochs, then kill the process of a rank, in the middle of the next."""
+    """Wait for the first epochs, then kill the process of a rank in the middle of the next."""
     progress = folder / "progress.jsonl"
     while not (progress.exists() and "epoch 2/" in progress.read_text()):
         time.sleep(0.2)
