@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 from dlmine_spark.arima.design import INTERCEPT, SEASON, TREND, WAVE, difference
+from dlmine_spark.arima.likelihood import whiten
 from dlmine_spark.arima.model import Fit
 from dlmine_spark.arima.scales import from_scale, to_scale
 from dlmine_spark.arima.timeline import Floats, Steps, Timeline
@@ -69,7 +69,7 @@ def decompose(fit: Fit, timeline: Timeline, cutoff: int) -> Decomposition:
 def _one_step_errors(fit: Fit, errors: Floats) -> Floats:
     """Of the errors, differenced and whitened; NaN for the steps that differencing costs."""
     lost = fit.d + fit.seasonal_d * fit.lag
-    ar, ma = fit.arma.polynomials(fit.lag)
     found = np.full(errors.size, np.nan)
-    found[lost:] = lfilter(ar, ma, difference(errors, fit.d, fit.seasonal_d, fit.lag)[lost:])
+    differenced = difference(errors, fit.d, fit.seasonal_d, fit.lag)[lost:]
+    found[lost:] = whiten(differenced, fit.arma, fit.lag, exact=False)
     return found

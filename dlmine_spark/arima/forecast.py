@@ -92,6 +92,6 @@ def forecast(fit: Fit, timeline: Timeline, wanted: Wanted) -> Paths:
         raise ModelProblem(f"a forecast of {np.abs(y_hat).max():.3g} where no value exceeds {largest:.3g}")
     return Paths(
         y_hat=y_hat,
-        bounds=bounds_around(centre, spread, wanted.levels, to_y, max(1.0, fit.diagnostics[DEGREES])),
+        bounds=bounds_around(centre, spread, wanted.levels, to_y, fit.diagnostics[DEGREES]),
         sigma=spread[:, 0] * slope_of_scale(from_scale(centre[:, 0], fit.power), fit.power),
     )

@@ -398,7 +398,7 @@ def _variance_at_the_end(innovations: Floats, lag: int, parameters: int) -> tupl
     weights = 0.5 ** (np.arange(n)[::-1] / half_life)
     unbiased = n / max(1, n - parameters)
     variance = float(weights @ innovations**2) / float(weights.sum()) * unbiased
-    return variance, float(weights.sum()) ** 2 / float(weights @ weights) / unbiased
+    return variance, max(1.0, float(weights.sum()) ** 2 / float(weights @ weights) / unbiased)
 
 
 def generalised(w: Floats, x: Floats, arma: Arma, lag: int, *, exact: bool) -> tuple[Floats, Floats]:

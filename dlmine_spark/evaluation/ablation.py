@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.evaluation.dominance import Comparison, compare_models
+from dlmine_spark.evaluation.dominance import Comparison, compare_models, two_sided_p
 
 FULL, ALL = "full", "all"
 """The variant that has every signal, and what the one lacks that has none."""
@@ -116,9 +116,7 @@ def effect(
         error, freedom = _added(parts)
         half = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
         low, high = difference - half, difference + half
-        p_value = (
-            1.0 if difference == 0 else 0.0 if error == 0 else float(2 * student.sf(abs(difference) / error, freedom))
-        )
+        p_value = two_sided_p(difference, error, freedom)
     return Effect(
         signal=comparison.model,
         wape_with=fmean(wape_with),

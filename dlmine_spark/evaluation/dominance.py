@@ -123,5 +123,11 @@ def _comparison(model: str, other: str, overall: Row, by_series: Clusters, by_da
     own = (by_series.variance(mean, n), by_date.variance(mean, n))
     # With few clusters the sum may fall below either part, even below 0: then the larger part is the careful one.
     error = sqrt(max(sum(own) - alone, *own, 0.0))
-    p_value = 1.0 if mean == 0 else 0.0 if error == 0 else float(2 * student.sf(abs(mean) / error, fewest - 1))
-    return Comparison(model, other, mean, error, p_value, n, fewest)
+    return Comparison(model, other, mean, error, two_sided_p(mean, error, fewest - 1), n, fewest)
+
+
+def two_sided_p(difference: float, standard_error: float, freedom: float) -> float:
+    """That a difference is one by chance, by Student's t; without any spread it is none, or certain."""
+    if difference == 0:
+        return 1.0
+    return float(2 * student.sf(abs(difference) / standard_error, freedom)) if standard_error > 0 else 0.0

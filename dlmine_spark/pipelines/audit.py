@@ -29,6 +29,7 @@ from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates
 from dlmine_spark.pipelines.fuse import panel_as_of, panel_material
 from dlmine_spark.pipelines.scratch import scratch_lakehouse
 from dlmine_spark.pipelines.steps import panel_frequency
+from dlmine_spark.report.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,10 @@ def run(config: Config, lakehouse: Lakehouse) -> str:
     if leaks:
         shown = "; ".join(str(leak) for leak in leaks[:NAMED_LEAKS])
         more = f"; and {len(leaks) - NAMED_LEAKS} more" if len(leaks) > NAMED_LEAKS else ""
-        raise TableContractError(
-            f"{len(leaks)} leak{'' if len(leaks) == 1 else 's'} from after the cutoff: {shown}{more}"
-        )
+        raise TableContractError(f"{plural(len(leaks), 'leak')} from after the cutoff: {shown}{more}")
     columns = len([name for name in training_panel.columns if name.startswith(s.FEATURE_PREFIXES)])
     return (
-        f"{columns} inputs at {len(cutoffs)} cutoff{'' if len(cutoffs) == 1 else 's'}: none was made from what came "
+        f"{columns} inputs at {plural(len(cutoffs), 'cutoff')}: none was made from what came "
         "later, and none changes with it"
     )
 

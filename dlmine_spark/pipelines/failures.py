@@ -42,7 +42,10 @@ def write_error_patterns(config: Config, lakehouse: Lakehouse) -> int:
         [known_at(config, lakehouse, panel, frequency, cutoff) for cutoff in cutoffs],
     )
     scored = scored.withColumn(_STEPS_AHEAD, part_of_horizon(config.evaluation.horizon))
-    with kept(with_large_errors(scored.join(known, on=list(_KEY), how="inner"))) as rows:
+    with (
+        kept(scored.join(known, on=list(_KEY), how="inner")) as compared,
+        kept(with_large_errors(compared)) as rows,
+    ):
         count = rows.count()
         if count == 0:
             return 0

@@ -14,8 +14,7 @@ from dlmine_spark.arima.scales import to_scale
 from dlmine_spark.arima.timeline import read_timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import DAILY, MONTHLY, Frequency
-from tests.arima.examples import arma, plan, series
-from tests.arima.test_stored import FAR, months, shop
+from tests.arima.examples import FAR, arma, months, plan, series, shop
 
 
 def walk(known: int, horizon: int) -> pd.DataFrame:

@@ -16,29 +16,9 @@ from dlmine_spark.arima.stored import BEGINS, begins, p_of_newer_errors, restore
 from dlmine_spark.arima.timeline import read_timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import DAILY, MONTHLY, Frequency
-from tests.arima.examples import START, arma, plan, series
+from tests.arima.examples import FAR, START, months, plan, series, shop
 
-FAR = float("inf")
 CONFIG = ArimaConfig()
-
-
-def shop(known: int, horizon: int) -> pd.DataFrame:
-    """Sales of a week's shape, with promotions that half of them have, closed on Sundays, around 100."""
-    total = known + horizon
-    promo = (np.arange(total) // 5 % 2).astype(float)
-    week = np.tile([0.0, 5.0, 8.0, 3.0, 12.0, 20.0, 0.0], total)[:total]
-    y = (100 + week + 30 * promo + arma(total, ar=0.6, sd=4.0, seed=3))[:known]
-    is_open = (np.arange(total) % 7 != 6).astype(int)
-    rows = series(np.where(is_open[:known] == 1, y, 0.0), horizon, promo=promo)
-    return rows.assign(open=is_open)
-
-
-def months(known: int, horizon: int) -> pd.DataFrame:
-    """A rising series whose season moves."""
-    rng = np.random.default_rng(2)
-    season = np.cumsum(rng.normal(scale=2.0, size=(known // 12 + 2, 12)), axis=0) + 20 * np.sin(np.arange(12))
-    y = 200 + 0.5 * np.arange(known) + season.ravel()[:known] + arma(known, ar=0.4, seed=5)
-    return series(y, horizon, frequency=MONTHLY)
 
 
 @pytest.mark.parametrize(

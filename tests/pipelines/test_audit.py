@@ -22,6 +22,7 @@ from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import arima, audit, backtest, fuse, train
 from dlmine_spark.pipelines.audit import write_with_noise
+from tests.pipelines.examples import PROMOTED
 from tests.training.panels import SMALL
 
 pytestmark = pytest.mark.spark
@@ -31,9 +32,7 @@ FINAL = START + timedelta(days=DAYS - 1)
 CUTOFF = FINAL - timedelta(days=HORIZON)
 CONFIG = load_config(
     overrides=[
-        "sources.panel={kind: panel, path: p, columns: {unique_id: u, ds: d, y: y}, other_columns: keep, "
-        "roles: {promo: known_future, item: known_future}}",
-        "sources.lines={kind: lines, path: l, columns: {basket_id: b, item: i, ts: t}}",
+        *PROMOTED,
         f"evaluation.horizon={HORIZON}",
         "cleaning.frequency=D",
         "mining={promoted_item: item, min_support: .1, min_confidence: .1, max_q: 1}",

@@ -15,6 +15,7 @@ from dlmine_spark.config import MiningConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import fuse
 from tests.mining.examples import rule
+from tests.pipelines.examples import PROMOTED
 
 pytestmark = pytest.mark.spark
 
@@ -23,9 +24,7 @@ FINAL = START + timedelta(days=DAYS - 1)
 CUTOFF = FINAL - timedelta(days=HORIZON)
 CONFIG = load_config(
     overrides=[
-        "sources.panel={kind: panel, path: p, columns: {unique_id: u, ds: d, y: y}, other_columns: keep, "
-        "roles: {promo: known_future, item: known_future}}",
-        "sources.lines={kind: lines, path: l, columns: {basket_id: b, item: i, ts: t}}",
+        *PROMOTED,
         f"evaluation.horizon={HORIZON}",
         "mining={promoted_item: item, min_support: .1, min_confidence: .1}",
     ]

@@ -17,8 +17,6 @@ from dlmine_spark.errors import DlmineError, TrainingError
 from dlmine_spark.training.job import LaunchRequest
 from dlmine_spark.training.launch.local import launch_local
 
-log = logging.getLogger(__name__)
-
 _NUMBER, _PROBLEM = "id", "problem"
 
 
