@@ -5,9 +5,9 @@ import importlib.util
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -185,14 +185,13 @@ def test_after_a_kill_the_ranks_go_on_from_the_checkpoint(
     settings = {"epochs": 8, "patience": 8, "samples_per_epoch": 1920, "learning_rate": 3e-3}
     undisturbed = launch(with_settings(small_request(tmp_path / "calm"), **settings), None)
     request = with_settings(request_by("torch", tmp_path / "killed"), **settings, max_restarts=1)
-    killer = threading.Thread(target=_kill_rank, args=(request.folder, 1), daemon=True)
-    killer.start()
 
-    with caplog.at_level(logging.INFO, "dlmine_spark"):
+    with ThreadPoolExecutor(1) as beside, caplog.at_level(logging.INFO, "dlmine_spark"):
+        killed = beside.submit(_kill_rank, request.folder, 1)
         result = launch(request, spark)
 
-    killer.join(timeout=10)
-    assert "rank 1 ended without a word" in caplog.text
+    assert killed.result(), caplog.messages
+    assert "rank 1 ended without a word" in caplog.text, caplog.messages
     assert "starting again (restarts left: 0)" in caplog.text
     resumed = re.search(r"going on from the checkpoint of epoch (\d+)", caplog.text)
     assert resumed is not None
@@ -263,13 +262,19 @@ def test_a_launcher_that_outlives_its_ranks_loses_its_jobs(
     assert time.monotonic() - start < 60
 
 
-def _kill_rank(folder: Path, rank: int) -> None:
-    """Wait for the first epochs, then kill the process of a rank in the middle of the next."""
+def _kill_rank(folder: Path, rank: int) -> bool:
+    """Wait for the first epochs, then kill the process of a rank in the middle of the next; whether it was there."""
+    start = time.time()
     progress = folder / "progress.jsonl"
     while not (progress.exists() and "epoch 2/" in progress.read_text()):
-        time.sleep(0.2)
+        if time.time() > start + 120:
+            return False
+        time.sleep(0.1)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("RANK") == str(rank) and "LOCAL_RANK" in process.environ():
+            environment = process.environ()
+            # Ranks of earlier tests may still be ending.
+            if environment.get("RANK") == str(rank) and "LOCAL_RANK" in environment and process.create_time() > start:
                 process.kill()
-                return
+                return True
+    return False
