@@ -584,6 +584,43 @@ CALIBRATION = Table(
 """How many times as wide the network's intervals are made: one row per cutoff, segment as of it (null: series of none)
 and part of the horizon, from ``scores`` forecasts of validation origins before the cutoff. Null: they are left as they
 are."""
+VALIDATION_FORECASTS = Table(
+    "gold.validation_forecasts",
+    {
+        CUTOFF: "date",
+        UNIQUE_ID: "string",
+        "origin": "date",
+        DS: "date",
+        H: "int",
+        Y: "double",
+        Y_HAT: "double",
+        **_FORECAST_BOUNDS,
+    },
+    moments=(CUTOFF, "origin", DS),
+)
+"""What the networks of a backtest cutoff forecast from origins before it that they were not trained on, with the values
+that came: one row per cutoff, series, origin and step ahead whose value counts. Intervals are not corrected."""
+BLEND_WEIGHTS = Table(
+    "gold.blend_weights",
+    {
+        RUN_ID: "string",
+        CUTOFF: "date",
+        UNIQUE_ID: "string",
+        MODEL: "string",
+        "weight": "double",
+        "errors": "bigint",
+    },
+    moments=(CUTOFF,),
+)
+"""How much of each model the blend takes: one row per backtest cutoff, series and model, from ``errors`` forecasts
+before the cutoff; and one per cutoff and model of no series (null), which holds for those without any of their own."""
+ERROR_SCALES = Table(
+    "gold.error_scales",
+    {UNIQUE_ID: "string", CUTOFF: "date", "scale": "double", "squared_scale": "double"},
+    moments=(CUTOFF,),
+)
+"""Mean absolute and mean squared error of the seasonal naive forecast in sample: what MASE and RMSSE divide by. Null
+where no two values can be compared, or all are the same."""
 METRICS = Table(
     "gold.metrics",
     {
@@ -710,6 +747,9 @@ TABLES: dict[str, Table] = {
         LINEAGE,
         EMBEDDINGS,
         CALIBRATION,
+        VALIDATION_FORECASTS,
+        BLEND_WEIGHTS,
+        ERROR_SCALES,
         METRICS,
         COMPARISONS,
         ABLATION,

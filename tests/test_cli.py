@@ -138,9 +138,9 @@ def test_the_environment_counts_below_set(capsys: pytest.CaptureFixture[str], mo
     assert "horizon: 12" in run(capsys, "config", "--set", "evaluation.horizon=12")[1]
 
 
-def test_every_stage_but_fuse_has_a_command_and_every_command_a_job() -> None:
-    # fuse has no command of its own: train brings it up to date.
-    assert set(STAGE_HELP) == set(graph.STAGES) - {"fuse", "ablation"}
+def test_every_stage_that_is_asked_for_has_a_command_and_every_command_a_job() -> None:
+    # fuse and blend have no commands of their own: train and backtest bring them up to date.
+    assert set(STAGE_HELP) == set(graph.STAGES) - {"fuse", "blend", "ablation"}
     assert {job.stem for job in (ROOT / "jobs").glob("*.py")} == {*STAGE_HELP, "run"}
     for job in (ROOT / "jobs").glob("*.py"):
         assert len(job.read_text().splitlines()) < 10

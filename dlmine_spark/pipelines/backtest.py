@@ -5,28 +5,25 @@ from __future__ import annotations
 import logging
 from dataclasses import astuple, dataclass, field
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.arima.paths import ARIMA, OTHERS
+from dlmine_spark.arima.paths import ARIMA
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.compare import KEY, OVERALL, metrics_by_scope, pair, scored_actuals
 from dlmine_spark.evaluation.dominance import compare_models
-from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
-from dlmine_spark.evaluation.naive import PROMOTION, SEASONAL_NAIVE, SIMPLE, NaivePlan, naive_forecasts
+from dlmine_spark.evaluation.naive import SEASONAL_NAIVE
 from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, promotion_of
+from dlmine_spark.pipelines.alignment import read_panel
+from dlmine_spark.pipelines.common import all_cutoffs, as_stages
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 
 log = logging.getLogger(__name__)
 
-STAGING = "staging.backtest"
-"""Simple forecasts with their series' scales, computed once and read twice."""
 FALLBACK_SHARE = "fallback_share"
 """Metric of the ARIMA stage: the share of compared forecasts that a fallback made, where no ARIMA could be fitted."""
 
@@ -40,7 +37,7 @@ class BacktestReport(StageReport):
 
 
 def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
-    """Add simple forecasts and measure every model on the series and dates that all of them forecast.
+    """Measure every model on the series and dates that all of them forecast.
 
     Raises:
         TableContractError: there is no such series and date, or the history is too short for the cutoffs.
@@ -48,23 +45,13 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there are no forecasts to compare")
     panel = read_panel(lakehouse)
-    plan = plan_naive(config, lakehouse, panel)
-    naive = naive_forecasts(observed_series(config, lakehouse, panel), plan)
-    lakehouse.overwrite(STAGING, to_own_clocks(lakehouse, naive))
-    naive = lakehouse.read(STAGING)
-    lakehouse.overwrite(
-        s.FORECASTS.name,
-        naive.drop(SCALE, SQUARED_SCALE).withColumn(s.RUN_ID, F.lit(lakehouse.run_id)),
-        replace_where=f"{s.MODEL} IN ({', '.join(repr(model) for model in SIMPLE)})",
-    )
-    made = lakehouse.read(s.FORECASTS.name).where(
-        F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in plan.cutoffs])
-    )
-    scales = naive.select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE).distinct()
-    paired = pair(_as_stages(made), scored_actuals(lakehouse.read(s.PANEL.name)), scales)
+    cutoffs = all_cutoffs(config, panel, panel_frequency(config, panel)).backtest
+    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF).isin([F.expr(sql_literal(one)) for one in cutoffs]))
+    scales = lakehouse.read(s.ERROR_SCALES.name)
+    paired = pair(as_stages(made), scored_actuals(lakehouse.read(s.PANEL.name)), scales)
     models = sorted(row[s.MODEL] for row in paired.select(s.MODEL).distinct().collect())
     common = paired.where(F.col("models") == len(models))
-    metrics = metrics_by_scope(common, segments_of_series(lakehouse), plan.horizon)
+    metrics = metrics_by_scope(common, segments_of_series(lakehouse), config.evaluation.horizon)
     metrics = metrics.unionByName(_fallback_share(common))
     lakehouse.overwrite(s.METRICS.name, metrics.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
     report = _report(lakehouse, paired, models)
@@ -73,53 +60,12 @@ def run(config: Config, lakehouse: Lakehouse) -> BacktestReport | NotApplicable:
     return report
 
 
-def plan_naive(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> NaivePlan:
-    """Cutoffs of the backtest, and the season that a naive forecast repeats."""
-    frequency = panel_frequency(config, panel)
-    asked = config.arima.season_length
-    return NaivePlan(
-        frequency=frequency,
-        season_length=frequency.season_length if asked == "auto" else asked,
-        horizon=config.evaluation.horizon,
-        cutoffs=all_cutoffs(config, panel, frequency).backtest,
-        open_is_known=covariates(config, panel, calendar_of(lakehouse, config)).open_is_known,
-    )
-
-
-def observed_series(config: Config, lakehouse: Lakehouse, panel: DataFrame) -> DataFrame:
-    """Values with their closures and promotions; a calendar knows these better than the panel."""
-    calendar = calendar_of(lakehouse, config)
-    promotion = promotion_of(panel, calendar, covariates(config, panel, calendar))
-    wanted = {s.OPEN: s.OPEN} | ({} if promotion is None else {promotion: PROMOTION})
-    planned = {name: f"planned:{name}" for name in wanted if calendar is not None and name in calendar.columns}
-    observed = panel
-    if calendar is not None and planned:
-        ahead = calendar.select(s.UNIQUE_ID, s.DS, *(F.col(f"`{name}`").alias(to) for name, to in planned.items()))
-        observed = panel.join(ahead, on=[s.UNIQUE_ID, s.DS], how="left")
-
-    def value(name: str) -> Column:
-        sides = [planned[name]] if name in planned else []
-        return F.coalesce(*(F.col(f"`{side}`") for side in (*sides, *([name] if name in panel.columns else []))))
-
-    return observed.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED, *(value(name).alias(to) for name, to in wanted.items()))
-
-
 def segments_of_series(lakehouse: Lakehouse) -> DataFrame | None:
     """The segment of every series, where there are segments: ``unique_id``, ``segment``."""
     if not lakehouse.exists(s.SEGMENTS.name):
         return None
     stores = lakehouse.read(s.SEGMENTS.name).where(F.col("entity") == "store")
     return stores.select(F.col("entity_id").alias(s.UNIQUE_ID), "segment")
-
-
-def _as_stages(forecasts: DataFrame) -> DataFrame:
-    """Forecasts under the name of the stage that made them: ARIMA's with the fallbacks of series it could not fit."""
-    is_fallback = F.col(s.MODEL).isin(*OTHERS)
-    return forecasts.select(
-        F.when(is_fallback, F.lit(ARIMA)).otherwise(F.col(s.MODEL)).alias(s.MODEL),
-        *(name for name in s.FORECASTS.names if name not in (s.RUN_ID, s.MODEL)),
-        is_fallback.alias("is_fallback"),
-    )
 
 
 def _fallback_share(common: DataFrame) -> DataFrame:

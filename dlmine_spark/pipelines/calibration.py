@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -11,30 +12,35 @@ from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.fusion.signals import SEGMENT_CODE
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.training.job import LaunchRequest
-from dlmine_spark.training.predict import cutoff_folder, predict_validation
+from dlmine_spark.training.predict import VALIDATION_FILE, cutoff_folder, predict_validation, write_validation
 
 
 def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: DataFrame) -> None:
     """Write ``gold.calibration``: factors of every backtest cutoff, from the networks that were trained for it.
 
+    What they are told by is left in ``VALIDATION_FILE`` of each cutoff's folder.
+
     Validation origins lie a horizon or more before their cutoff, so nothing of what is tested is seen.
     """
-    of_cutoffs = [
-        _factors_as_of(request, cutoff, segments_as_of(training_panel, cutoff)) for cutoff in request.backtest
-    ]
-    rows = [(lakehouse.run_id, *row) for factors in of_cutoffs for row in factors]
+    rows: list[tuple[object, ...]] = []
+    for cutoff in request.backtest:
+        folder = cutoff_folder(request.folder, cutoff)
+        validation = predict_validation(folder, request.source, cutoff)
+        # As a file, which Spark reads by itself.
+        write_validation(validation, folder / VALIDATION_FILE, cutoff)
+        factors = _factors(validation, segments_as_of(training_panel, cutoff), request.horizon)
+        rows += [(lakehouse.run_id, cutoff, *row) for row in factors]
     moment = dict(training_panel.dtypes)[s.CUTOFF]
     ddl = ", ".join(f"`{name}` {type_}" for name, type_ in s.CALIBRATION.typed(moment).items())
     lakehouse.overwrite(s.CALIBRATION.name, lakehouse.spark.createDataFrame(rows, ddl))
 
 
-def _factors_as_of(request: LaunchRequest, cutoff: Moment, of_series: DataFrame) -> list[tuple[object, ...]]:
-    """The factors of a cutoff as rows of ``gold.calibration``, without the run."""
-    validation = predict_validation(cutoff_folder(request.folder, cutoff), request.source, cutoff)
+def _factors(validation: pd.DataFrame, of_series: DataFrame, horizon: int) -> list[tuple[object, ...]]:
+    """The factors of a cutoff as rows of ``gold.calibration``, without run and cutoff."""
     segments = of_series.toPandas()
     known = validation.merge(segments, on=s.UNIQUE_ID, how="left")
-    factors = width_factors(known, sorted(set(segments["segment"].tolist())), request.horizon).astype(object)
-    return [(cutoff, *row) for row in factors.where(factors.notna(), None).itertuples(index=False, name=None)]
+    factors = width_factors(known, sorted(set(segments["segment"].tolist())), horizon).astype(object)
+    return list(factors.where(factors.notna(), None).itertuples(index=False, name=None))
 
 
 def segments_as_of(training_panel: DataFrame, cutoff: Moment) -> DataFrame:

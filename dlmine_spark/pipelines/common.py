@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, Moment, backtest_cutoffs, sql_literal
@@ -250,6 +251,14 @@ def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
         return None
     calendar = lakehouse.read(s.CALENDAR.name)
     return to_common_clock(lakehouse, calendar) if lakehouse.exists(s.PANEL.name) else calendar
+
+
+def as_stages(forecasts: DataFrame) -> DataFrame:
+    """Forecasts under the name of the stage that made them: ARIMA's with what stood in for it, told by a column."""
+    is_fallback = F.col(s.MODEL).isin(*OTHERS)
+    return forecasts.withColumns(
+        {s.MODEL: F.when(is_fallback, F.lit(ARIMA)).otherwise(F.col(s.MODEL)), "is_fallback": is_fallback}
+    )
 
 
 def repairs_by_rule(repairs: DataFrame, most: int) -> pd.DataFrame:

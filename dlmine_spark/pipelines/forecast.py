@@ -1,4 +1,4 @@
-"""Forecast: the steps after the end of the data, by the production model."""
+"""Forecast: the steps after the end of the data, by the production model and by the blend of all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.blend import blend_at
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of
 from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models, write_forecasts
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -39,6 +40,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE, cutoff)
     forecasts = _with_known_widths(lakehouse, read_forecasts(lakehouse, models, (cutoff,)))
     write_forecasts(lakehouse, forecasts, f"cutoff >= {sql_literal(cutoff)}")
+    blend_at(lakehouse, cutoff)
 
     series = int(frame[s.UNIQUE_ID].nunique())
     first, last = frame[s.DS].min(), frame[s.DS].max()

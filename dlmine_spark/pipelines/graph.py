@@ -1,7 +1,8 @@
 """The stages, what each depends on, and bringing them up to date as make does.
 
-    clean -> segment, mine, arima -> fuse -> train -> backtest, explain, forecast -> report
-                                          -> ablation (when asked for) ...........^
+    clean -> segment, mine, arima -> fuse -> train -> blend -> backtest, forecast -> report
+                                         |         -> explain ....................^
+                                         -> ablation (when asked for) ............^
 
 A stage runs when its inputs or its configuration changed since it last finished, or what it wrote is gone; otherwise
 it is skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
@@ -60,10 +61,11 @@ STAGES: dict[str, Stage] = {
             ("sources", "cleaning", "segmentation", "mining", "evaluation"),
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
-        Stage("backtest", ("train",), ("evaluation", "arima", "cleaning")),
+        Stage("blend", ("train",), ("sources", "evaluation", "arima", "cleaning", "training")),
+        Stage("backtest", ("blend",), ("evaluation", "cleaning")),
         Stage("ablation", ("fuse",), ("training", "evaluation", "cleaning", "ablation")),
         Stage("explain", ("train",), ("explain", "evaluation", "cleaning", "sources")),
-        Stage("forecast", ("train",), ("evaluation",)),
+        Stage("forecast", ("blend",), ("evaluation",)),
         Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation"), beside=("ablation",)),
     )
 }

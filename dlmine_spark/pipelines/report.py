@@ -23,6 +23,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import DlmineError
 from dlmine_spark.evaluation.ablation import ALL
+from dlmine_spark.evaluation.combine import BLEND
 from dlmine_spark.evaluation.compare import HORIZON, OVERALL, SEGMENT, SEGMENT_STEPS, SERIES
 from dlmine_spark.evaluation.naive import PROFILE, YEAR_AGO
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
@@ -386,8 +387,8 @@ def _series(config: Config, tables: Tables) -> Fields:
     is_shown = F.expr(f"{s.DS} > {sql_literal(since)} AND {s.DS} <= {sql_literal(end)}")
     history = to_common_clock(tables.lakehouse, panel.where(F.col(s.UNIQUE_ID).isin(names))).where(is_shown)
     is_asked = F.col(s.CUTOFF).isin([F.expr(sql_literal(cutoff)) for cutoff in cutoffs])
-    # A line each of five models would hide the three that matter; the table of errors has them all.
-    is_drawn = ~F.col(s.MODEL).isin(YEAR_AGO, PROFILE)
+    # A line each of six models would hide the three that matter; the table of errors has them all.
+    is_drawn = ~F.col(s.MODEL).isin(YEAR_AGO, PROFILE, BLEND)
     rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & is_asked & is_drawn)
     rows = to_common_clock(tables.lakehouse, rows)
     return fields | {

@@ -24,7 +24,15 @@ from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.job import CutoffResult
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch
-from dlmine_spark.training.predict import FORECAST_FILE, MODEL_FILE, cutoff_folder, member_folders
+from dlmine_spark.training.predict import (
+    FORECAST_FILE,
+    MODEL_FILE,
+    ORIGIN,
+    VALIDATED_FILE,
+    VALIDATION_FILE,
+    cutoff_folder,
+    member_folders,
+)
 from dlmine_spark.training.shards import PanelSource, location_of
 
 log = logging.getLogger(__name__)
@@ -64,6 +72,7 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     _write_metrics(request, result)
 
     write_factors(lakehouse, request, training_panel)
+    lakehouse.overwrite(s.VALIDATION_FORECASTS.name, _validation_forecasts(lakehouse, request))
     forecasts = _backtest_forecasts(lakehouse, request, training_panel)
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
@@ -74,7 +83,9 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
 
 def _model_files(request: LaunchRequest) -> list[Path]:
     folders = [cutoff_folder(request.folder, cutoff) for cutoff in request.cutoffs]
-    return [place / MODEL_FILE for folder in folders for place in member_folders(folder, request.training.members)]
+    places = [place for folder in folders for place in member_folders(folder, request.training.members)]
+    files = [place / name for place in places for name in (MODEL_FILE, VALIDATED_FILE)]
+    return [file for file in files if file.name == MODEL_FILE or file.exists()]
 
 
 def _backtest_forecasts(lakehouse: Lakehouse, request: LaunchRequest, training_panel: DataFrame) -> DataFrame:
@@ -89,6 +100,19 @@ def _backtest_forecasts(lakehouse: Lakehouse, request: LaunchRequest, training_p
         for cutoff in request.backtest
     ]
     return reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs)
+
+
+def _validation_forecasts(lakehouse: Lakehouse, request: LaunchRequest) -> DataFrame:
+    """The rows of ``gold.validation_forecasts``, moments on the series' own clocks."""
+    of_cutoffs = [
+        lakehouse.spark.read.parquet(_path(cutoff_folder(request.folder, cutoff) / VALIDATION_FILE)).withColumn(
+            s.CUTOFF, F.expr(sql_literal(cutoff))
+        )
+        for cutoff in request.backtest
+    ]
+    rows = to_own_clocks(lakehouse, reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs))
+    origins = rows.withColumns({ORIGIN: F.col(s.DS), s.DS: F.col(ORIGIN)})
+    return to_own_clocks(lakehouse, origins).withColumns({ORIGIN: F.col(s.DS), s.DS: F.col(ORIGIN)})
 
 
 def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFrame) -> LaunchRequest:
@@ -138,9 +162,12 @@ def trained_models(lakehouse: Lakehouse) -> Path:
 
 def forecasts_in(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
     """The forecasts that rank 0 left in the folders of some cutoffs, ``ds`` on the common clock."""
-    # Not Path.as_uri(): Spark would take its %3D for part of the name.
-    paths = [f"file://{cutoff_folder(folder, cutoff).absolute() / FORECAST_FILE}" for cutoff in cutoffs]
-    return lakehouse.spark.read.parquet(*paths)
+    return lakehouse.spark.read.parquet(*(_path(cutoff_folder(folder, cutoff) / FORECAST_FILE) for cutoff in cutoffs))
+
+
+def _path(file: Path) -> str:
+    """Not Path.as_uri(): Spark would take its %3D for part of the name."""
+    return f"file://{file.absolute()}"
 
 
 def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:

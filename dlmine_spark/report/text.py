@@ -22,6 +22,7 @@ MODEL_NAMES = {
     "seasonal_naive": "Seasonal naive",
     "year_ago_growth": "A year ago, with growth",
     "profile_median": "Median of alike days",
+    "blend": "Blend of all",
 }
 SIGNAL_NAMES = {
     "segments": "segments",
@@ -145,7 +146,8 @@ def signal_name(signal: str) -> str:
 
 def the_model(model: str) -> str:
     """The name of a model within a sentence: ``the LSTM``, ``seasonal naive``."""
-    return {"lstm": "the LSTM", "seasonal_naive": "seasonal naive"}.get(model, model_name(model))
+    within = {"lstm": "the LSTM", "seasonal_naive": "seasonal naive", "blend": "the blend of all"}
+    return within.get(model, model_name(model))
 
 
 def sentence_case(text: str) -> str:

@@ -1,9 +1,11 @@
 """What every rank does: train the networks of every cutoff, oldest first, in one launch.
 
 A cutoff has ``training.members`` networks that differ in their random numbers; its forecast is their mean. Those of a
-backtest cutoff are trained from scratch on what it may see. Those of the production model start from the newest
-backtest cutoff's and are tuned on everything up to the end of the data for a few epochs; they have seen the evaluated
-period, so they are never evaluated. What is finished is not done again: a restarted run goes on from the last
+backtest cutoff are trained from scratch on what it may see but the validation origins, which tell when to stop; these
+networks are kept for what needs windows that they have not seen (intervals, weights, explanations). Then they are tuned
+for a few epochs on everything up to the cutoff, the newest steps above all, and forecast. Those of the production model
+start from the newest backtest cutoff's and are tuned on everything up to the end of the data; they have seen the
+evaluated period, so they are never evaluated. What is finished is not done again: a restarted run goes on from the last
 checkpoint of the member it was at.
 """
 
@@ -15,7 +17,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from dlmine_spark.training.networks import SeriesCodes, carried_on, member_seed,
 from dlmine_spark.training.predict import (
     FORECAST_FILE,
     MODEL_FILE,
+    VALIDATED_FILE,
     TrainedModel,
     cutoff_folder,
     describe,
@@ -60,7 +63,20 @@ RESULT_FILE = "result.json"
 FAILURE_PATTERN = "failure-rank-*.json"
 """Names of the notes that ranks leave of the error they ended with."""
 FINE_TUNING_RATE = 0.3
-"""Peak learning rate of the production model, as a share of the first training's."""
+"""Peak learning rate of networks that are tuned on, as a share of the first training's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a network's training, with the names of what it leaves in the network's folder."""
+
+    model_file: str
+    checkpoints: str
+
+
+VALIDATED = Phase(VALIDATED_FILE, "checkpoints-validated")
+FORECASTING = Phase(MODEL_FILE, "checkpoints")
+"""The last phase; where nothing was kept for validation, the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +232,16 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
         arrays, request.window, origins, config.batch_size, config.samples_per_epoch, config.seed, comm
     )
     manifest = _manifest(request, cutoff, arrays)
+    phase = VALIDATED if len(origins.validation) else FORECASTING
     members = [
-        _train_member(network, replace(batches, seed=seed), config.model_copy(update={"seed": seed}), manifest, place)
+        _train_member(
+            network, replace(batches, seed=seed), config.model_copy(update={"seed": seed}), manifest, place, phase
+        )
         for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True)
     ]
     _, validation_wape = validate(networks, batches, comm)
+    if len(origins.validation):
+        _tune_up_to_the_cutoff(networks, batches, config, manifest, folder)
 
     def finish() -> None:
         forecasts = predict_panel(networks, arrays, origins.predict, request.window)
@@ -241,8 +262,44 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     _on_rank_0(comm, finish)
 
 
+def _tune_up_to_the_cutoff(
+    networks: Sequence[Forecaster], batches: WindowBatches, config: TrainingConfig, panel: Manifest, folder: Path
+) -> None:
+    """Train some epochs on with the windows that were kept for validation, and those of partly known horizons.
+
+    Between the last window trained on and the cutoff lie up to three horizons, in which a business changes.
+    """
+    tuning = config.model_copy(update=_tuning(config))
+    origins = plan_origins(batches.arrays, batches.shape, validation_origins=0)
+    if batches.comm.rank == 0:
+        log.info(
+            "cutoff %s: on with all %s windows up to it for %d epochs",
+            batches.arrays.cutoff,
+            f"{len(origins.train):,}",
+            tuning.epochs,
+        )
+    batches = replace(batches, origins=origins)
+    for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True):
+        seeded = tuning.model_copy(update={"seed": seed})
+        _train_member(network, replace(batches, seed=seed), seeded, panel, place, FORECASTING)
+
+
+def _tuning(config: TrainingConfig) -> dict[str, Any]:
+    """Settings of a training that goes on with trained networks, on all there is."""
+    return {
+        "epochs": config.final_epochs,
+        "learning_rate": FINE_TUNING_RATE * config.learning_rate,
+        "validation_origins": 0,
+    }
+
+
 def _train_member(
-    network: Forecaster, batches: WindowBatches, config: TrainingConfig, panel: Manifest, folder: Path
+    network: Forecaster,
+    batches: WindowBatches,
+    config: TrainingConfig,
+    panel: Manifest,
+    folder: Path,
+    phase: Phase,
 ) -> MemberResult:
     """Train one network, from its newest checkpoint if there is one, and leave it in its folder."""
     comm = batches.comm
@@ -253,10 +310,10 @@ def _train_member(
             "training": config.model_dump(mode="json", exclude=set(config.execution)),
         }
     )
-    store = CheckpointStore(folder / "checkpoints", config.keep_checkpoints)
+    store = CheckpointStore(folder / phase.checkpoints, config.keep_checkpoints)
     state = _agreed_start(network, store, manifest, comm)
     state = fit(network, batches, config, comm, state, on_epoch=_saving(store, manifest, comm))
-    _on_rank_0(comm, lambda: save_model(folder / MODEL_FILE, state.best_weights, manifest))
+    _on_rank_0(comm, lambda: save_model(folder / phase.model_file, state.best_weights, manifest))
     return MemberResult.of(state)
 
 
@@ -329,12 +386,7 @@ def _starting_networks(
         carried_on(old, earlier.codes, replace(old.shape, cardinalities=shape.cardinalities), codes, seed)
         for old, seed in zip(model.networks, _seeds(config), strict=True)
     ]
-    tuning = {
-        "epochs": config.final_epochs,
-        "learning_rate": FINE_TUNING_RATE * config.learning_rate,
-        "validation_origins": 0,
-    }
-    return networks, config.model_copy(update=tuning)
+    return networks, config.model_copy(update=_tuning(config))
 
 
 def _manifest(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> dict[str, Any]:

@@ -35,7 +35,12 @@ from dlmine_spark.training.windows import (
 log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.ckpt"
+"""A network as it forecasts."""
+VALIDATED_FILE = "validated.ckpt"
+"""The same before it was tuned on the windows that were kept for validation; not there if none were."""
 FORECAST_FILE = "forecasts.parquet"
+VALIDATION_FILE = "validation.parquet"
+ORIGIN = "origin"
 BOUNDS = {s.LO_95: 0.025, s.LO_80: 0.1, s.Y_HAT: 0.5, s.HI_80: 0.9, s.HI_95: 0.975}
 """Forecast columns by the quantile they hold."""
 FORECAST_COLUMNS = (s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)
@@ -74,13 +79,13 @@ def describe(shape: ModelShape, features: Features, window: WindowShape) -> dict
     return {"shape": asdict(shape), "features": asdict(features), "window": asdict(window)}
 
 
-def load_trained(folder: Path) -> TrainedModel:
-    """Load the networks of one cutoff's folder.
+def load_trained(folder: Path, file: str = MODEL_FILE) -> TrainedModel:
+    """Load the networks of one cutoff's folder, as they forecast or, from ``VALIDATED_FILE``, before.
 
     Raises:
         TrainingError: one is missing, or its file is damaged or of another program.
     """
-    _, manifest = load_model(member_folders(folder, 1)[0] / MODEL_FILE)
+    _, manifest = load_model(member_folders(folder, 1)[0] / file)
     try:
         features = Features(**{role: tuple(names) for role, names in manifest["features"].items()})
         window = WindowShape(
@@ -91,7 +96,13 @@ def load_trained(folder: Path) -> TrainedModel:
         places = member_folders(folder, int(manifest["training"]["members"]))
     except (KeyError, TypeError) as error:
         raise TrainingError(f"{folder}: the manifest of its first network is not understood: {error}") from error
-    return TrainedModel(tuple(_load_network(place / MODEL_FILE) for place in places), features, window, manifest)
+    return TrainedModel(tuple(_load_network(place / file) for place in places), features, window, manifest)
+
+
+def load_validated(folder: Path) -> TrainedModel:
+    """Load the networks of one cutoff's folder as they were before they saw its validation windows."""
+    is_tuned = (member_folders(folder, 1)[0] / VALIDATED_FILE).exists()
+    return load_trained(folder, VALIDATED_FILE if is_tuned else MODEL_FILE)
 
 
 def _load_network(path: Path) -> Forecaster:
@@ -173,7 +184,7 @@ def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> pd.
         ``FORECAST_COLUMNS`` and ``y``, of the steps whose value is known and counts; see ``predict_panel``. No row
         where the panel was too short to keep any from training.
     """
-    model = load_trained(folder)
+    model = load_validated(folder)
     arrays = read_for(model, source, cutoff)
     origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"])).validation
     forecasts = predict_panel(model.networks, arrays, origins, model.window)
@@ -181,6 +192,13 @@ def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> pd.
     forecasts[s.Y] = arrays.y[rows].astype(np.float64)
     known: pd.DataFrame = forecasts.loc[arrays.mask[rows] > 0]
     return known
+
+
+def write_validation(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
+    """Write ``predict_validation``'s rows as one parquet file, whole or not at all; the origin as ``origin``."""
+    _write_rows(
+        frame.rename(columns={s.CUTOFF: ORIGIN}), path, cutoff, (s.UNIQUE_ID, ORIGIN, *FORECAST_COLUMNS[2:], s.Y)
+    )
 
 
 def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
@@ -192,12 +210,15 @@ def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
 
 def write_forecasts(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
     """Write forecasts, whose moments are of the cutoff's kind, as one parquet file, whole or not at all."""
+    _write_rows(frame, path, cutoff, FORECAST_COLUMNS)
+
+
+def _write_rows(frame: pd.DataFrame, path: Path, cutoff: Moment, columns: Sequence[str]) -> None:
     buffer = io.BytesIO()
     moment = moment_type(cutoff)
-    types = {s.UNIQUE_ID: pa.string(), s.CUTOFF: moment, s.DS: moment, s.H: pa.int32()}
-    schema = pa.schema([(name, types.get(name, pa.float64())) for name in FORECAST_COLUMNS])
-    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-    pq.write_table(table, buffer)
+    types = {s.UNIQUE_ID: pa.string(), s.CUTOFF: moment, ORIGIN: moment, s.DS: moment, s.H: pa.int32()}
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns])
+    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buffer)
     write_bytes(path, buffer.getvalue())
 
 
@@ -234,7 +255,7 @@ def load_for_explanation(folder: Path, source: PanelSource, cutoff: Moment, wind
         windows: at most; a seeded sample.
         seed: of the sample.
     """
-    model = load_trained(folder)
+    model = load_validated(folder)
     arrays = read_for(model, source, cutoff)
     origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"]))
     held_out = len(origins.validation) > 0

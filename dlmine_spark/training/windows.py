@@ -27,6 +27,8 @@ MAX_PATH_AGE = 7
 """Steps for which an ARIMA path made before the origin still serves; what of it lies in the horizon is used."""
 LAG_SEASONS = 4
 """Seasons looked back for the values at the same position of the season."""
+LEAST_KNOWN = 4
+"""Windows without validation have at least this part of their horizon before the cutoff."""
 MIN_TRAIN_ORIGINS = 32
 """With fewer training windows than this the validation region is given back to training."""
 VISITS_PER_EPOCH = 8
@@ -170,7 +172,7 @@ class Origins:
     """The origins of one cutoff by use, and how many series have none.
 
     Attributes:
-        train: rows whose whole horizon lies before the validation region.
+        train: rows whose whole horizon lies before the validation region; without one, a part of the horizon.
         validation: the last origins before the cutoff, a horizon apart: their horizons are not trained on.
         predict: the cutoff's row of every series with enough known values.
         skipped: names of the series without.
@@ -187,8 +189,9 @@ class Origins:
 def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: int) -> Origins:
     """Divide the past of a cutoff into origins to train on and origins to validate on.
 
-    Where series are too short for all that is asked, validation is given up step by step, and at last windows are
-    trained on whose horizon is known in part.
+    Without validation origins, windows are trained on, too, of whose horizon at least a quarter is known: the newest
+    steps say most. Where series are too short for all that is asked, validation is given up step by step, and at last
+    a single known step is enough.
 
     Raises:
         TrainingError: not even one series has enough known values before the cutoff.
@@ -197,7 +200,8 @@ def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: in
     predict = arrays.cutoff_rows[usable[arrays.cutoff_rows]]
     skipped = tuple(str(name) for name in arrays.ids[~usable[arrays.cutoff_rows]])
     for count in range(validation_origins, -1, -1):
-        train = _train_rows(arrays, shape, usable, shape.horizon * (count + 1))
+        distance = shape.horizon * (count + 1) if count else max(1, shape.horizon // LEAST_KNOWN)
+        train = _train_rows(arrays, shape, usable, distance)
         if len(train) >= MIN_TRAIN_ORIGINS or (count == 0 and len(train)):
             note = "" if count == validation_origins else f"{count} validation origins instead of {validation_origins}"
             return Origins(train, _validation_rows(arrays, shape, usable, count), predict, skipped, note)

@@ -10,7 +10,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.naive import PROFILE, SEASONAL_NAIVE, YEAR_AGO
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import backtest
+from dlmine_spark.pipelines import backtest, blend
 from dlmine_spark.runs import NotApplicable
 from dlmine_spark.schemas import FORECASTS, PANEL, SEGMENTS
 from tests.evaluation.test_naive import START
@@ -52,6 +52,7 @@ def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_seg
     write_panel(lakehouse)
     rows = [("store", "a", 0, 0.1, [1.0], False), ("store", "b", 1, 0.1, [1.0], False)]
     lakehouse.overwrite("gold.segments", lakehouse.spark.createDataFrame(rows, SEGMENTS.ddl))
+    blend.run(CONFIG, lakehouse)
     report = backtest.run(CONFIG, lakehouse)
     # a: forecasts 7 and 8 for 14 and 15; b: exact.
     # A year ago is not known, so that is the seasonal naive; the median of b's steps is exact, too, that of a is not.
@@ -74,6 +75,7 @@ def test_only_what_every_model_forecast_is_compared(lakehouse: Lakehouse) -> Non
     write_forecasts(lakehouse, "arima", {"a": [14.0, 16.0]})
     write_forecasts(lakehouse, "arima_naive", {"b": [60.0]})
     write_forecasts(lakehouse, "lstm", {"a": [13.0, 15.0], "b": [50.0, 50.0]})
+    blend.run(CONFIG, lakehouse)
     report = backtest.run(CONFIG, lakehouse)
     assert report.wape == {
         "arima": pytest.approx((0 + 1 + 10) / 79),
@@ -100,6 +102,7 @@ def test_without_a_panel_there_is_nothing_to_compare(lakehouse: Lakehouse) -> No
 
 def test_closed_days_do_not_count(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse, closed_at=14)
+    blend.run(CONFIG, lakehouse)
     backtest.run(CONFIG, lakehouse)
     assert value(lakehouse, SEASONAL_NAIVE, "forecasts") == 2
 
@@ -108,5 +111,6 @@ def test_models_without_a_date_in_common_are_an_error(lakehouse: Lakehouse) -> N
     write_panel(lakehouse)
     write_forecasts(lakehouse, "arima", {"a": [14.0]})
     write_forecasts(lakehouse, "lstm", {"b": [50.0, 50.0]})
+    blend.run(CONFIG, lakehouse)
     with pytest.raises(TableContractError, match="forecast by all of arima, lstm, profile_median, seasonal_naive"):
         backtest.run(CONFIG, lakehouse)

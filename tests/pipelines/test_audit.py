@@ -20,7 +20,7 @@ from dlmine_spark.frequency import Frequency, Moment
 from dlmine_spark.fusion import panel as fusion_panel
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import arima, audit, backtest, fuse, train
+from dlmine_spark.pipelines import arima, audit, blend, fuse, train
 from dlmine_spark.pipelines.audit import write_with_noise
 from tests.pipelines.examples import PROMOTED
 from tests.training.panels import SMALL
@@ -160,14 +160,14 @@ def test_with_noise_after_the_cutoff_every_forecast_is_the_same(lakehouse: Lakeh
 
     one, other = forecasts(lakehouse), forecasts(noisy)
 
-    assert set(one[s.MODEL]) == {"lstm", "arima", "seasonal_naive", "year_ago_growth", "profile_median"}
-    assert len(one) == 5 * 4 * HORIZON
+    assert set(one[s.MODEL]) == {"lstm", "arima", "seasonal_naive", "year_ago_growth", "profile_median", "blend"}
+    assert len(one) == 6 * 4 * HORIZON
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
 def forecasts(lakehouse: Lakehouse) -> pd.DataFrame:
     """Of every model, at the backtest cutoff."""
-    for stage in (arima, fuse, train, backtest):
+    for stage in (arima, fuse, train, blend):
         run: Callable[[Config, Lakehouse], object] = stage.run
         run(CONFIG, lakehouse)
     rows = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == CUTOFF).drop(s.RUN_ID).toPandas()

@@ -16,7 +16,7 @@ from dlmine_spark.errors import SourceError, TableContractError
 from dlmine_spark.evaluation.naive import SIMPLE
 from dlmine_spark.frequency import COUNTED, HOURLY, MONTHLY, WEEKLY, Frequency, Moment
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import arima, backtest, clean, forecast, fuse, report, segment, train
+from dlmine_spark.pipelines import arima, backtest, blend, clean, forecast, fuse, report, segment, train
 from dlmine_spark.training.shards import Features, panel_arrays
 
 pytestmark = pytest.mark.spark
@@ -63,7 +63,7 @@ def test_hours_go_through_the_stages(lakehouse: Lakehouse, tmp_path: Path) -> No
         "late": (HOURLY, datetime(2024, 3, 31, 1), 95),
     }
     config = config_of(tmp_path, series, 12)
-    for stage in (clean, segment, arima, fuse, train, forecast, backtest):
+    for stage in (clean, segment, arima, fuse, train, blend, forecast, backtest):
         stage.run(config, lakehouse)
     page = report.run(config, lakehouse).path.read_text(encoding="utf-8")
 
@@ -71,7 +71,7 @@ def test_hours_go_through_the_stages(lakehouse: Lakehouse, tmp_path: Path) -> No
     assert dict(panel.dtypes)[s.DS] == "timestamp_ntz"
     assert panel.count() == 215
     final = datetime(2024, 4, 3, 23)
-    for model in ("arima", "lstm"):
+    for model in ("arima", "lstm", "blend"):
         for name in series:
             # Both end with the data.
             assert forecast_moments(lakehouse, model, name) == [
@@ -79,7 +79,7 @@ def test_hours_go_through_the_stages(lakehouse: Lakehouse, tmp_path: Path) -> No
                 (final, [HOURLY.shift(final, ahead) for ahead in range(1, 13)]),
             ]
     measured = {row[s.MODEL] for row in lakehouse.read(s.METRICS.name).where("metric = 'mase'").collect()}
-    assert measured == {"arima", "lstm", *SIMPLE}
+    assert measured == {"arima", "lstm", "blend", *SIMPLE}
     assert "30 Mar 2024 00:00 to 3 Apr 2024 23:00" in page
     assert "12 hours ahead" in page
 
@@ -89,14 +89,14 @@ def test_weeks_of_any_day_are_forecast_at_the_days_their_series_go_on_with(
 ) -> None:
     series: dict[str, Series] = {"mon": (WEEKLY, date(2022, 1, 3), 30), "wed": (WEEKLY, date(2022, 1, 5), 29)}
     config = config_of(tmp_path, series, 4)
-    for stage in (clean, arima, fuse, backtest):
+    for stage in (clean, arima, fuse, blend, backtest):
         stage.run(config, lakehouse)
 
     cutoffs = [date(2022, 6, 27), date(2022, 7, 25)]
     for name, one in series.items():
         ahead = [(cutoffs[0], after(one, one[2] - 4, 4)), (cutoffs[1], after(one, one[2], 4))]
         assert forecast_moments(lakehouse, "arima", name) == ahead
-        assert forecast_moments(lakehouse, "seasonal_naive", name) == ahead[:1]
+        assert forecast_moments(lakehouse, "seasonal_naive", name) == ahead
     compared = lakehouse.read(s.METRICS.name).where("scope = 'overall' and metric = 'forecasts'").collect()
     assert {(row[s.MODEL], row["value"]) for row in compared} == {(model, 8.0) for model in ("arima", *SIMPLE)}
     # The network reads the last row of each series up to the cutoff, with ARIMA's forecast from there.
@@ -110,17 +110,17 @@ def test_weeks_of_any_day_are_forecast_at_the_days_their_series_go_on_with(
 def test_counted_steps_are_forecast_from_the_end_of_each_series(lakehouse: Lakehouse, tmp_path: Path) -> None:
     series: dict[str, Series] = {"long": (COUNTED, 1, 90), "short": (COUNTED, 1, 70)}
     config = config_of(tmp_path, series, 5, "arima.season_length=6")
-    for stage in (clean, arima, fuse, train, forecast, backtest):
+    for stage in (clean, arima, fuse, train, blend, forecast, backtest):
         stage.run(config, lakehouse)
 
     assert dict(lakehouse.read(s.PANEL.name).dtypes)[s.DS] == "int"
-    for model in ("arima", "lstm"):
+    for model in ("arima", "lstm", "blend"):
         assert forecast_moments(lakehouse, model, "long") == [(85, [*range(86, 91)]), (90, [*range(91, 96)])]
         # Cutoffs are those of the longest series.
         assert forecast_moments(lakehouse, model, "short") == [(85, [*range(66, 71)]), (90, [*range(71, 76)])]
     compared = lakehouse.read(s.METRICS.name).where("scope = 'overall' and metric = 'forecasts'")
     assert {(row[s.MODEL], row["value"]) for row in compared.collect()} == {
-        (model, 10.0) for model in ("arima", "lstm", *SIMPLE)
+        (model, 10.0) for model in ("arima", "lstm", "blend", *SIMPLE)
     }
     assert lakehouse.read(s.ARIMA_MODELS.name).where("m <> 6").count() == 0
 

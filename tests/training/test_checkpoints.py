@@ -14,7 +14,7 @@ import torch
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.checkpoints import CheckpointStore, load_model, save_model, write_bytes
 from dlmine_spark.training.comm import SingleProcess
-from dlmine_spark.training.job import LaunchRequest, train_cutoffs
+from dlmine_spark.training.job import FORECASTING, VALIDATED, LaunchRequest, Phase, train_cutoffs
 from dlmine_spark.training.loop import EpochLog, TrainState
 from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder, member_folders
 from tests.training.panels import SMALL, small_request
@@ -104,14 +104,14 @@ from pathlib import Path
 import torch
 from dlmine_spark.training import checkpoints
 from dlmine_spark.training.comm import SingleProcess
-from dlmine_spark.training.job import LaunchRequest, train_cutoffs
+from dlmine_spark.training.job import FORECASTING, VALIDATED, LaunchRequest, Phase, train_cutoffs
 from tests.training.panels import SMALL, request_for_folder
 from tests.training.test_checkpoints import TWO
 
 save = checkpoints.CheckpointStore.save
 def save_and_die(self, state, manifest):
     path = save(self, state, manifest)
-    if state.epoch == 2 and self.folder.parent.name == "member=2":
+    if str(self.folder).endswith(sys.argv[2]) and state.epoch == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return path
 checkpoints.CheckpointStore.save = save_and_die
@@ -120,14 +120,22 @@ train_cutoffs(request_for_folder(Path(sys.argv[1]), TWO), SingleProcess())
 """
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("phase", "epoch", "finished"), [(VALIDATED, 2, [True, False]), (FORECASTING, 1, [True, True])]
+)
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
+    tmp_path: Path, phase: Phase, epoch: int, finished: list[bool]
+) -> None:
     undisturbed = small_request(tmp_path / "a", TWO)
     disturbed = small_request(tmp_path / "b", TWO)
     train_cutoffs(undisturbed, SingleProcess())
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "b")], cwd=Path(__file__).parents[2])
+    where = f"member=2/{phase.checkpoints}"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "b"), where, str(epoch)], cwd=Path(__file__).parents[2]
+    )
     assert killed.returncode == -signal.SIGKILL
     backtest = cutoff_folder(disturbed.folder, disturbed.backtest[0])
-    assert [(place / MODEL_FILE).exists() for place in member_folders(backtest, 2)] == [True, False]
+    assert [(place / VALIDATED.model_file).exists() for place in member_folders(backtest, 2)] == finished
 
     train_cutoffs(disturbed, SingleProcess())
 

@@ -19,6 +19,7 @@ from dlmine_spark.training.predict import (
     cutoff_folder,
     load_for_explanation,
     load_trained,
+    load_validated,
     member_folders,
     predict_cutoff,
     predict_panel,
@@ -80,7 +81,7 @@ def test_what_is_explained_is_the_mean(trained: LaunchRequest) -> None:
     found = explanation.predict(explanation.batch)
 
     arrays = read_panel(trained.source, cutoff, trained.horizon)
-    expected = predict_panel(load_trained(folder).networks, arrays, explanation.batch.origins.numpy(), trained.window)
+    expected = predict_panel(load_validated(folder).networks, arrays, explanation.batch.origins.numpy(), trained.window)
     np.testing.assert_allclose(found.ravel(), expected["y_hat"], rtol=1e-5)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -96,9 +97,9 @@ def test_seasonal_lags_look_back_four_seasons_and_a_year() -> None:
     assert seasonal_lags(12, 12) == tuple(SeasonalLag(12, 12 * back) for back in range(4))
 
 
-def long_arrays(series: int = 3, days: int = 120) -> PanelArrays:
-    rows = panel_rows(CUTOFF, series=series, days=days, horizon=7)
-    return panel_arrays(rows, Features.of(rows.column_names), CUTOFF, horizon=7)
+def long_arrays(series: int = 3, days: int = 120, horizon: int = 7) -> PanelArrays:
+    rows = panel_rows(CUTOFF, series=series, days=days, horizon=horizon)
+    return panel_arrays(rows, Features.of(rows.column_names), CUTOFF, horizon=horizon)
 
 
 LONG = WindowShape(history=14, horizon=7, lags=(SeasonalLag(7),))
@@ -122,6 +123,18 @@ def test_short_series_give_up_validation_before_training() -> None:
     assert "0 validation origins instead of 2" in origins.note
 
     shortest = plan_origins(long_arrays(series=1, days=9), LONG, validation_origins=2)
+    assert len(shortest.train) > 0
+    assert "0 validation origins instead of 2" in shortest.note
+
+
+def test_without_validation_the_newest_windows_have_a_part_of_their_horizon() -> None:
+    arrays = long_arrays(series=2, horizon=12)
+    origins = plan_origins(arrays, replace(LONG, horizon=12), validation_origins=0)
+    distance = arrays.cutoff_rows[np.searchsorted(arrays.starts, origins.train, side="right") - 1] - origins.train
+    assert distance.min() == 3
+    assert not origins.note
+
+    shortest = plan_origins(long_arrays(series=1, days=6, horizon=12), replace(LONG, horizon=12), validation_origins=2)
     assert len(shortest.train) > 0
     assert "partly known" in shortest.note
 

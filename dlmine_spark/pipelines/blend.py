@@ -1,0 +1,188 @@
+"""Blend: simple forecasts beside the fitted ones, and of all of them the mean that was best before each cutoff.
+
+Weights are chosen where nothing was fitted: on the validation origins of the network before a backtest cutoff, from
+which ARIMA and the simple models forecast, too. The forecast after the end of the data takes the weights of the newest
+backtest cutoff.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dlmine_spark import schemas as s
+from dlmine_spark.arima.paths import ARIMA
+from dlmine_spark.config import Config
+from dlmine_spark.evaluation.combine import BLEND, blended, tell_weights
+from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
+from dlmine_spark.evaluation.naive import PROMOTION, SIMPLE, NaivePlan, naive_forecasts
+from dlmine_spark.frequency import Frequency, Moment, sql_literal
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
+from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
+from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, promotion_of
+from dlmine_spark.pipelines.train import MODEL_NAME
+from dlmine_spark.runs import NotApplicable, StageReport
+
+log = logging.getLogger(__name__)
+
+MODELS = (MODEL_NAME, ARIMA, *SIMPLE)
+"""What the blend is a mean of, ARIMA with what stood in for it."""
+STAGING = "staging.blend"
+"""Simple forecasts with their series' scales, computed once and read several times."""
+STRENGTH = 10
+"""How many horizons of errors of its own a series needs, for its weights to be as much its own as those of all."""
+ENOUGH = 0.5
+"""A model that forecast less than this share of the validation steps gets no weight."""
+MAX_PATH_AGE = 7
+"""Steps for which an ARIMA path made before an origin still serves, as it does for the network."""
+_STEP = (s.UNIQUE_ID, s.DS, s.H)
+"""Together they name an origin, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendReport(StageReport):
+    """What was blended; ``rows_in`` counts errors that weights were told by, ``rows_out`` forecasts."""
+
+    weights: dict[str, float] = field(default_factory=dict)
+    """Of series without any of their own, at the newest backtest cutoff."""
+
+
+def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
+    """Add simple forecasts, tell the weights of every backtest cutoff, and add the blend at those cutoffs."""
+    if not lakehouse.exists(s.PANEL.name):
+        return NotApplicable("no panel: there is nothing to forecast")
+    panel = read_panel(lakehouse)
+    ahead = plan_forecasts(config, lakehouse, panel)
+    origins = _selection_origins(ahead.backtest, ahead.frequency, ahead.horizon, config.training.validation_origins)
+    plan = NaivePlan(
+        frequency=ahead.frequency,
+        season_length=_season_length(config, ahead.frequency),
+        horizon=ahead.horizon,
+        cutoffs=tuple(sorted({*ahead.cutoffs, *(origin for _, origin in origins)})),
+        open_is_known=ahead.open_is_known,
+    )
+    roles = covariates(config, panel, calendar_of(lakehouse, config))
+    series = series_to_forecast(config, lakehouse, panel, ahead)
+    promotion = promotion_of(panel, calendar_of(lakehouse, config), roles)
+    kinds = {} if promotion is None else {PROMOTION: F.col(f"`{promotion}`").cast("double")}
+    series = series.select(s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED, *(kind.alias(to) for to, kind in kinds.items()))
+    lakehouse.overwrite(STAGING, to_own_clocks(lakehouse, naive_forecasts(series, plan)))
+    simple = lakehouse.read(STAGING)
+    at_cutoffs = simple.where(_is_one_of(ahead.cutoffs))
+    scales = at_cutoffs.where(_is_one_of(ahead.backtest)).select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE)
+    lakehouse.overwrite(s.ERROR_SCALES.name, scales.distinct())
+    _write(lakehouse, at_cutoffs, SIMPLE, "true")
+    if not lakehouse.exists(s.VALIDATION_FORECASTS.name):
+        return BlendReport(rows_in=0, rows_out=0, message=f"{', '.join(SIMPLE)}; no network to blend them with")
+
+    errors = _errors(lakehouse, simple, origins, ahead.frequency)
+    weights = tell_weights(errors, ahead.backtest, STRENGTH * ahead.horizon, otherwise=(MODEL_NAME, ARIMA))
+    lakehouse.overwrite(s.BLEND_WEIGHTS.name, weights.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
+    weights = lakehouse.read(s.BLEND_WEIGHTS.name)
+    made = lakehouse.read(s.FORECASTS.name).where(_is_one_of(ahead.backtest))
+    write_blend(lakehouse, blended(as_stages(made), weights), _is_one_of_sql(ahead.backtest))
+    return _report(lakehouse, weights, ahead.backtest)
+
+
+def blend_at(lakehouse: Lakehouse, final: Moment) -> None:
+    """Add the blend's forecast after the end of the data, by the weights of the newest backtest cutoff."""
+    if not lakehouse.exists(s.BLEND_WEIGHTS.name):
+        return
+    weights = lakehouse.read(s.BLEND_WEIGHTS.name)
+    newest = weights.agg(F.max(s.CUTOFF)).collect()[0][0]
+    newest_weights = weights.where(F.col(s.CUTOFF) == F.expr(sql_literal(newest)))
+    moved = newest_weights.withColumn(s.CUTOFF, F.expr(sql_literal(final)))
+    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == F.expr(sql_literal(final)))
+    write_blend(lakehouse, blended(as_stages(made), moved), f"{s.CUTOFF} >= {sql_literal(final)}")
+
+
+def write_blend(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) -> None:
+    """Replace the blend's forecasts at some cutoffs, given as a SQL condition."""
+    _write(lakehouse, forecasts.withColumn(s.MODEL, F.lit(BLEND)), (BLEND,), cutoffs)
+
+
+def _write(lakehouse: Lakehouse, forecasts: DataFrame, models: Sequence[str], cutoffs: str) -> None:
+    names = ", ".join(repr(model) for model in models)
+    rows = forecasts.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)).select(*s.FORECASTS.names)
+    lakehouse.overwrite(s.FORECASTS.name, rows, replace_where=f"{s.MODEL} IN ({names}) AND {cutoffs}")
+
+
+def _selection_origins(
+    backtest: Sequence[Moment], frequency: Frequency, horizon: int, count: int
+) -> list[tuple[Moment, Moment]]:
+    """Every backtest cutoff with each of the origins before it that the network was validated on."""
+    return [(cutoff, frequency.shift(cutoff, -horizon * back)) for cutoff in backtest for back in range(1, count + 1)]
+
+
+def _errors(
+    lakehouse: Lakehouse, simple: DataFrame, origins: Sequence[tuple[Moment, Moment]], frequency: Frequency
+) -> DataFrame:
+    """Errors of the models before each cutoff: ``cutoff``, ``unique_id`` and a column a model, of the validation steps
+    that all of them forecast; models that hardly forecast any are left out.
+    """
+    validation = lakehouse.read(s.VALIDATION_FORECASTS.name)
+    moment = f"{s.CUTOFF} {frequency.sql_type}, __origin {frequency.sql_type}"
+    nominal = lakehouse.spark.createDataFrame(list(origins), moment)
+    of_simple = (
+        simple.withColumnRenamed(s.CUTOFF, "__origin")
+        .join(F.broadcast(nominal), on="__origin", how="inner")
+        .groupBy(s.CUTOFF, *_STEP)
+        .agg(*(F.max(F.when(F.col(s.MODEL) == model, F.col(s.Y_HAT))).alias(model) for model in SIMPLE))
+    )
+    steps = validation.withColumnRenamed(s.Y_HAT, MODEL_NAME).join(of_simple, on=[s.CUTOFF, *_STEP], how="left")
+    if lakehouse.exists(s.ARIMA_ORIGINS.name):
+        paths = _latest_paths(validation, lakehouse.read(s.ARIMA_ORIGINS.name), frequency)
+        steps = steps.join(paths, on=[s.UNIQUE_ID, "origin"], how="left").withColumn(
+            ARIMA, F.get(F.col("path"), F.col(s.H) - 1 + F.col("age"))
+        )
+    candidates = [model for model in MODELS if model in steps.columns]
+    errors = {model: F.nanvl(F.col(model) - F.col(s.Y), F.lit(None).cast("double")) for model in candidates}
+    steps = steps.select(s.CUTOFF, s.UNIQUE_ID, *(error.alias(model) for model, error in errors.items()))
+    known = steps.agg(
+        F.count(F.lit(1)).alias("steps"), *(F.count(model).alias(model) for model in candidates)
+    ).collect()
+    models = [model for model in candidates if known[0][model] >= ENOUGH * known[0]["steps"]]
+    return steps.select(s.CUTOFF, s.UNIQUE_ID, *models).dropna()
+
+
+def _latest_paths(validation: DataFrame, arima_origins: DataFrame, frequency: Frequency) -> DataFrame:
+    """The newest ARIMA path at or before each validation origin, and how many steps older it is."""
+    asked = validation.select(s.UNIQUE_ID, "origin").distinct()
+    made = arima_origins.select(s.UNIQUE_ID, F.col("origin").alias("__made"), "path")
+    age = F.expr(frequency.sql_step("__made", "origin"))
+    both = asked.join(made, on=s.UNIQUE_ID, how="inner").withColumn("age", age)
+    newest = F.max_by(F.struct("path", "age"), "__made").alias("newest")
+    serving = both.where((F.col("__made") <= F.col("origin")) & (F.col("age") < MAX_PATH_AGE))
+    return serving.groupBy(s.UNIQUE_ID, "origin").agg(newest).select(s.UNIQUE_ID, "origin", "newest.*")
+
+
+def _season_length(config: Config, frequency: Frequency) -> int:
+    asked = config.arima.season_length
+    return frequency.season_length if asked == "auto" else asked
+
+
+def _is_one_of(cutoffs: Sequence[Moment]) -> Column:
+    return F.expr(_is_one_of_sql(cutoffs))
+
+
+def _is_one_of_sql(cutoffs: Sequence[Moment]) -> str:
+    return f"{s.CUTOFF} IN ({', '.join(map(sql_literal, cutoffs))})"
+
+
+def _report(lakehouse: Lakehouse, weights: DataFrame, backtest: Sequence[Moment]) -> BlendReport:
+    of_all = weights.where(F.col(s.UNIQUE_ID).isNull()).orderBy(s.CUTOFF).collect()
+    newest = {row[s.MODEL]: float(row["weight"]) for row in of_all if row[s.CUTOFF] == backtest[-1]}
+    errors = {row[s.CUTOFF]: int(row["errors"]) for row in of_all}
+    forecasts = lakehouse.read(s.FORECASTS.name).where(F.col(s.MODEL) == BLEND).where(_is_one_of(backtest)).count()
+    shares = ", ".join(f"{model} {weight:.0%}" for model, weight in sorted(newest.items(), key=lambda item: -item[1]))
+    return BlendReport(
+        rows_in=sum(errors.values()),
+        rows_out=forecasts,
+        weights=newest,
+        message=f"{shares} of the blend, as told by {sum(errors.values()):,} errors before the cutoffs",
+    )
