@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -30,9 +31,15 @@ def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: 
 
 def _factors_as_of(request: LaunchRequest, cutoff: Moment, of_series: DataFrame) -> list[tuple[object, ...]]:
     """The factors of a cutoff as rows of ``gold.calibration``, without the run."""
-    validation = predict_validation(cutoff_folder(request.folder, cutoff), request.source, cutoff)
     segments = of_series.toPandas()
-    known = validation.merge(segments, on=s.UNIQUE_ID, how="left")
+    needed = ["segment", s.H, s.Y, s.Y_HAT, *(bound for bounds in BOUNDS.values() for bound in bounds)]
+    known = pd.concat(
+        [
+            some.merge(segments, on=s.UNIQUE_ID, how="left")[needed]
+            for some in predict_validation(cutoff_folder(request.folder, cutoff), request.source, cutoff)
+        ],
+        ignore_index=True,
+    )
     factors = width_factors(known, sorted(set(segments["segment"].tolist())), request.horizon).astype(object)
     return [(cutoff, *row) for row in factors.where(factors.notna(), None).itertuples(index=False, name=None)]
 

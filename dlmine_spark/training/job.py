@@ -47,11 +47,11 @@ from dlmine_spark.training.predict import (
     describe,
     load_trained,
     member_folders,
-    predict_panel,
+    predict_blocks,
     warn_of_skipped,
     write_forecasts,
 )
-from dlmine_spark.training.shards import PanelArrays, PanelSource, read_panel
+from dlmine_spark.training.shards import PanelArrays, PanelSource, read_categories, read_panel
 from dlmine_spark.training.windows import WindowBatches, WindowShape, plan_origins, seasonal_lags
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,8 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     start = time.perf_counter()
     earlier = _earlier(request, cutoff)
     arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
-    require_same(comm, [arrays.rows, arrays.checksum()], f"the training panel of cutoff {cutoff}")
+    checksum = arrays.checksum()
+    require_same(comm, [arrays.rows, checksum], f"the training panel of cutoff {cutoff}")
     networks, config = _starting_networks(request, cutoff, arrays, earlier)
     origins = plan_origins(arrays, request.window, config.validation_origins)
     if comm.rank == 0:
@@ -215,7 +216,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     batches = WindowBatches(
         arrays, request.window, origins, config.batch_size, config.samples_per_epoch, config.seed, comm
     )
-    manifest = _manifest(request, cutoff, arrays)
+    manifest = _manifest(request, cutoff, arrays.rows, checksum)
     members = [
         _train_member(network, replace(batches, seed=seed), config.model_copy(update={"seed": seed}), manifest, place)
         for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True)
@@ -223,7 +224,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     _, validation_wape = validate(networks, batches, comm)
 
     def finish() -> None:
-        forecasts = predict_panel(networks, arrays, origins.predict, request.window)
+        forecasts = predict_blocks(networks, arrays, origins.predict, request.window)
         write_forecasts(forecasts, folder / FORECAST_FILE, cutoff)
         result = CutoffResult(
             cutoff=cutoff,
@@ -299,15 +300,12 @@ class _Earlier:
 
 
 def _earlier(request: LaunchRequest, cutoff: Moment) -> _Earlier | None:
-    """What the production model starts from; None for the others, and where nothing was backtested.
-
-    Its panel is let go of before the cutoff's own is read: a rank holds one panel at a time.
-    """
+    """What the production model starts from; None for the others, and where nothing was backtested."""
     if cutoff != request.final or not request.backtest:
         return None
     newest = request.backtest[-1]
-    panel = read_panel(request.source, newest, request.horizon, request.training.mined)
-    return _Earlier(load_trained(cutoff_folder(request.folder, newest)), SeriesCodes.of(panel))
+    codes = SeriesCodes(*read_categories(request.source, newest, request.training.mined))
+    return _Earlier(load_trained(cutoff_folder(request.folder, newest)), codes)
 
 
 def _starting_networks(
@@ -337,15 +335,15 @@ def _starting_networks(
     return networks, config.model_copy(update=tuning)
 
 
-def _manifest(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> dict[str, Any]:
+def _manifest(request: LaunchRequest, cutoff: Moment, rows: int, checksum: int) -> dict[str, Any]:
     """What the weights of a cutoff's networks are made from; a checkpoint with another manifest is not continued."""
     return {
         "cutoff": str(cutoff),
         "panel": {
             "location": request.source.location,
             "version": request.source.version,
-            "rows": arrays.rows,
-            "checksum": arrays.checksum(),
+            "rows": rows,
+            "checksum": checksum,
         },
     }
 
