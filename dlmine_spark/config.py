@@ -1207,6 +1207,7 @@ class TrainingConfig(Section):
             "in_memory_mb",
             "scratch",
             "keep_checkpoints",
+            "checkpoint_minutes",
             "launch_timeout",
             "max_restarts",
         }
@@ -1238,6 +1239,9 @@ class TrainingConfig(Section):
     final_epochs: int = Field(4, ge=1, description="epochs of the production model, started from the evaluated one")
     seed: int = Field(7, ge=0, description="of weights, sampling and dropout")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
+    checkpoint_minutes: float = Field(
+        10, ge=0, description="minutes between checkpoints within an epoch; 0: only after epochs"
+    )
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
     max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
     mined: tuple[Signal, ...] = Field(

@@ -256,7 +256,7 @@ def _train_member(
     )
     store = CheckpointStore(folder / "checkpoints", config.keep_checkpoints)
     state = _agreed_start(network, store, manifest, comm)
-    state = fit(network, batches, config, comm, state, on_epoch=_saving(store, manifest, comm))
+    state = fit(network, batches, config, comm, state, _saving(store, manifest, comm))
     _on_rank_0(comm, lambda: save_model(folder / MODEL_FILE, state.best_weights, manifest))
     return MemberResult.of(state)
 
@@ -354,7 +354,8 @@ def _agreed_start(model: Forecaster, store: CheckpointStore, manifest: Manifest,
     if comm.rank == 0:
         state = store.newest(manifest)
         if state is not None:
-            log.info("going on from the checkpoint of epoch %d", state.epoch)
+            within = f", step {state.begun.steps} of the next" if state.begun.steps else ""
+            log.info("going on from the checkpoint of epoch %d%s", state.epoch, within)
         payload = pack_state(state or TrainState.start(model), manifest)
     agreed = broadcast_bytes(comm, payload)
     if agreed is None:
@@ -363,7 +364,7 @@ def _agreed_start(model: Forecaster, store: CheckpointStore, manifest: Manifest,
 
 
 def _saving(store: CheckpointStore, manifest: Manifest, comm: Comm) -> Callable[[TrainState], None]:
-    """Save a checkpoint at rank 0 after each epoch."""
+    """Save a checkpoint at rank 0, when all ranks are told a state."""
 
     def save(state: TrainState) -> None:
         _on_rank_0(comm, lambda: store.save(state, manifest))

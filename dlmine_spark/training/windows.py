@@ -327,9 +327,9 @@ class WindowBatches:
         parts.append(generator.choice(available, rest, replace=False, shuffle=True))
         return self.origins.train[np.concatenate(parts)].astype(np.int64)
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """This rank's slice of each global batch of an epoch."""
-        order = self.epoch_order(epoch).reshape(self.steps, self.batch_size)
+    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """This rank's slice of each global batch of an epoch, from some step on."""
+        order = self.epoch_order(epoch).reshape(self.steps, self.batch_size)[first:]
         own = (global_batch[slice_of(self.batch_size, self.comm)] for global_batch in order)
         yield from _gathered(self.arrays, own, self.shape)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.checkpoints import CheckpointStore, load_model, save_model, write_bytes
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.job import LaunchRequest, train_cutoffs
-from dlmine_spark.training.loop import EpochLog, TrainState
+from dlmine_spark.training.loop import EpochLog, Progress, TrainState
 from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder, member_folders
 from tests.training.panels import SMALL, small_request
 
@@ -40,6 +41,19 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.history == state_at(3).history
     assert torch.equal(loaded.weights["w"], state_at(3).weights["w"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-00002.ckpt", "epoch-00003.ckpt"]
+
+
+def test_a_state_within_an_epoch_comes_after_the_epoch_before(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    for epoch, steps in ((1, 0), (1, 90), (1, 100), (2, 0)):
+        store.save(replace(state_at(epoch), begun=Progress(steps, 0.5 * steps)), MANIFEST)
+
+    names = ["epoch-00001.step-00000090.ckpt", "epoch-00001.step-00000100.ckpt", "epoch-00002.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    (tmp_path / names[2]).unlink()
+    loaded = store.newest(MANIFEST)
+    assert loaded is not None
+    assert (loaded.epoch, loaded.begun) == (1, Progress(100, 50.0))
 
 
 def test_a_truncated_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-TWO = SMALL.model_copy(update={"members": 2})
+TWO = SMALL.model_copy(update={"members": 2, "checkpoint_minutes": 1e-9})
 
 KILLED = """
 import os, signal, sys
@@ -111,7 +125,8 @@ from tests.training.test_checkpoints import TWO
 save = checkpoints.CheckpointStore.save
 def save_and_die(self, state, manifest):
     path = save(self, state, manifest)
-    if state.epoch == 2 and self.folder.parent.name == "member=2":
+    at = (state.epoch, state.begun.steps)
+    if at == (2, int(sys.argv[2])) and self.folder.parent.name == "member=2":
         os.kill(os.getpid(), signal.SIGKILL)
     return path
 checkpoints.CheckpointStore.save = save_and_die
@@ -120,17 +135,25 @@ train_cutoffs(request_for_folder(Path(sys.argv[1]), TWO), SingleProcess())
 """
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, steps: int
+) -> None:
+    """Killed after the second epoch, or in the middle of the third."""
     undisturbed = small_request(tmp_path / "a", TWO)
     disturbed = small_request(tmp_path / "b", TWO)
     train_cutoffs(undisturbed, SingleProcess())
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "b")], cwd=Path(__file__).parents[2])
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "b"), str(steps)], cwd=Path(__file__).parents[2]
+    )
     assert killed.returncode == -signal.SIGKILL
     backtest = cutoff_folder(disturbed.folder, disturbed.backtest[0])
     assert [(place / MODEL_FILE).exists() for place in member_folders(backtest, 2)] == [True, False]
 
-    train_cutoffs(disturbed, SingleProcess())
+    with caplog.at_level(logging.INFO):
+        train_cutoffs(disturbed, SingleProcess())
 
+    assert f"checkpoint of epoch 2{', step 3 of the next' if steps else ''}" in caplog.text
     for expected_file, found_file in zip(model_files(undisturbed), model_files(disturbed), strict=True):
         expected, _ = load_model(expected_file)
         found, _ = load_model(found_file)
