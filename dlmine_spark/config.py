@@ -1199,11 +1199,29 @@ class TrainingConfig(Section):
     """The global LSTM and how its ranks run."""
 
     # The same loss curve comes from every backend and number of ranks.
-    execution = frozenset({"backend", "workers", "fallback", "keep_checkpoints", "launch_timeout", "max_restarts"})
+    execution = frozenset(
+        {
+            "backend",
+            "workers",
+            "fallback",
+            "in_memory_mb",
+            "scratch",
+            "keep_checkpoints",
+            "checkpoint_minutes",
+            "launch_timeout",
+            "max_restarts",
+        }
+    )
 
     backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
     workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
     fallback: bool = Field(True, description="use backend torch, with a warning, where Horovod is not installed")
+    in_memory_mb: float = Field(
+        512, ge=0, description="MB of a cutoff's panel that a rank holds in memory; larger ones are mapped from files"
+    )
+    scratch: str | None = Field(
+        None, description="folder on a local disk for these files; default: the system's for temporary files"
+    )
     history: int = Field(56, ge=2, description="steps the encoder sees")
     hidden: int = Field(64, ge=1, description="units of the LSTM")
     layers: int = Field(1, ge=1, description="LSTM layers")
@@ -1221,6 +1239,9 @@ class TrainingConfig(Section):
     final_epochs: int = Field(4, ge=1, description="epochs of the production model, started from the evaluated one")
     seed: int = Field(7, ge=0, description="of weights, sampling and dropout")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
+    checkpoint_minutes: float = Field(
+        10, ge=0, description="minutes between checkpoints within an epoch; 0: only after epochs"
+    )
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
     max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
     mined: tuple[Signal, ...] = Field(

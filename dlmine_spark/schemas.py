@@ -15,6 +15,7 @@ UNIQUE_ID = "unique_id"
 DS = "ds"
 Y = "y"
 CUTOFF = "cutoff"
+SHARD = "shard"
 H = "h"
 MODEL = "model"
 Y_HAT = "y_hat"
@@ -520,7 +521,7 @@ TRAINING_PANEL = Table(
     "gold.training_panel",
     {
         CUTOFF: "date",
-        "shard": "int",
+        SHARD: "int",
         UNIQUE_ID: "string",
         DS: "date",
         Y: "double",
@@ -529,7 +530,7 @@ TRAINING_PANEL = Table(
         "arima_path": "array<double>",
     },
     is_open=True,
-    partition_by=(CUTOFF, "shard"),
+    partition_by=(CUTOFF, SHARD),
     moments=(CUTOFF, DS),
 )
 """One row per cutoff, series and date, gap-free from the series' start to ``horizon`` steps after the cutoff.

@@ -25,8 +25,8 @@ from dlmine_spark.fusion.encoding import (
 )
 
 DAYS_A_YEAR = 365.25
-SHARDS = 16
-"""Parts that ranks can read on their own; more than ranks usually are, few enough to stay whole files."""
+SHARD_ROWS = 500_000
+"""Rows of a shard, of whole series: a rank reads, sorts and checks some shards at a time, with some 100 MB for each."""
 MAX_SERIES_CODES = 20_000
 """With more series than this, a series has no embedding of its own: its attributes and segment stand for it."""
 PROFILE_SHRINKAGE = 4.0
@@ -277,12 +277,12 @@ def _with_arima_paths(rows: DataFrame, origins: DataFrame | None, cutoff: Moment
 def _with_shards(rows: DataFrame, history: DataFrame) -> DataFrame:
     """Deal the series to shards, longest first, back and forth, so that shards weigh nearly the same.
 
-    All series end together, so the one that starts first is the longest.
+    As many shards as rows (up to the cutoff) need, by ``SHARD_ROWS``.
     """
-    starts = history.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias("__start"))
-    place = F.row_number().over(Window.orderBy("__start", s.UNIQUE_ID)) - 1
-    around = (place / F.lit(SHARDS)).cast("int")
-    position = F.pmod(place, F.lit(SHARDS))
-    shard = F.when(around % 2 == 0, position).otherwise(F.lit(SHARDS - 1) - position)
-    dealt = starts.select(s.UNIQUE_ID, shard.cast("int").alias("shard"))
+    lengths = history.groupBy(s.UNIQUE_ID).agg(F.count(F.lit(1)).alias("__rows"))
+    shards = F.ceil(F.sum("__rows").over(Window.partitionBy()) / SHARD_ROWS)
+    place = F.row_number().over(Window.orderBy(F.desc("__rows"), s.UNIQUE_ID)) - 1
+    around, position = F.floor(place / shards), F.pmod(place, shards)
+    shard = F.when(around % 2 == 0, position).otherwise(shards - 1 - position)
+    dealt = lengths.select(s.UNIQUE_ID, shard.cast("int").alias(s.SHARD))
     return rows.join(dealt, on=s.UNIQUE_ID, how="left")

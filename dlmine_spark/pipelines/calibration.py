@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -25,9 +27,9 @@ def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: 
     rows: list[tuple[object, ...]] = []
     for cutoff in request.backtest:
         folder = cutoff_folder(request.folder, cutoff)
-        validation = predict_validation(folder, request.source, cutoff)
         # As a file, which Spark reads by itself.
-        write_validation(validation, folder / VALIDATION_FILE, cutoff)
+        validation = folder / VALIDATION_FILE
+        write_validation(predict_validation(folder, request.source, cutoff), validation, cutoff)
         factors = _factors(validation, segments_as_of(training_panel, cutoff), request.horizon)
         rows += [(lakehouse.run_id, cutoff, *row) for row in factors]
     moment = dict(training_panel.dtypes)[s.CUTOFF]
@@ -35,10 +37,11 @@ def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: 
     lakehouse.overwrite(s.CALIBRATION.name, lakehouse.spark.createDataFrame(rows, ddl))
 
 
-def _factors(validation: pd.DataFrame, of_series: DataFrame, horizon: int) -> list[tuple[object, ...]]:
+def _factors(validation: Path, of_series: DataFrame, horizon: int) -> list[tuple[object, ...]]:
     """The factors of a cutoff as rows of ``gold.calibration``, without run and cutoff."""
     segments = of_series.toPandas()
-    known = validation.merge(segments, on=s.UNIQUE_ID, how="left")
+    needed = [s.UNIQUE_ID, s.H, s.Y, s.Y_HAT, *(bound for bounds in BOUNDS.values() for bound in bounds)]
+    known = pd.read_parquet(validation, columns=needed).merge(segments, on=s.UNIQUE_ID, how="left")
     factors = width_factors(known, sorted(set(segments["segment"].tolist())), horizon).astype(object)
     return list(factors.where(factors.notna(), None).itertuples(index=False, name=None))
 

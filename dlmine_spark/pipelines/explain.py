@@ -66,7 +66,7 @@ def _explanation(config: Config, lakehouse: Lakehouse) -> Explanation:
     cutoff = cutoffs[-2] if len(cutoffs) > 1 else cutoffs[-1]
     return load_for_explanation(
         cutoff_folder(trained_models(lakehouse), cutoff),
-        panel_source(lakehouse),
+        panel_source(config, lakehouse),
         cutoff,
         config.explain.windows,
         config.explain.seed,

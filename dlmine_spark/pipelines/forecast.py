@@ -14,7 +14,7 @@ from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.blend import blend_at
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of
-from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models, write_forecasts
+from dlmine_spark.pipelines.train import forecasts_in, panel_source, read_forecasts, trained_models, write_forecasts
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, predict_cutoff
 from dlmine_spark.training.predict import write_forecasts as write_file
@@ -36,20 +36,22 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     cutoff = _final_cutoff(lakehouse)
 
     # Through a file, which Spark reads by itself: rows need not travel through the driver's Python.
-    frame = predict_cutoff(cutoff_folder(models, cutoff), panel_source(lakehouse), cutoff)
-    write_file(frame, cutoff_folder(models, cutoff) / FORECAST_FILE, cutoff)
+    file = cutoff_folder(models, cutoff) / FORECAST_FILE
+    write_file(predict_cutoff(cutoff_folder(models, cutoff), panel_source(config, lakehouse), cutoff), file, cutoff)
     forecasts = _with_known_widths(lakehouse, read_forecasts(lakehouse, models, (cutoff,)))
     write_forecasts(lakehouse, forecasts, f"cutoff >= {sql_literal(cutoff)}")
     blend_at(lakehouse, cutoff)
 
-    series = int(frame[s.UNIQUE_ID].nunique())
-    first, last = frame[s.DS].min(), frame[s.DS].max()
+    written = forecasts_in(lakehouse, models, (cutoff,)).agg(
+        F.count("*").alias("rows"), F.countDistinct(s.UNIQUE_ID).alias("series"), F.min(s.DS), F.max(s.DS)
+    )
+    rows, series, first, last = written.collect()[0]
     return ForecastReport(
         rows_in=series,
-        rows_out=len(frame),
+        rows_out=rows,
         cutoff=cutoff,
         series=series,
-        message=f"{series:,} series, {first} to {last}, {len(frame):,} forecasts with 80 % and 95 % intervals",
+        message=f"{series:,} series, {first} to {last}, {rows:,} forecasts with 80 % and 95 % intervals",
     )
 
 

@@ -106,7 +106,9 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
             for number, cutoff in enumerate(cutoffs.all)
         },
     )
-    lakehouse.overwrite(s.TRAINING_PANEL.name, _stacked([one.rows for one in panels.values()]))
+    rows = _stacked([one.rows for one in panels.values()])
+    # Every shard in one task, and so in one file, instead of a little of it from each.
+    lakehouse.overwrite(s.TRAINING_PANEL.name, rows.repartition(s.CUTOFF, s.SHARD))
 
     written = lakehouse.read(s.TRAINING_PANEL.name)
     mined_from = {cutoff: one.mined_from for cutoff, one in zip(cutoffs.all, panels.values(), strict=True)}

@@ -125,7 +125,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
         )
     frequency = _frequency(config, lakehouse)
     return LaunchRequest(
-        source=panel_source(lakehouse),
+        source=panel_source(config, lakehouse),
         backtest=tuple(cutoffs[:-1]),
         final=cutoffs[-1],
         horizon=config.evaluation.horizon,
@@ -136,7 +136,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
     )
 
 
-def panel_source(lakehouse: Lakehouse) -> PanelSource:
+def panel_source(config: Config, lakehouse: Lakehouse) -> PanelSource:
     """Where ranks, which have no Spark, find the training panel of this run."""
     address = lakehouse.address(s.TRAINING_PANEL.name)
     version = lakehouse.pinned_version(s.TRAINING_PANEL.name)
@@ -144,7 +144,12 @@ def panel_source(lakehouse: Lakehouse) -> PanelSource:
         # A catalog knows names; the files lie where it put them.
         quoted = ".".join(f"`{part}`" for part in address.split("."))
         address = lakehouse.spark.sql(f"DESCRIBE DETAIL {quoted}").collect()[0]["location"]
-    return PanelSource(location_of(address.removeprefix("file:")), version)
+    return PanelSource(
+        location_of(address.removeprefix("file:")),
+        version,
+        in_memory_mb=config.training.in_memory_mb,
+        scratch=config.training.scratch,
+    )
 
 
 def trained_models(lakehouse: Lakehouse) -> Path:

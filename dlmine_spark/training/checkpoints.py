@@ -14,15 +14,16 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from dlmine_spark.errors import TrainingError
-from dlmine_spark.training.loop import EpochLog, TrainState
+from dlmine_spark.training.loop import EpochLog, Progress, TrainState
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,18 @@ def normalised(manifest: Manifest) -> dict[str, Any]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it has the old content or the new one, whatever happens meanwhile."""
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place when the block has ended well: see ``write_bytes``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -98,6 +106,7 @@ def pack_state(state: TrainState, manifest: Manifest) -> bytes:
             "best_weights": state.best_weights,
             "optimizer": state.optimizer,
             "epoch": state.epoch,
+            "begun": asdict(state.begun),
             "best_epoch": state.best_epoch,
             "best_metric": state.best_metric,
             "since_best": state.since_best,
@@ -118,6 +127,7 @@ def unpack_state(content: bytes, manifest: Manifest, where: str) -> TrainState:
         weights=loaded["weights"],
         optimizer=loaded["optimizer"],
         epoch=loaded["epoch"],
+        begun=Progress(**loaded["begun"]),
         best_weights=loaded["best_weights"],
         best_epoch=loaded["best_epoch"],
         best_metric=loaded["best_metric"],
@@ -149,8 +159,10 @@ class CheckpointStore:
     keep: int
 
     def save(self, state: TrainState, manifest: Manifest) -> Path:
-        """Write the state of an epoch and remove checkpoints older than the last ``keep``."""
-        path = self.folder / f"epoch-{state.epoch:05d}.ckpt"
+        """Write a state and remove checkpoints older than the last ``keep``."""
+        # In the order of their names: after an epoch, then after steps of the next.
+        within = f".step-{state.begun.steps:08d}" if state.begun.steps else ""
+        path = self.folder / f"epoch-{state.epoch:05d}{within}.ckpt"
         write_bytes(path, pack_state(state, manifest))
         for old in sorted(self.folder.glob(_PATTERN))[: -self.keep]:
             old.unlink(missing_ok=True)

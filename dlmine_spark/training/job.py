@@ -50,11 +50,11 @@ from dlmine_spark.training.predict import (
     describe,
     load_trained,
     member_folders,
-    predict_panel,
+    predict_blocks,
     warn_of_skipped,
     write_forecasts,
 )
-from dlmine_spark.training.shards import PanelArrays, PanelSource, read_panel
+from dlmine_spark.training.shards import PanelArrays, PanelSource, read_categories, read_panel
 from dlmine_spark.training.windows import WindowBatches, WindowShape, plan_origins, seasonal_lags
 
 log = logging.getLogger(__name__)
@@ -222,7 +222,8 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     start = time.perf_counter()
     earlier = _earlier(request, cutoff)
     arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
-    require_same(comm, [arrays.rows, arrays.checksum()], f"the training panel of cutoff {cutoff}")
+    checksum = arrays.checksum()
+    require_same(comm, [arrays.rows, checksum], f"the training panel of cutoff {cutoff}")
     networks, config = _starting_networks(request, cutoff, arrays, earlier)
     origins = plan_origins(arrays, request.window, config.validation_origins)
     if comm.rank == 0:
@@ -231,7 +232,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     batches = WindowBatches(
         arrays, request.window, origins, config.batch_size, config.samples_per_epoch, config.seed, comm
     )
-    manifest = _manifest(request, cutoff, arrays)
+    manifest = _manifest(request, cutoff, arrays.rows, checksum)
     phase = VALIDATED if len(origins.validation) else FORECASTING
     members = [
         _train_member(
@@ -244,7 +245,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
         _tune_up_to_the_cutoff(networks, batches, config, manifest, folder)
 
     def finish() -> None:
-        forecasts = predict_panel(networks, arrays, origins.predict, request.window)
+        forecasts = predict_blocks(networks, arrays, origins.predict, request.window)
         write_forecasts(forecasts, folder / FORECAST_FILE, cutoff)
         result = CutoffResult(
             cutoff=cutoff,
@@ -312,7 +313,7 @@ def _train_member(
     )
     store = CheckpointStore(folder / phase.checkpoints, config.keep_checkpoints)
     state = _agreed_start(network, store, manifest, comm)
-    state = fit(network, batches, config, comm, state, on_epoch=_saving(store, manifest, comm))
+    state = fit(network, batches, config, comm, state, _saving(store, manifest, comm))
     _on_rank_0(comm, lambda: save_model(folder / phase.model_file, state.best_weights, manifest))
     return MemberResult.of(state)
 
@@ -356,15 +357,12 @@ class _Earlier:
 
 
 def _earlier(request: LaunchRequest, cutoff: Moment) -> _Earlier | None:
-    """What the production model starts from; None for the others, and where nothing was backtested.
-
-    Its panel is let go of before the cutoff's own is read: a rank holds one panel at a time.
-    """
+    """What the production model starts from; None for the others, and where nothing was backtested."""
     if cutoff != request.final or not request.backtest:
         return None
     newest = request.backtest[-1]
-    panel = read_panel(request.source, newest, request.horizon, request.training.mined)
-    return _Earlier(load_trained(cutoff_folder(request.folder, newest)), SeriesCodes.of(panel))
+    codes = SeriesCodes(*read_categories(request.source, newest, request.training.mined))
+    return _Earlier(load_trained(cutoff_folder(request.folder, newest)), codes)
 
 
 def _starting_networks(
@@ -389,15 +387,15 @@ def _starting_networks(
     return networks, config.model_copy(update=_tuning(config))
 
 
-def _manifest(request: LaunchRequest, cutoff: Moment, arrays: PanelArrays) -> dict[str, Any]:
+def _manifest(request: LaunchRequest, cutoff: Moment, rows: int, checksum: int) -> dict[str, Any]:
     """What the weights of a cutoff's networks are made from; a checkpoint with another manifest is not continued."""
     return {
         "cutoff": str(cutoff),
         "panel": {
             "location": request.source.location,
             "version": request.source.version,
-            "rows": arrays.rows,
-            "checksum": arrays.checksum(),
+            "rows": rows,
+            "checksum": checksum,
         },
     }
 
@@ -408,7 +406,8 @@ def _agreed_start(model: Forecaster, store: CheckpointStore, manifest: Manifest,
     if comm.rank == 0:
         state = store.newest(manifest)
         if state is not None:
-            log.info("going on from the checkpoint of epoch %d", state.epoch)
+            within = f", step {state.begun.steps} of the next" if state.begun.steps else ""
+            log.info("going on from the checkpoint of epoch %d%s", state.epoch, within)
         payload = pack_state(state or TrainState.start(model), manifest)
     agreed = broadcast_bytes(comm, payload)
     if agreed is None:
@@ -417,7 +416,7 @@ def _agreed_start(model: Forecaster, store: CheckpointStore, manifest: Manifest,
 
 
 def _saving(store: CheckpointStore, manifest: Manifest, comm: Comm) -> Callable[[TrainState], None]:
-    """Save a checkpoint at rank 0 after each epoch."""
+    """Save a checkpoint at rank 0, when all ranks are told a state."""
 
     def save(state: TrainState) -> None:
         _on_rank_0(comm, lambda: store.save(state, manifest))

@@ -59,8 +59,8 @@ class Batches(Protocol):
         """Windows a step, all ranks together."""
         ...
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """This rank's windows of an epoch."""
+    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """This rank's windows of an epoch, from some step on."""
         ...
 
     def validation(self) -> Iterator[Batch]:
@@ -102,9 +102,26 @@ class EpochLog:
         return self.exchange_seconds / self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an epoch has come.
+
+    Attributes:
+        steps: done of it.
+        losses: their sum.
+        seconds: they took.
+        exchange_seconds: those of them that rank 0 spent in exchange.
+    """
+
+    steps: int = 0
+    losses: float = 0.0
+    seconds: float = 0.0
+    exchange_seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class TrainState:
-    """Everything a run needs to go on after an epoch.
+    """Everything a run needs to go on after an epoch, or after some steps of one.
 
     Attributes:
         epoch: epochs done.
@@ -116,6 +133,7 @@ class TrainState:
         since_best: epochs done after it.
         stopped: whether training ended before its last epoch for want of improvement.
         history: one entry an epoch.
+        begun: how far the epoch after these has come.
     """
 
     weights: dict[str, torch.Tensor]
@@ -127,6 +145,7 @@ class TrainState:
     since_best: int = 0
     stopped: bool = False
     history: tuple[EpochLog, ...] = ()
+    begun: Progress = Progress()
 
     @classmethod
     def start(cls, model: nn.Module) -> TrainState:
@@ -144,15 +163,16 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 class FlatGradient:
-    """All gradients side by side in one tensor, which backward fills in place, with one place more for the loss.
+    """All gradients side by side in one tensor, which backward fills in place, with two places more: for the loss, and
+    for rank 0's wish to write a checkpoint.
 
     One exchange a step instead of one per parameter: an LSTM of this size has some twenty small tensors, and two ranks
     reached 11,600 samples/s each with the flat tensor against 8,800 with a hook per tensor (a small LSTM, batch 64, one
-    thread a rank). The loss travels along, so that every rank sees a bad step in the same step.
+    thread a rank). What travels along is seen by every rank in the same step: a bad loss, the moment of a checkpoint.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.buffer = torch.zeros(sum(parameter.numel() for parameter in parameters) + 1)
+        self.buffer = torch.zeros(sum(parameter.numel() for parameter in parameters) + 2)
         offset = 0
         for parameter in parameters:
             part = self.buffer[offset : offset + parameter.numel()]
@@ -163,15 +183,15 @@ class FlatGradient:
         """Before a step: backward adds to what is there."""
         self.buffer.zero_()
 
-    def exchange(self, loss: float, comm: Comm) -> float:
-        """Average the gradients over the ranks; returns the averaged loss."""
-        self.buffer[-1] = loss
+    def exchange(self, loss: float, wish: bool, comm: Comm) -> tuple[float, bool]:
+        """Average the gradients over the ranks; returns the averaged loss, and whether any rank has the wish."""
+        self.buffer[-2], self.buffer[-1] = loss, wish
         comm.mean_(self.buffer)
-        return float(self.buffer[-1])
+        return float(self.buffer[-2]), bool(self.buffer[-1] > 0)
 
     def clip(self, limit: float) -> float:
         """Shorten the gradient to ``limit``; returns the length it had."""
-        gradient = self.buffer[:-1]
+        gradient = self.buffer[:-2]
         norm = float(gradient.norm())
         if math.isfinite(norm) and norm > limit:
             gradient.mul_(limit / norm)
@@ -184,7 +204,7 @@ def fit(
     config: TrainingConfig,
     comm: Comm,
     state: TrainState,
-    on_epoch: Callable[[TrainState], None] = lambda state: None,
+    save: Callable[[TrainState], None] = lambda state: None,
 ) -> TrainState:
     """Train from a state on, until the last epoch or until validation no longer improves.
 
@@ -194,77 +214,117 @@ def fit(
         config: epochs, learning rate, clipping, patience, seed.
         comm: the ranks.
         state: where to start, equal on every rank.
-        on_epoch: told the state after every epoch, on every rank; saves checkpoints.
+        save: told the state after every epoch, and within one every ``config.checkpoint_minutes``, on every rank.
 
     Raises:
         TrainingError: ranks would take different numbers of steps, or loss or gradient is no number: the series of the
             batch are named, and the last checkpoint stays as it is.
     """
-    total = config.epochs * batches.steps
-    require_same(comm, [batches.steps, batches.batch_size, config.epochs, state.epoch], "the number of steps")
+    position = [state.epoch, state.begun.steps]
+    require_same(comm, [batches.steps, batches.batch_size, config.epochs, *position], "the number of steps")
     model.load_state_dict(state.weights)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradient = FlatGradient(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
+    clock = _Clock(config.checkpoint_minutes * 60)
+    training = _Training(model, batches, config, comm, FlatGradient(parameters), optimizer, clock, save)
     while state.epoch < config.epochs and not state.stopped:
-        entry = _train_epoch(model, batches, config, comm, state.epoch, total, gradient, optimizer)
+        entry = training.epoch(state)
         validation_loss, wape = validate([model], batches, comm)
         entry = replace(entry, validation_loss=validation_loss, validation_wape=wape)
         state = _advance(state, entry, model, optimizer, config.patience)
         if comm.rank == 0:
             _tell(entry, config.epochs, state)
-        on_epoch(state)
+        save(state)
+        clock.restart()
     model.load_state_dict(state.best_weights)
     return state
 
 
-def _train_epoch(
-    model: Forecaster,
-    batches: Batches,
-    config: TrainingConfig,
-    comm: Comm,
-    epoch: int,
-    total: int,
-    gradient: FlatGradient,
-    optimizer: torch.optim.Optimizer,
-) -> EpochLog:
-    model.train()
-    rows = slice_of(batches.batch_size, comm)
-    losses, exchange_seconds, rate = 0.0, 0.0, 0.0
-    start = time.perf_counter()
-    for at, batch in enumerate(batches.train(epoch)):
-        step = epoch * batches.steps + at
-        rate = learning_rate(step, total, config.learning_rate)
-        for group in optimizer.param_groups:
+@dataclass(frozen=True)
+class _Training:
+    """What all epochs of a training share; see ``fit``."""
+
+    model: Forecaster
+    batches: Batches
+    config: TrainingConfig
+    comm: Comm
+    gradient: FlatGradient
+    optimizer: torch.optim.Optimizer
+    clock: _Clock
+    save: Callable[[TrainState], None]
+
+    def epoch(self, state: TrainState) -> EpochLog:
+        """Train the epoch after a state, or what is left of it."""
+        self.model.train()
+        epoch, begun, steps, size = state.epoch, state.begun, self.batches.steps, self.batches.batch_size
+        losses, exchange_seconds = begun.losses, begun.exchange_seconds
+        start = time.perf_counter() - begun.seconds
+        for at, batch in enumerate(self.batches.train(epoch, begun.steps), start=begun.steps):
+            self._set_rate(epoch * steps + at)
+            self.gradient.clear()
+            per_window = self._backward(batch, epoch * steps + at)
+            before = time.perf_counter()
+            # Rank 0's clock decides, since those of other ranks differ.
+            is_time = self.comm.rank == 0 and self.clock.is_over and at + 1 < steps
+            own_loss = float(per_window.sum()) * self.comm.size / size
+            mean_loss, is_time = self.gradient.exchange(own_loss, is_time, self.comm)
+            exchange_seconds += time.perf_counter() - before
+            norm = self.gradient.clip(self.config.clip)
+            # Both are reduced values: all ranks stop in the same step, or none.
+            if not (math.isfinite(mean_loss) and math.isfinite(norm)):
+                raise _not_a_number(self.batches, self.comm, epoch, at, per_window, mean_loss)
+            self.optimizer.step()
+            losses += mean_loss
+            if is_time:
+                done = Progress(at + 1, losses, time.perf_counter() - start, exchange_seconds)
+                self.save(_within_epoch(state, done, self.model, self.optimizer))
+                self.clock.restart()
+        seconds = time.perf_counter() - start
+        return EpochLog(
+            epoch=epoch + 1,
+            loss=losses / steps,
+            validation_loss=None,
+            validation_wape=None,
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            samples_per_second=steps * size / seconds,
+            seconds=seconds,
+            exchange_seconds=exchange_seconds,
+        )
+
+    def _set_rate(self, step: int) -> None:
+        rate = learning_rate(step, self.config.epochs * self.batches.steps, self.config.learning_rate)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        dropout = DropoutMasks(config.dropout, config.seed, step, batches.batch_size, rows) if config.dropout else None
-        gradient.clear()
-        per_window = window_losses(model, batch, dropout)
+
+    def _backward(self, batch: Batch, step: int) -> torch.Tensor:
+        """Add a batch's gradient to what is there; returns the loss of each window."""
+        size, config = self.batches.batch_size, self.config
+        rows = slice_of(size, self.comm)
+        dropout = DropoutMasks(config.dropout, config.seed, step, size, rows) if config.dropout else None
+        per_window = window_losses(self.model, batch, dropout)
         # Ranks may hold slices that differ by one window: this weighs every window of the global batch the same.
-        loss = per_window.sum() * (comm.size / batches.batch_size)
+        loss = per_window.sum() * (self.comm.size / size)
         loss.backward()  # type: ignore[no-untyped-call]
-        before = time.perf_counter()
-        mean_loss = gradient.exchange(float(loss.detach()), comm)
-        exchange_seconds += time.perf_counter() - before
-        norm = gradient.clip(config.clip)
-        # Both are reduced values: all ranks stop in the same step, or none.
-        if not (math.isfinite(mean_loss) and math.isfinite(norm)):
-            raise _not_a_number(batches, comm, epoch, at, per_window, mean_loss)
-        optimizer.step()
-        losses += mean_loss
-    seconds = time.perf_counter() - start
-    return EpochLog(
-        epoch=epoch + 1,
-        loss=losses / batches.steps,
-        validation_loss=None,
-        validation_wape=None,
-        learning_rate=rate,
-        samples_per_second=batches.steps * batches.batch_size / seconds,
-        seconds=seconds,
-        exchange_seconds=exchange_seconds,
-    )
+        return per_window.detach()
+
+
+class _Clock:
+    """Tells when some seconds have passed; 0: never."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._start = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether they have."""
+        return self._seconds > 0 and time.monotonic() - self._start >= self._seconds
 
 
 def _not_a_number(
@@ -272,7 +332,7 @@ def _not_a_number(
 ) -> TrainingError:
     """The error all ranks raise: which series' windows were in it, wherever they were computed."""
     flags = torch.zeros(batches.batch_size)
-    flags[slice_of(batches.batch_size, comm)] = (~torch.isfinite(per_window.detach())).float()
+    flags[slice_of(batches.batch_size, comm)] = (~torch.isfinite(per_window)).float()
     comm.mean_(flags)
     guilty = torch.nonzero(flags).flatten().tolist() or list(range(batches.batch_size))
     names = batches.names(epoch, step, guilty)
@@ -303,6 +363,12 @@ def validate(networks: Sequence[Forecaster], batches: Batches, comm: Comm) -> tu
         return None, None
     # All actual values 0: the error relative to them says nothing, its mean still orders the epochs.
     return loss / windows, error / size if size else error / points
+
+
+def _within_epoch(state: TrainState, done: Progress, model: Forecaster, optimizer: torch.optim.Optimizer) -> TrainState:
+    """The state after some steps of the epoch that follows a state."""
+    weights, moments = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    return replace(state, weights=weights, optimizer=moments, begun=done)
 
 
 def _advance(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +71,16 @@ def cardinalities(category: Ints) -> tuple[int, ...]:
 def model_shape(arrays: PanelArrays, window: WindowShape, config: TrainingConfig) -> ModelShape:
     """Sizes and scaling, from the panel up to the cutoff."""
     features = arrays.features
-    known = arrays.mask > 0
-    log_scale = bool((arrays.y[known] >= 0).all())
-    values = np.log1p(arrays.y[known].astype(np.float64)) if log_scale else arrays.y[known].astype(np.float64)
-    series = np.repeat(np.arange(len(arrays.ids)), np.diff(arrays.starts))[known]
-    counts = np.bincount(series, minlength=len(arrays.ids))
-    levels = np.bincount(series, values, minlength=len(arrays.ids)) / np.maximum(counts, 1)
-    deviation = float(np.sqrt(np.mean((values - levels[series]) ** 2))) if len(values) else 0.0
+    log_scale = all((values >= 0).all() for values, _, _ in _known_values(arrays))
+    levels, counts = np.zeros(len(arrays.ids)), np.zeros(len(arrays.ids), dtype=np.int64)
+    squares = 0.0
+    for values, series, block in _known_values(arrays):
+        scaled = np.log1p(values) if log_scale else values
+        many = block.stop - block.start
+        counts[block] = np.bincount(series, minlength=many)
+        levels[block] = np.bincount(series, scaled, minlength=many) / np.maximum(counts[block], 1)
+        squares += float(np.sum((scaled - levels[block][series]) ** 2))
+    deviation = float(np.sqrt(squares / counts.sum())) if counts.any() else 0.0
     levels = levels[counts > 0]
     location_spread = float(levels.std()) if len(levels) else 0.0
     return ModelShape(
@@ -96,3 +100,12 @@ def model_shape(arrays: PanelArrays, window: WindowShape, config: TrainingConfig
         location_spread=location_spread if location_spread > 1e-6 else 1.0,
         spread=deviation if deviation > 1e-6 else 1.0,
     )
+
+
+def _known_values(arrays: PanelArrays) -> Iterator[tuple[npt.NDArray[np.float64], Ints, slice]]:
+    """Some series at a time: the values that count, the series of each (from 0 on), and which series these are."""
+    for block in arrays.blocks():
+        bounds = arrays.starts[block.start : block.stop + 1]
+        known = arrays.mask[bounds[0] : bounds[-1]] > 0
+        series = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[known]
+        yield arrays.y[bounds[0] : bounds[-1]][known].astype(np.float64), series, block

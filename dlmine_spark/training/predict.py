@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment, name_of
-from dlmine_spark.training.checkpoints import load_model, write_bytes
+from dlmine_spark.training.checkpoints import load_model, written_whole
 from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, ModelShape, forecast
 from dlmine_spark.training.shards import Features, Ints, PanelArrays, PanelSource, moment_type, read_panel
 from dlmine_spark.training.windows import (
@@ -45,6 +44,8 @@ BOUNDS = {s.LO_95: 0.025, s.LO_80: 0.1, s.Y_HAT: 0.5, s.HI_80: 0.9, s.HI_95: 0.9
 """Forecast columns by the quantile they hold."""
 FORECAST_COLUMNS = (s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)
 NAMED_SERIES = 5
+ORIGINS_AT_ONCE = 4_096
+"""Origins forecast together where the forecasts are written on, or cut down, before the next ones."""
 
 
 def cutoff_folder(run_folder: Path, cutoff: Moment) -> Path:
@@ -141,6 +142,18 @@ def predict_panel(
         One row per origin and step, in the columns ``FORECAST_COLUMNS`` (moments as Python's), y_hat being the
         median; ``cutoff`` is the origin's date, or the panel's cutoff where the origin is the last row up to it.
     """
+    return pd.concat(predict_blocks(networks, arrays, origins, window), ignore_index=True)
+
+
+def predict_blocks(
+    networks: Sequence[Forecaster], arrays: PanelArrays, origins: Ints, window: WindowShape
+) -> Iterator[pd.DataFrame]:
+    """The rows of ``predict_panel``, of some origins at a time; one frame at least."""
+    for first in range(0, max(1, len(origins)), ORIGINS_AT_ONCE):
+        yield _predicted(networks, arrays, origins[first : first + ORIGINS_AT_ONCE], window)
+
+
+def _predicted(networks: Sequence[Forecaster], arrays: PanelArrays, origins: Ints, window: WindowShape) -> pd.DataFrame:
     quantiles = [forecast(networks, batch).numpy() for batch in in_batches(arrays, origins, window)]
     values = (
         np.concatenate(quantiles).astype(np.float64) if quantiles else np.empty((0, window.horizon, len(QUANTILES)))
@@ -165,8 +178,8 @@ def _cutoffs(arrays: PanelArrays, origins: Ints, series: Ints) -> npt.NDArray[np
     return cutoffs
 
 
-def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.DataFrame:
-    """Forecast every series from a cutoff with the networks in a folder; see ``predict_panel`` for the columns.
+def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
+    """Forecast every series from a cutoff with the networks in a folder, some series at a time; see ``predict_panel``.
 
     Series without enough known values before the cutoff are named in a warning and left out.
     """
@@ -174,31 +187,30 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> pd.Data
     arrays = read_for(model, source, cutoff)
     origins = plan_origins(arrays, model.window, validation_origins=0)
     warn_of_skipped(origins.skipped, cutoff)
-    return predict_panel(model.networks, arrays, origins.predict, model.window)
+    yield from predict_blocks(model.networks, arrays, origins.predict, model.window)
 
 
-def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> pd.DataFrame:
+def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
     """Forecasts of the validation origins before a cutoff by the networks in a folder, which were not trained on them.
 
-    Returns:
-        ``FORECAST_COLUMNS`` and ``y``, of the steps whose value is known and counts; see ``predict_panel``. No row
-        where the panel was too short to keep any from training.
+    Yields:
+        ``FORECAST_COLUMNS`` and ``y``, of the steps whose value is known and counts, some series at a time; see
+        ``predict_panel``. No row where the panel was too short to keep any from training.
     """
     model = load_validated(folder)
     arrays = read_for(model, source, cutoff)
     origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"])).validation
-    forecasts = predict_panel(model.networks, arrays, origins, model.window)
     rows = (origins[:, None] + np.arange(1, model.window.horizon + 1)).ravel()
-    forecasts[s.Y] = arrays.y[rows].astype(np.float64)
-    known: pd.DataFrame = forecasts.loc[arrays.mask[rows] > 0]
-    return known
+    for forecasts in predict_blocks(model.networks, arrays, origins, model.window):
+        own, rows = np.split(rows, [len(forecasts)])
+        forecasts[s.Y] = arrays.y[own].astype(np.float64)
+        yield forecasts.loc[arrays.mask[own] > 0]
 
 
-def write_validation(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
+def write_validation(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment) -> None:
     """Write ``predict_validation``'s rows as one parquet file, whole or not at all; the origin as ``origin``."""
-    _write_rows(
-        frame.rename(columns={s.CUTOFF: ORIGIN}), path, cutoff, (s.UNIQUE_ID, ORIGIN, *FORECAST_COLUMNS[2:], s.Y)
-    )
+    named = (frame.rename(columns={s.CUTOFF: ORIGIN}) for frame in frames)
+    _write_rows(named, path, cutoff, (s.UNIQUE_ID, ORIGIN, *FORECAST_COLUMNS[2:], s.Y))
 
 
 def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
@@ -208,18 +220,18 @@ def warn_of_skipped(skipped: tuple[str, ...], cutoff: Moment) -> None:
         log.warning("cutoff %s: %d series have too few known values for a forecast: %s", cutoff, len(skipped), shown)
 
 
-def write_forecasts(frame: pd.DataFrame, path: Path, cutoff: Moment) -> None:
+def write_forecasts(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment) -> None:
     """Write forecasts, whose moments are of the cutoff's kind, as one parquet file, whole or not at all."""
-    _write_rows(frame, path, cutoff, FORECAST_COLUMNS)
+    _write_rows(frames, path, cutoff, FORECAST_COLUMNS)
 
 
-def _write_rows(frame: pd.DataFrame, path: Path, cutoff: Moment, columns: Sequence[str]) -> None:
-    buffer = io.BytesIO()
+def _write_rows(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment, columns: Sequence[str]) -> None:
     moment = moment_type(cutoff)
     types = {s.UNIQUE_ID: pa.string(), s.CUTOFF: moment, ORIGIN: moment, s.DS: moment, s.H: pa.int32()}
     schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns])
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buffer)
-    write_bytes(path, buffer.getvalue())
+    with written_whole(path) as file, pq.ParquetWriter(file, schema) as writer:
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
 
 
 @dataclass(frozen=True)

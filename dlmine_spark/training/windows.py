@@ -9,10 +9,11 @@ sequence of global batches is the same for any number of ranks, and all ranks ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dlmine_spark.errors import TrainingError
@@ -20,6 +21,9 @@ from dlmine_spark.training.comm import Comm, slice_of
 from dlmine_spark.training.shards import Features, Ints, PanelArrays
 
 log = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.int32] | Ints
+"""Row numbers."""
 
 MIN_KNOWN = 4
 """Known values the encoder must see: fewer do not even tell a series' level."""
@@ -33,6 +37,10 @@ MIN_TRAIN_ORIGINS = 32
 """With fewer training windows than this the validation region is given back to training."""
 VISITS_PER_EPOCH = 8
 """An epoch on a small panel sees no window more often than this, so that early stopping can act in time."""
+RELEASED_WINDOWS = 2_048
+"""Windows after which a panel's files are let go of: each brings some pages in, with their neighbours 64 KB at a place,
+so what is mapped stays within some hundred MB. They are still in the system's cache.
+"""
 MIN_STEPS = 20
 """But takes at least so many steps: the number of steps is what a small panel's accuracy depends on."""
 
@@ -108,8 +116,9 @@ class Batch:
         return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def gather(arrays: PanelArrays, origins: Ints, shape: WindowShape) -> Batch:
+def gather(arrays: PanelArrays, origins: Rows, shape: WindowShape) -> Batch:
     """Cut the windows of some origins out of the panel; steps before a series' start are zeros with ``mask`` 0."""
+    origins = origins.astype(np.int64, copy=False)
     count = len(arrays.features.known_future)
     series = np.searchsorted(arrays.starts, origins, side="right") - 1
     start = arrays.starts[series][:, None]
@@ -129,7 +138,7 @@ def gather(arrays: PanelArrays, origins: Ints, shape: WindowShape) -> Batch:
     lag_rows = np.maximum(lag_rows, start[:, :, None])
     lags_known = arrays.mask[lag_rows] * lag_inside
 
-    path, path_known = _paths(arrays, origins, shape.horizon)
+    path, path_known = _paths(arrays, origins, start[:, 0], shape.horizon)
     return Batch(
         y=_tensor(past[:, :, 0] * past[:, :, 1]),
         mask=_tensor(past[:, :, 1]),
@@ -149,18 +158,22 @@ def gather(arrays: PanelArrays, origins: Ints, shape: WindowShape) -> Batch:
     )
 
 
-def _paths(arrays: PanelArrays, origins: Ints, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+def _paths(arrays: PanelArrays, origins: Ints, starts: Ints, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     """ARIMA's forecasts for the steps after each origin, by the latest path not older than ``MAX_PATH_AGE``.
 
     Paths are made at some origins only; one made three steps before still covers all but the last three steps.
     """
-    rows, ages = arrays.path_rows[origins], arrays.path_ages[origins]
-    usable = (rows >= 0) & (ages < min(MAX_PATH_AGE, horizon))
+    if not len(arrays.paths):
+        shape = (len(origins), horizon)
+        return np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
+    latest = np.searchsorted(arrays.path_origins, origins, side="right") - 1
+    made_at = arrays.path_origins[np.maximum(latest, 0)]
+    ages = np.maximum(origins - made_at, 0)
+    # The latest one before a series' own first path is another series'.
+    usable = (latest >= 0) & (made_at >= starts) & (ages < min(MAX_PATH_AGE, horizon))
     step = np.arange(horizon) + ages[:, None]
     known = usable[:, None] & (step < horizon)
-    if not len(arrays.paths):
-        return np.zeros(known.shape, dtype=np.float32), known
-    return arrays.paths[np.maximum(rows, 0)[:, None], np.minimum(step, horizon - 1)] * known, known
+    return arrays.paths[np.maximum(latest, 0)[:, None], np.minimum(step, horizon - 1)] * known, known
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
@@ -172,14 +185,15 @@ class Origins:
     """The origins of one cutoff by use, and how many series have none.
 
     Attributes:
-        train: rows whose whole horizon lies before the validation region; without one, a part of the horizon.
+        train: rows whose whole horizon lies before the validation region, or without one a part of it before the
+            cutoff; 32 bits where that is enough, since this is the one array that grows with the panel.
         validation: the last origins before the cutoff, a horizon apart: their horizons are not trained on.
         predict: the cutoff's row of every series with enough known values.
         skipped: names of the series without.
         note: what had to be given up because the series are short; empty if nothing.
     """
 
-    train: Ints
+    train: Rows
     validation: Ints
     predict: Ints
     skipped: tuple[str, ...]
@@ -196,52 +210,84 @@ def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: in
     Raises:
         TrainingError: not even one series has enough known values before the cutoff.
     """
-    usable = _usable(arrays, shape)
-    predict = arrays.cutoff_rows[usable[arrays.cutoff_rows]]
-    skipped = tuple(str(name) for name in arrays.ids[~usable[arrays.cutoff_rows]])
     for count in range(validation_origins, -1, -1):
         distance = shape.horizon * (count + 1) if count else max(1, shape.horizon // LEAST_KNOWN)
-        train = _train_rows(arrays, shape, usable, distance)
-        if len(train) >= MIN_TRAIN_ORIGINS or (count == 0 and len(train)):
+        origins = _divided(arrays, shape, count, distance)
+        if len(origins.train) >= MIN_TRAIN_ORIGINS or (count == 0 and len(origins.train)):
             note = "" if count == validation_origins else f"{count} validation origins instead of {validation_origins}"
-            return Origins(train, _validation_rows(arrays, shape, usable, count), predict, skipped, note)
-    train = _train_rows(arrays, shape, usable, 1)
-    if not len(train):
+            return replace(origins, note=note)
+    origins = _divided(arrays, shape, 0, 1)
+    if not len(origins.train):
         raise TrainingError(
             f"gold.training_panel, cutoff {arrays.cutoff}: no series has {MIN_KNOWN + 1} known values in "
             f"{shape.history} steps (training.history); give more history, or a coarser cleaning.frequency"
         )
     note = f"no validation and partly known horizons: no series has {shape.horizon} steps (evaluation.horizon) to spare"
-    return Origins(train, np.empty(0, dtype=np.int64), predict, skipped, note)
+    return replace(origins, note=note)
 
 
-def _usable(arrays: PanelArrays, shape: WindowShape) -> np.ndarray:
-    """Whether a row can be an origin: enough known values among the steps the encoder sees."""
-    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
-    rows = np.arange(arrays.rows)
-    series_start = np.repeat(arrays.starts[:-1], np.diff(arrays.starts))
-    first = np.maximum(rows + 1 - shape.history, series_start)
-    return np.asarray(known[rows + 1] - known[first] >= min(MIN_KNOWN, shape.history))
+def _divided(arrays: PanelArrays, shape: WindowShape, validation_origins: int, distance: int) -> Origins:
+    """The origins of all series: those to train on lie at least ``distance`` steps before their series' cutoff."""
+    # Filled from the front: parts put together would need twice the memory.
+    few = arrays.rows < 2**31
+    train: Rows = np.empty(arrays.rows, dtype=np.int32) if few else np.empty(arrays.rows, dtype=np.int64)
+    filled = 0
+    validation, predictable = [], []
+    for block in arrays.blocks():
+        first_row = int(arrays.starts[block.start])
+        rows = _BlockRows.of(arrays, shape, block)
+        found = rows.train(shape.horizon, distance) + first_row
+        train[filled : filled + len(found)] = found
+        filled += len(found)
+        validation.append(rows.validation(shape.horizon, validation_origins) + first_row)
+        predictable.append(rows.usable[rows.cutoff_rows])
+    can = np.concatenate(predictable)
+    skipped = tuple(str(name) for name in arrays.ids[~can])
+    return Origins(train[:filled], np.concatenate(validation), arrays.cutoff_rows[can], skipped)
 
 
-def _train_rows(arrays: PanelArrays, shape: WindowShape, usable: np.ndarray, distance: int) -> Ints:
-    """Usable rows at least ``distance`` steps before their series' cutoff, with something to learn in their horizon."""
-    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
-    rows = np.flatnonzero(usable)
-    cutoff_rows = np.repeat(arrays.cutoff_rows, np.diff(arrays.starts))[rows]
-    rows = rows[rows + distance <= cutoff_rows]
-    kept: Ints = rows[known[rows + 1 + shape.horizon] > known[rows + 1]]
-    return kept
+@dataclass(frozen=True)
+class _BlockRows:
+    """The rows of some series, counted from the first of them.
 
+    Attributes:
+        starts: as in ``PanelArrays``.
+        cutoff_rows: likewise.
+        known: values known and counted before each row, and before the end.
+        usable: whether a row can be an origin: enough known values among the steps the encoder sees.
+    """
 
-def _validation_rows(arrays: PanelArrays, shape: WindowShape, usable: np.ndarray, count: int) -> Ints:
-    back = shape.horizon * np.arange(1, count + 1)
-    rows = arrays.cutoff_rows[:, None] - back
-    inside = rows >= arrays.starts[:-1, None]
-    rows = np.sort(rows[inside])
-    known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
-    kept: Ints = rows[usable[rows] & (known[rows + 1 + shape.horizon] > known[rows + 1])]
-    return kept
+    starts: Ints
+    cutoff_rows: Ints
+    known: Ints
+    usable: np.ndarray
+
+    @classmethod
+    def of(cls, arrays: PanelArrays, shape: WindowShape, series: slice) -> _BlockRows:
+        """Those of some series that follow one another."""
+        bounds = arrays.starts[series.start : series.stop + 1]
+        mask = arrays.mask[bounds[0] : bounds[-1]]
+        known = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
+        rows = np.arange(len(mask))
+        first = np.maximum(rows + 1 - shape.history, np.repeat(bounds[:-1] - bounds[0], np.diff(bounds)))
+        usable = known[rows + 1] - known[first] >= min(MIN_KNOWN, shape.history)
+        return cls(bounds - bounds[0], arrays.cutoff_rows[series] - bounds[0], known, usable)
+
+    def train(self, horizon: int, distance: int) -> Ints:
+        """Usable rows at least ``distance`` steps before their series' cutoff, with something to learn in their
+        horizon.
+        """
+        rows = np.flatnonzero(self.usable)
+        rows = rows[rows + distance <= np.repeat(self.cutoff_rows, np.diff(self.starts))[rows]]
+        kept: Ints = rows[self.known[rows + 1 + horizon] > self.known[rows + 1]]
+        return kept
+
+    def validation(self, horizon: int, count: int) -> Ints:
+        """The last ``count`` usable rows before each cutoff, a horizon apart."""
+        rows = self.cutoff_rows[:, None] - horizon * np.arange(1, count + 1)
+        rows = np.sort(rows[rows >= self.starts[:-1, None]])
+        kept: Ints = rows[self.usable[rows] & (self.known[rows + 1 + horizon] > self.known[rows + 1])]
+        return kept
 
 
 @dataclass(frozen=True)
@@ -273,18 +319,23 @@ class WindowBatches:
         return max(1, min(windows, self.samples) // self.batch_size)
 
     def epoch_order(self, epoch: int) -> Ints:
-        """The origins of an epoch, all ranks together: each training origin as often as any other, give or take one."""
+        """The origins of an epoch, all ranks together: each training origin as often as any other, give or take one.
+
+        Needs memory for what it draws, and for all origins only where it draws more than a fiftieth of them (numpy's
+        ``choice`` draws less by trial and error).
+        """
         generator = np.random.default_rng([self.seed, epoch])
         wanted, available = self.steps * self.batch_size, len(self.origins.train)
         rounds, rest = divmod(wanted, available)
         parts = [generator.permutation(available) for _ in range(rounds)]
         parts.append(generator.choice(available, rest, replace=False, shuffle=True))
-        return self.origins.train[np.concatenate(parts)]
+        return self.origins.train[np.concatenate(parts)].astype(np.int64)
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """This rank's slice of each global batch of an epoch."""
-        for global_batch in self.epoch_order(epoch).reshape(self.steps, self.batch_size):
-            yield gather(self.arrays, global_batch[slice_of(self.batch_size, self.comm)], self.shape)
+    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """This rank's slice of each global batch of an epoch, from some step on."""
+        order = self.epoch_order(epoch).reshape(self.steps, self.batch_size)[first:]
+        own = (global_batch[slice_of(self.batch_size, self.comm)] for global_batch in order)
+        yield from _gathered(self.arrays, own, self.shape)
 
     def validation(self) -> Iterator[Batch]:
         """This rank's part of the validation windows; all are used, or a fixed sample of a quarter of an epoch."""
@@ -303,8 +354,20 @@ class WindowBatches:
 
 def in_batches(arrays: PanelArrays, origins: Ints, shape: WindowShape, size: int = 512) -> Iterator[Batch]:
     """The windows of all origins in order, some at a time; without gradients larger batches are faster."""
-    for first in range(0, len(origins), size):
-        yield gather(arrays, origins[first : first + size], shape)
+    parts = (origins[first : first + size] for first in range(0, len(origins), size))
+    yield from _gathered(arrays, parts, shape)
+
+
+def _gathered(arrays: PanelArrays, parts: Iterable[Ints], shape: WindowShape) -> Iterator[Batch]:
+    """The windows of each part; a panel's files are let go of from time to time."""
+    windows = 0
+    for origins in parts:
+        windows += len(origins)
+        if windows > RELEASED_WINDOWS:
+            arrays.release()
+            windows = len(origins)
+        yield gather(arrays, origins, shape)
+    arrays.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,3 +216,18 @@ def test_what_comes_after_the_cutoff_changes_no_encoding(spark: SparkSession) ->
     assert before.columns == after.columns
     encoded = [name for name in before.columns if name.startswith("kf_") and not name.endswith("_after")]
     assert before.select("unique_id", "ds", *encoded).exceptAll(after.select("unique_id", "ds", *encoded)).isEmpty()
+
+
+@pytest.mark.parametrize(("shard_rows", "shards"), [(500_000, 1), (35, 2), (20, 4)])
+def test_there_are_as_many_shards_as_rows_need_and_a_series_lies_in_one(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, shard_rows: int, shards: int
+) -> None:
+    monkeypatch.setattr("dlmine_spark.fusion.panel.SHARD_ROWS", shard_rows)
+    both = panel(spark)
+    third = both.where("unique_id = 'a' and ds >= '2024-01-15'").withColumn("unique_id", F.lit("c"))
+    dealt = build(spark, both.unionByName(third)).select(s.UNIQUE_ID, s.SHARD).distinct().toPandas()
+
+    # 28 + 28 + 14 rows up to the cutoff
+    assert len(dealt) == 3
+    expected = {1: {"a": 0, "b": 0, "c": 0}, 2: {"a": 0, "b": 1, "c": 1}, 4: {"a": 0, "b": 1, "c": 2}}
+    assert dict(zip(dealt.unique_id, dealt[s.SHARD], strict=True)) == expected[shards]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.checkpoints import CheckpointStore, load_model, save_model, write_bytes
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.job import FORECASTING, VALIDATED, LaunchRequest, Phase, train_cutoffs
-from dlmine_spark.training.loop import EpochLog, TrainState
+from dlmine_spark.training.loop import EpochLog, Progress, TrainState
 from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder, member_folders
 from tests.training.panels import SMALL, small_request
 
@@ -40,6 +41,19 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.history == state_at(3).history
     assert torch.equal(loaded.weights["w"], state_at(3).weights["w"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-00002.ckpt", "epoch-00003.ckpt"]
+
+
+def test_a_state_within_an_epoch_comes_after_the_epoch_before(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    for epoch, steps in ((1, 0), (1, 90), (1, 100), (2, 0)):
+        store.save(replace(state_at(epoch), begun=Progress(steps, 0.5 * steps)), MANIFEST)
+
+    names = ["epoch-00001.step-00000090.ckpt", "epoch-00001.step-00000100.ckpt", "epoch-00002.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    (tmp_path / names[2]).unlink()
+    loaded = store.newest(MANIFEST)
+    assert loaded is not None
+    assert (loaded.epoch, loaded.begun) == (1, Progress(100, 50.0))
 
 
 def test_a_truncated_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-TWO = SMALL.model_copy(update={"members": 2})
+TWO = SMALL.model_copy(update={"members": 2, "checkpoint_minutes": 1e-9})
 
 KILLED = """
 import os, signal, sys
@@ -111,7 +125,8 @@ from tests.training.test_checkpoints import TWO
 save = checkpoints.CheckpointStore.save
 def save_and_die(self, state, manifest):
     path = save(self, state, manifest)
-    if str(self.folder).endswith(sys.argv[2]) and state.epoch == int(sys.argv[3]):
+    at = [state.epoch, state.begun.steps]
+    if str(self.folder).endswith(sys.argv[2]) and at == [int(word) for word in sys.argv[3:]]:
         os.kill(os.getpid(), signal.SIGKILL)
     return path
 checkpoints.CheckpointStore.save = save_and_die
@@ -121,24 +136,32 @@ train_cutoffs(request_for_folder(Path(sys.argv[1]), TWO), SingleProcess())
 
 
 @pytest.mark.parametrize(
-    ("phase", "epoch", "finished"), [(VALIDATED, 2, [True, False]), (FORECASTING, 1, [True, True])]
+    ("phase", "epoch", "steps", "finished"),
+    [
+        pytest.param(VALIDATED, 2, 0, [True, False], id="after an epoch"),
+        pytest.param(VALIDATED, 2, 3, [True, False], id="in the middle of one"),
+        pytest.param(FORECASTING, 1, 0, [True, True], id="while tuned up to the cutoff"),
+    ],
 )
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
-    tmp_path: Path, phase: Phase, epoch: int, finished: list[bool]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, phase: Phase, epoch: int, steps: int, finished: list[bool]
 ) -> None:
     undisturbed = small_request(tmp_path / "a", TWO)
     disturbed = small_request(tmp_path / "b", TWO)
     train_cutoffs(undisturbed, SingleProcess())
     where = f"member=2/{phase.checkpoints}"
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "b"), where, str(epoch)], cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", KILLED, str(tmp_path / "b"), where, str(epoch), str(steps)],
+        cwd=Path(__file__).parents[2],
     )
     assert killed.returncode == -signal.SIGKILL
     backtest = cutoff_folder(disturbed.folder, disturbed.backtest[0])
     assert [(place / VALIDATED.model_file).exists() for place in member_folders(backtest, 2)] == finished
 
-    train_cutoffs(disturbed, SingleProcess())
+    with caplog.at_level(logging.INFO):
+        train_cutoffs(disturbed, SingleProcess())
 
+    assert f"checkpoint of epoch {epoch}{', step 3 of the next' if steps else ''}" in caplog.text
     for expected_file, found_file in zip(model_files(undisturbed), model_files(disturbed), strict=True):
         expected, _ = load_model(expected_file)
         found, _ = load_model(found_file)

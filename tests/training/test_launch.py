@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pandas as pd
 import psutil
 import pyarrow as pa
 import pytest
@@ -70,7 +71,7 @@ def test_the_models_predict_and_can_be_explained(tmp_path: Path) -> None:
     request = small_request(tmp_path)
     launch(request, None)
 
-    frame = predict_cutoff(cutoff_folder(request.folder, request.final), request.source, request.final)
+    frame = pd.concat(predict_cutoff(cutoff_folder(request.folder, request.final), request.source, request.final))
     assert len(frame) == 4 * request.horizon
     assert frame.loc[frame["unique_id"] == "s1", "y_hat"].mean() == pytest.approx(110, rel=0.5)
 
@@ -85,7 +86,7 @@ def test_the_models_predict_and_can_be_explained(tmp_path: Path) -> None:
     rows = panel_rows(request.final)
     renamed = rows.rename_columns([name.replace("sn_", "sn_new_") for name in rows.column_names])
     with pytest.raises(TrainingError, match=r"covariates .* \(sn_new_size, sn_size\); train again"):
-        predict_cutoff(folder, write_panel(tmp_path / "renamed", renamed), request.final)
+        next(predict_cutoff(folder, write_panel(tmp_path / "renamed", renamed), request.final))
 
 
 @pytest.mark.spark

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import TrainingError
+from dlmine_spark.training.checkpoints import pack_state, unpack_state
 from dlmine_spark.training.comm import Comm, SingleProcess, require_same
 from dlmine_spark.training.launch.torch_distributor import TorchComm
 from dlmine_spark.training.loop import FlatGradient, TrainState, fit, learning_rate
@@ -110,7 +111,7 @@ def test_backward_fills_the_flat_gradient_in_place() -> None:
     layer = torch.nn.Linear(3, 2)
     gradient = FlatGradient(list(layer.parameters()))
     (layer(torch.ones(1, 3)) * torch.tensor([[1.0, 2.0]])).sum().backward()
-    assert gradient.buffer.tolist() == [1, 1, 1, 2, 2, 2, 1, 2, 0]
+    assert gradient.buffer.tolist() == [1, 1, 1, 2, 2, 2, 1, 2, 0, 0]
     assert gradient.clip(1.0) == pytest.approx(math.sqrt(20))
     assert gradient.buffer.norm().item() == pytest.approx(1.0)
 
@@ -147,7 +148,7 @@ def test_the_best_epoch_is_kept_and_training_stops_without_improvement() -> None
     batches = Worsening(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
     seen: list[TrainState] = []
     config = SMALL.model_copy(update={"epochs": 9, "patience": 2})
-    state = fit(model, batches, config, SingleProcess(), TrainState.start(model), on_epoch=seen.append)
+    state = fit(model, batches, config, SingleProcess(), TrainState.start(model), save=seen.append)
 
     assert (state.epoch, state.best_epoch, state.stopped) == (3, 1, True)
     for name, weight in model.state_dict().items():
@@ -162,8 +163,30 @@ def test_a_loss_that_is_no_number_names_the_series() -> None:
     model, batches = setting(replace(arrays, dynamic=poisoned))
     epochs: list[TrainState] = []
     with pytest.raises(TrainingError, match=r"loss is no number in epoch 1, step 1, in windows of series s2;"):
-        fit(model, batches, SMALL, SingleProcess(), TrainState.start(model), on_epoch=epochs.append)
+        fit(model, batches, SMALL, SingleProcess(), TrainState.start(model), save=epochs.append)
     assert epochs == []
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch() -> None:
+    config = SMALL.model_copy(update={"checkpoint_minutes": 1e-9})
+    model, batches = setting(arrays_of(), config)
+    seen: list[TrainState] = []
+    undisturbed = fit(model, batches, config, SingleProcess(), TrainState.start(model), save=seen.append)
+    # After every step but the last of an epoch, where the epoch's own checkpoint follows.
+    assert [(told.epoch, told.begun.steps) for told in seen[:11]] == [
+        *((0, step) for step in range(1, 10)),
+        (1, 0),
+        (1, 1),
+    ]
+
+    middle = unpack_state(pack_state(seen[13], {}), {}, "the middle")
+    other, batches = setting(arrays_of(), config)
+    resumed = fit(other, batches, config, SingleProcess(), middle)
+
+    assert (middle.epoch, middle.begun.steps) == (1, 4)
+    assert [entry.loss for entry in resumed.history] == [entry.loss for entry in undisturbed.history]
+    for name, weight in undisturbed.weights.items():
+        assert torch.equal(resumed.weights[name], weight)
 
 
 def _fit_as_rank(rank: int, size: int, folder: str) -> None:
@@ -172,11 +195,21 @@ def _fit_as_rank(rank: int, size: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
     comm = TorchComm()
     model, batches = setting(arrays_of(), comm=comm)
-    state = fit(model, batches, SMALL, comm, TrainState.start(model))
+    # Rank 0 alone has a clock that tells it to write checkpoints.
+    config = SMALL.model_copy(update={"checkpoint_minutes": 1e-4 if rank == 0 else 0})
+    saved: list[tuple[int, int]] = []
+    state = fit(
+        model,
+        batches,
+        config,
+        comm,
+        TrainState.start(model),
+        lambda told: saved.append((told.epoch, told.begun.steps)),
+    )
     with pytest.raises(TrainingError, match="ranks disagree on the number of rows"):
         require_same(comm, [7, rank], "the number of rows")
     losses = [(entry.loss, entry.validation_loss) for entry in state.history]
-    torch.save({"losses": losses, "weights": state.best_weights}, Path(folder) / f"rank-{rank}.pt")
+    torch.save({"losses": losses, "weights": state.best_weights, "saved": saved}, Path(folder) / f"rank-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -187,6 +220,8 @@ def test_two_ranks_compute_what_one_does(tmp_path: Path) -> None:
 
     ranks = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
     assert ranks[0]["losses"] == ranks[1]["losses"]
+    assert ranks[0]["saved"] == ranks[1]["saved"]
+    assert len(ranks[0]["saved"]) > SMALL.epochs
     expected = [(entry.loss, entry.validation_loss) for entry in alone.history]
     np.testing.assert_allclose(ranks[0]["losses"], expected, atol=1e-4)
     for name, weight in alone.best_weights.items():

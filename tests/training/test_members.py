@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -67,7 +68,7 @@ def test_the_forecast_is_the_mean_on_the_scale_of_the_networks(trained: LaunchRe
     origins = plan_origins(arrays, trained.window, validation_origins=0).predict
     alone = [predict_panel([network], arrays, origins, trained.window)["hi_80"] for network in networks]
 
-    together = predict_cutoff(folder, trained.source, trained.final)["hi_80"]
+    together = pd.concat(predict_cutoff(folder, trained.source, trained.final))["hi_80"]
 
     np.testing.assert_allclose(np.log1p(together), np.mean([np.log1p(each) for each in alone], axis=0), rtol=1e-4)
     assert not np.allclose(alone[0], alone[1], rtol=1e-3)

@@ -120,7 +120,7 @@ def test_mined_signals_can_be_left_out(tmp_path: Path) -> None:
     only_rules = read_panel(source, CUTOFF, 7, mined=["rules"])
     assert set(everything.features.all) - set(only_rules.features.all) == {"sc_mined_segments", "sn_mined_segments_0"}
     assert len(only_rules.paths) == 0
-    assert (only_rules.path_rows == -1).all()
+    assert len(only_rules.path_origins) == 0
 
 
 @pytest.mark.parametrize("kind", ["hours", "counted"])
