@@ -185,6 +185,7 @@ def fit(
     comm: Comm,
     state: TrainState,
     on_epoch: Callable[[TrainState], None] = lambda state: None,
+    until: int | None = None,
 ) -> TrainState:
     """Train from a state on, until the last epoch or until validation no longer improves.
 
@@ -195,6 +196,7 @@ def fit(
         comm: the ranks.
         state: where to start, equal on every rank.
         on_epoch: told the state after every epoch, on every rank; saves checkpoints.
+        until: epoch to stop after, with the learning rate on its way to the last one; default: the last.
 
     Raises:
         TrainingError: ranks would take different numbers of steps, or loss or gradient is no number: the series of the
@@ -208,7 +210,8 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
-    while state.epoch < config.epochs and not state.stopped:
+    last = config.epochs if until is None else min(until, config.epochs)
+    while state.epoch < last and not state.stopped:
         entry = _train_epoch(model, batches, config, comm, state.epoch, total, gradient, optimizer)
         validation_loss, wape = validate([model], batches, comm)
         entry = replace(entry, validation_loss=validation_loss, validation_wape=wape)

@@ -211,6 +211,11 @@ def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: in
     return Origins(train, np.empty(0, dtype=np.int64), predict, skipped, note)
 
 
+def origins_before(arrays: PanelArrays, shape: WindowShape, count: int) -> Ints:
+    """The last ``count`` origins of every series before its cutoff, a horizon apart, the last horizon ending there."""
+    return _validation_rows(arrays, shape, _usable(arrays, shape), count)
+
+
 def _usable(arrays: PanelArrays, shape: WindowShape) -> np.ndarray:
     """Whether a row can be an origin: enough known values among the steps the encoder sees."""
     known = np.concatenate([[0], np.cumsum(arrays.mask, dtype=np.int64)])
