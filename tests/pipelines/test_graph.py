@@ -6,7 +6,7 @@ The stages here are two tiny ones, ``first`` (reads the sources) and ``second`` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -313,6 +313,11 @@ def test_a_stage_beside_is_read_where_it_is_up_to_date_and_never_run_for_it(
     # Not there, there, up to date with it, and of other settings than now.
     assert seen == [False, True, False]
     assert world.names == ["first"]
+
+    # One that tells its settings is read beside others.
+    monkeypatch.setitem(graph.STAGES, "second", replace(graph.STAGES["second"], tells_settings=True))
+    bring_up_to_date(changed, lakehouse, ["last"], Silent())
+    assert seen[-1]
 
 
 def test_no_sources_is_said_before_anything_starts(lakehouse: Lakehouse) -> None:
