@@ -21,7 +21,7 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import ConfigError, TrainingError
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import tune
+from dlmine_spark.pipelines import search, tune
 from dlmine_spark.pipelines.study import Study, open_study
 from dlmine_spark.runs import NotApplicable
 from dlmine_spark.training.trial import SelectionRequest, TrialRequest, TrialResult
@@ -59,12 +59,12 @@ def with_tuning(**changes: Any) -> Config:
 # The search, by a network that takes no time
 
 
-def search_in(folder: Path, config: Config) -> tune.Search:
+def search_in(folder: Path, config: Config) -> search.Search:
     study = Study(folder / "study")
     study.folder.mkdir(parents=True, exist_ok=True)
     space = search_space(config.tuning.space, config.training)
     selection = SelectionRequest(1, None, config.training.history)
-    return tune.Search(config, space, request_for(FINAL, folder, config.training), selection, (1, 2, 4), study)
+    return search.Search(config, space, request_for(FINAL, folder, config.training), selection, (1, 2, 4), study)
 
 
 def imagined(request: TrialRequest) -> TrialResult:
@@ -93,8 +93,8 @@ def told(trials: list[Trial]) -> list[tuple[Any, ...]]:
 
 def test_what_is_tried_does_not_depend_on_who_is_fast_and_the_configured_settings_come_first(tmp_path: Path) -> None:
     config = with_tuning(trials=16, parallel=3)
-    first = tune.try_out(search_in(tmp_path / "a", config), at_any_speed(1))
-    again = tune.try_out(search_in(tmp_path / "b", config), at_any_speed(2))
+    first = search.try_out(search_in(tmp_path / "a", config), at_any_speed(1))
+    again = search.try_out(search_in(tmp_path / "b", config), at_any_speed(2))
     assert told(first) == told(again)
     assert dict(first[0].params) == {"learning_rate": 1e-4, "hidden": 12}
     assert [trial.number for trial in first] == list(range(16))
@@ -105,22 +105,22 @@ def test_what_is_tried_does_not_depend_on_who_is_fast_and_the_configured_setting
 
 def test_a_driver_that_is_killed_goes_on_with_what_is_left(tmp_path: Path) -> None:
     config = with_tuning(trials=8)
-    undisturbed = tune.try_out(search_in(tmp_path / "undisturbed", config), imagined)
+    undisturbed = search.try_out(search_in(tmp_path / "undisturbed", config), imagined)
     program = f"""
 import os, signal
 from pathlib import Path
-from dlmine_spark.pipelines import tune
+from dlmine_spark.pipelines import search
 from tests.pipelines import test_tune as t
 def launch(request):
     if request.launch.folder.name == "trial-0005":
         os.kill(os.getpid(), signal.SIGKILL)
     return t.imagined(request)
-tune.try_out(t.search_in(Path({str(tmp_path / "killed")!r}), t.with_tuning(trials=8)), launch)
+search.try_out(t.search_in(Path({str(tmp_path / "killed")!r}), t.with_tuning(trials=8)), launch)
 """
     killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    search = search_in(tmp_path / "killed", config)
-    done = set(search.study.trials())
+    own = search_in(tmp_path / "killed", config)
+    done = set(own.study.trials())
     assert {0, 1, 2, 3} <= done
     launched: list[str] = []
 
@@ -128,44 +128,46 @@ tune.try_out(t.search_in(Path({str(tmp_path / "killed")!r}), t.with_tuning(trial
         launched.append(request.launch.folder.name)
         return imagined(request)
 
-    trials = tune.try_out(search, launch)
+    trials = search.try_out(own, launch)
     assert told(trials) == told(undisturbed)
     assert sorted(launched) == [f"trial-{number:04d}" for number in sorted(set(range(8)) - done)]
 
 
 def test_a_larger_budget_goes_on_where_the_smaller_one_ended(tmp_path: Path) -> None:
-    whole = tune.try_out(search_in(tmp_path / "a", with_tuning(trials=9)), imagined)
-    part = tune.try_out(search_in(tmp_path / "b", with_tuning(trials=4)), imagined)
-    rest = tune.try_out(search_in(tmp_path / "b", with_tuning(trials=9)), imagined)
+    whole = search.try_out(search_in(tmp_path / "a", with_tuning(trials=9)), imagined)
+    part = search.try_out(search_in(tmp_path / "b", with_tuning(trials=4)), imagined)
+    rest = search.try_out(search_in(tmp_path / "b", with_tuning(trials=9)), imagined)
     assert told(part) == told(whole)[:4]
     assert told(rest) == told(whole)
 
 
 def test_when_the_minutes_are_over_nothing_is_started_but_the_configured_settings(tmp_path: Path) -> None:
-    search = search_in(tmp_path, with_tuning(minutes=1e-9, trials=9))
-    assert [trial.number for trial in tune.try_out(search, imagined)] == [0]
+    own = search_in(tmp_path, with_tuning(minutes=1e-9, trials=9))
+    assert [trial.number for trial in search.try_out(own, imagined)] == [0]
     late = search_in(tmp_path / "late", with_tuning(trials=3))
-    trials = tune.try_out(late, lambda one: imagined(one) if "0000" in str(one.launch.folder) else TrialResult("late"))
+    trials = search.try_out(
+        late, lambda one: imagined(one) if "0000" in str(one.launch.folder) else TrialResult("late")
+    )
     assert [trial.number for trial in trials] == [0]
 
 
 def test_a_single_trial_and_an_exhausted_space(tmp_path: Path) -> None:
-    assert len(tune.try_out(search_in(tmp_path / "one", with_tuning(trials=1)), imagined)) == 1
+    assert len(search.try_out(search_in(tmp_path / "one", with_tuning(trials=1)), imagined)) == 1
     space = load_config(overrides=["tuning.space={layers: [1, 2, 3]}"]).tuning.space
-    trials = tune.try_out(search_in(tmp_path / "few", with_tuning(trials=9, space=space)), imagined)
+    trials = search.try_out(search_in(tmp_path / "few", with_tuning(trials=9, space=space)), imagined)
     assert sorted(trial.params["layers"] for trial in trials) == [1, 2, 3]
 
 
 def test_a_failed_trial_is_told_and_tried_again_by_the_next_run(tmp_path: Path) -> None:
-    search = search_in(tmp_path, with_tuning(trials=4))
+    own = search_in(tmp_path, with_tuning(trials=4))
 
     def launch(request: TrialRequest) -> TrialResult:
         failed = TrialResult("failed", (), 1, 1.0, "loss is no number")
         return failed if "0002" in str(request.launch.folder) else imagined(request)
 
-    assert [trial.state for trial in tune.try_out(search, launch)].count("failed") == 1
-    assert 2 not in search.study.trials()
-    assert "failed" not in {trial.state for trial in tune.try_out(search, imagined)}
+    assert [trial.state for trial in search.try_out(own, launch)].count("failed") == 1
+    assert 2 not in own.study.trials()
+    assert "failed" not in {trial.state for trial in search.try_out(own, imagined)}
 
 
 def test_a_problem_that_is_none_of_the_settings_ends_the_search(tmp_path: Path) -> None:
@@ -174,10 +176,10 @@ def test_a_problem_that_is_none_of_the_settings_ends_the_search(tmp_path: Path) 
             raise TrainingError("the disk is full")
         return imagined(request)
 
-    search = search_in(tmp_path, with_tuning(trials=9))
+    own = search_in(tmp_path, with_tuning(trials=9))
     with pytest.raises(TrainingError, match="the disk is full"):
-        tune.try_out(search, launch)
-    assert {0, 1} <= set(search.study.trials())
+        search.try_out(own, launch)
+    assert {0, 1} <= set(own.study.trials())
 
 
 def test_another_panel_space_or_seed_is_another_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
