@@ -1322,7 +1322,7 @@ class TuningConfig(Section):
         4, ge=1, description="trials under way at once at most; results do not depend on the number of cores"
     )
     reduction: int = Field(
-        3, ge=2, description="after a 9th and a 3rd (for 3) of the epochs, the best 1/reduction of the trials go on"
+        2, ge=2, description="after a 4th and a half (for 2) of the epochs, the best 1/reduction of the trials go on"
     )
     origins: int = Field(2, ge=1, description="selection windows of a series, a horizon apart, before the test windows")
     seeds: int = Field(

@@ -92,7 +92,7 @@ def told(trials: list[Trial]) -> list[tuple[Any, ...]]:
 
 
 def test_what_is_tried_does_not_depend_on_who_is_fast_and_the_configured_settings_come_first(tmp_path: Path) -> None:
-    config = with_tuning(trials=16, parallel=3)
+    config = with_tuning(trials=16, parallel=3, reduction=3)
     first = search.try_out(search_in(tmp_path / "a", config), at_any_speed(1))
     again = search.try_out(search_in(tmp_path / "b", config), at_any_speed(2))
     assert told(first) == told(again)
