@@ -21,6 +21,7 @@ from rich.console import Console
 from dlmine_spark import __version__
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import ConfigError, DlmineError
+from dlmine_spark.places import winner_file
 from dlmine_spark.progress import StageProgress, configure_logging
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ STAGE_HELP = {
     "arima": "Fit one ARIMA per series and forecast: gold.arima_models, gold.forecasts.",
     "train": "Train the LSTM on everything that was mined: models/, gold.forecasts.",
     "backtest": "Compare all forecasts with held-out actuals: gold.metrics, gold.comparisons.",
+    "tune": "Search for better settings of the network, on windows before all test windows: gold.trials, tuning/.",
     "explain": "Measure what drives the network's forecast, and when it fails: gold.explanations, gold.error_patterns.",
     "forecast": "Forecast the time after the data: gold.forecasts.",
     "report": "Write the HTML report (runs every stage that is not up to date).",
@@ -106,8 +108,20 @@ def _say(error: Exception, *, debug: bool) -> int:
     return 1
 
 
-def _load(files: list[Path] | None, overrides: list[str] | None) -> Config:
-    return load_config(files or (), overrides or (), dict(os.environ))
+def _load(files: list[Path] | None, overrides: list[str] | None, *, tuned: bool = True) -> Config:
+    """The configuration, with the settings that the last search found where ``tuning.apply`` asks for them.
+
+    They lie over the files, and below the environment and ``--set``.
+    """
+    config = load_config(files or (), overrides or (), dict(os.environ))
+    if not (tuned and config.tuning.apply):
+        return config
+    winner = winner_file(config.lakehouse)
+    if winner is None or not winner.is_file():
+        log.warning("tuning.apply: there is nothing to apply yet (%s); 'dlmine tune' makes it", winner)
+        return config
+    log.info("tuning.apply: with the settings of %s", winner)
+    return load_config([*(files or ()), winner], overrides or (), dict(os.environ))
 
 
 def _start_logging(json_logs: bool, verbose: bool) -> None:
@@ -469,8 +483,37 @@ def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
     output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
 
 
+@app.command("tune", help=STAGE_HELP["tune"])
+def tune(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    from dlmine_spark.tuning.optuna_search import require_optuna
+
+    _start_logging(json_logs, verbose)
+    # What an earlier search found is no place to start from: it would be the default of the next one.
+    resolved = _load(config, overrides, tuned=False)
+    require_optuna()
+    _run_stages(["tune"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=[_tell_winner])
+
+
+def _tell_winner(config: Config, lakehouse: Lakehouse, tuned: Run) -> None:
+    """Say how to use what was found."""
+    from dlmine_spark.pipelines.tune import winner_in_words
+    from dlmine_spark.runs import DONE
+
+    if tuned.status == DONE:
+        for line in winner_in_words(config):
+            output.print(line, markup=False)
+
+
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine", "arima", "backtest"):
+    if _stage not in ("clean", "mine", "arima", "backtest", "tune"):
         _add_stage_command(_stage)
 
 

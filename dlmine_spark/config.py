@@ -32,7 +32,7 @@ from pydantic import (
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
-from dlmine_spark.frequency import COUNTED, KNOWN_ALIASES, from_alias
+from dlmine_spark.frequency import COUNTED, KNOWN_ALIASES, from_alias, from_text
 
 ENVIRONMENT_PREFIX = "DLMINE__"
 
@@ -1276,6 +1276,111 @@ class AblationConfig(Section):
     )
 
 
+TUNABLE = (
+    "history",
+    "hidden",
+    "layers",
+    "dropout",
+    "embedding",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "clip",
+)
+"""Settings of ``training`` that may be searched; the others say how long or on what a network is trained."""
+
+
+class Span(Section):
+    """What a setting may be: a range, or one of several values (written as a list)."""
+
+    low: int | float | None = Field(None, description="least value", allow_inf_nan=False)
+    high: int | float | None = Field(None, description="greatest value", allow_inf_nan=False)
+    log: bool = Field(False, description="whether a value is as likely between 1 and 10 as between 10 and 100")
+    choices: tuple[int | float, ...] = Field((), description="the values, instead of a range")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_holds_the_choices(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected {low: .., high: ..} or a list of values")
+        if not value:
+            raise ValueError("an empty list leaves nothing to choose")
+        return {"choices": value}
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Span:
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("expected a range (low, high, log) or choices, got both")
+            if len(set(self.choices)) < len(self.choices):
+                raise ValueError(f"a value is there twice: {_listed([str(one) for one in self.choices])}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("a range needs low and high, e.g. {low: 0.001, high: 0.01, log: true}")
+        if self.low >= self.high:
+            raise ValueError(f"the range from {self.low} to {self.high} is empty: low has to be below high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log: true needs low above 0, got {self.low}")
+        return self
+
+    @property
+    def extremes(self) -> tuple[int | float, ...]:
+        """The values between which, or among which, the setting is searched."""
+        return self.choices or tuple(one for one in (self.low, self.high) if one is not None)
+
+
+class TuningConfig(Section):
+    """A search for better settings of the network, see ``dlmine tune``."""
+
+    # What is applied is read from a file of the search's own.
+    execution = frozenset({"apply"})
+
+    trials: int = Field(24, ge=1, description="networks tried, that of the configured settings included")
+    minutes: float | None = Field(None, gt=0, description="no trial is started after so long; default: no limit")
+    parallel: int = Field(
+        4, ge=1, description="trials under way at once at most; results do not depend on the number of cores"
+    )
+    reduction: int = Field(
+        2, ge=2, description="after a 4th and a half (for 2) of the epochs, the best 1/reduction of the trials go on"
+    )
+    origins: int = Field(2, ge=1, description="selection windows of a series, a horizon apart, before the test windows")
+    seeds: int = Field(
+        2, ge=0, description="networks of the defaults and of the winner for the comparison on held-out dates; 0: none"
+    )
+    space: dict[str, Span] | None = Field(
+        None, description="setting of training: {low, high, log} or a list of values; default: seven of them"
+    )
+    until: str | int | None = Field(
+        None, description="last moment of the selection windows; default: the first backtest cutoff"
+    )
+    apply: bool = Field(False, description="train with the settings that the last search found, where there are some")
+
+    @field_validator("space")
+    @classmethod
+    def _names_settings(cls, space: dict[str, Span] | None) -> dict[str, Span] | None:
+        if space is None:
+            return None
+        if not space:
+            raise ValueError("names no setting to search; leave it away for the default")
+        for key in space:
+            if key not in TUNABLE:
+                legal = _nearest(key, TUNABLE) or f"; these can: {', '.join(TUNABLE)}"
+                raise ValueError(f"{key} is no setting of training that can be tuned{legal}")
+        return space
+
+    @field_validator("until")
+    @classmethod
+    def _is_a_moment(cls, until: str | int | None) -> str | int | None:
+        try:
+            from_text(str(until))
+        except ValueError:
+            if until is not None:
+                raise ValueError("expected a date, a time or the number of a step") from None
+        return until
+
+
 class ExplainConfig(Section):
     """What drives the forecast."""
 
@@ -1314,6 +1419,7 @@ class Config(Section):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     ablation: AblationConfig = Field(default_factory=AblationConfig)
+    tuning: TuningConfig = Field(default_factory=TuningConfig)
     explain: ExplainConfig = Field(default_factory=ExplainConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
@@ -1404,6 +1510,17 @@ class Config(Section):
                     f"{where}: rules say something of promotions only: set mining.promoted_item to the covariate that "
                     "names the promoted item"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _space_holds_legal_settings(self) -> Config:
+        for key, span in (self.tuning.space or {}).items():
+            for value in span.extremes:
+                try:
+                    TrainingConfig.model_validate({**self.training.model_dump(), key: value})
+                except ValidationError as error:
+                    problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"tuning.space.{key}: {value} is no legal training.{key}: {problem}") from error
         return self
 
     def digest(self, *sections: str) -> str:

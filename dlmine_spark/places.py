@@ -34,6 +34,12 @@ def local_path(address: str) -> Path | None:
     return None if parsed.scheme else Path(address)
 
 
+def winner_file(config: LakehouseConfig) -> Path | None:
+    """Where ``dlmine tune`` leaves the settings it found; None in an object store, where no files are kept."""
+    root = local_path(root_of(config))
+    return None if root is None else root / "tuning" / "best.yaml"
+
+
 @contextmanager
 def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
     """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.

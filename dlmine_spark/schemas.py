@@ -670,6 +670,56 @@ ABLATION = Table(
 as shares (WAPE). ``difference`` is without less with, so above 0 the signal helps; its standard error covers series,
 dates and seeds, ``seed_spread`` is the standard deviation of the difference from seed to seed. Null where there is a
 single series or date, the spread where there is a single seed."""
+TRIALS = Table(
+    "gold.trials",
+    {
+        RUN_ID: "string",
+        "number": "int",
+        "state": "string",
+        "params": "map<string, double>",
+        "value": "double",
+        "rung_values": "array<double>",
+        "epochs": "int",
+        "seconds": "double",
+        "error": "string",
+    },
+)
+"""A row per network that ``dlmine tune`` tried; number 0 has the configured settings. ``state``: ``complete``,
+``pruned`` (stopped after a rung, being worse than others there) or ``failed`` (for the reason in ``error``, ``value``
+is null). ``value`` is the WAPE, a share, on the selection windows: of a pruned trial that after its last rung, which
+is no measure beside that of a complete one. ``rung_values`` are those after each rung."""
+TUNED = Table(
+    "gold.tuned",
+    {
+        RUN_ID: "string",
+        "parameter": "string",
+        "default_value": "double",
+        "best_value": "double",
+        "importance": "double",
+    },
+)
+"""A row per setting of ``training`` that was searched: its configured value, that of the best trial, and its share in
+what set the best quarter of the trials apart (PED-ANOVA; null where there were too few trials to tell)."""
+TUNING_EFFECT = Table(
+    "gold.tuning_effect",
+    {
+        RUN_ID: "string",
+        "wape_default": "double",
+        "wape_best": "double",
+        "difference": "double",
+        "standard_error": "double",
+        "lo_95": "double",
+        "hi_95": "double",
+        "p_value": "double",
+        "seed_spread": "double",
+        "seeds": "int",
+        "origins": "int",
+        "forecasts": "bigint",
+    },
+)
+"""One row, or none where the configured settings were the best, or ``tuning.seeds`` is 0: the error on held-out dates
+with the configured settings and with the best trial's, of single networks; ``difference`` is the former less the
+latter, so above 0 tuning helps. Otherwise as in ``gold.ablation``."""
 EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
@@ -754,6 +804,9 @@ TABLES: dict[str, Table] = {
         METRICS,
         COMPARISONS,
         ABLATION,
+        TRIALS,
+        TUNED,
+        TUNING_EFFECT,
         EXPLANATIONS,
         ERROR_PATTERNS,
         RUNS,

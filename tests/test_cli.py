@@ -86,6 +86,40 @@ def test_an_ablation_is_made_when_it_is_asked_for(
     assert called == [targets]
 
 
+def test_what_was_tuned_lies_over_the_files_and_below_set_where_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop.yaml"
+    shop.write_text(f"lakehouse: {{root: {tmp_path}/house}}\ntraining: {{hidden: 8, layers: 1}}\n", encoding="utf-8")
+    asked = ("config", "--config", str(shop), "--set", "training.layers=3", "--set", "tuning.apply=true")
+    assert "hidden: 8" in run(capsys, *asked)[1]
+
+    (tmp_path / "house" / "tuning").mkdir(parents=True)
+    winner = tmp_path / "house" / "tuning" / "best.yaml"
+    winner.write_text("training: {hidden: 24, layers: 2}\ntuning: {until: '2024-01-05'}\n", encoding="utf-8")
+    applied = run(capsys, *asked)[1]
+    assert "hidden: 24" in applied
+    assert "layers: 3" in applied
+    assert "until: '2024-01-05'" in applied
+    assert "hidden: 8" in run(capsys, *asked[:5])[1]
+
+    # A search starts from what is configured, not from what the last one found.
+    called: list[Config] = []
+    monkeypatch.setattr(cli, "_run_stages", lambda _, config, **__: called.append(config))
+    pytest.importorskip("optuna")
+    main(["tune", *asked[1:]])
+    main(["backtest", *asked[1:]])
+    assert [config.training.hidden for config in called] == [8, 24]
+
+
+def test_without_optuna_nothing_is_started(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(cli, "_run_stages", lambda *_, **__: pytest.fail("work has started"))
+    code, _, stderr = run(capsys, "tune")
+    assert code == 3
+    assert "pip install 'dlmine-spark[tune]'" in stderr
+
+
 def test_what_needs_no_spark_is_refused_before_it_starts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

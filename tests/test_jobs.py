@@ -24,7 +24,7 @@ from dlmine_spark.pipelines.graph import STAGES
 from dlmine_spark.session import java_options
 
 ROOT = Path(__file__).parents[1]
-JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "explain", "forecast", "report", "run"]
+JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "tune", "explain", "forecast", "report", "run"]
 KILLED_ONCE = ("clean", "train")
 """Killed before they may finish; ``scripts/fault_kill.py`` does so in every stage and compares all tables."""
 SMALL = [
@@ -35,6 +35,9 @@ SMALL = [
     "training.history=28",
     "evaluation.horizon=14",
     "arima.feature_origins=20",
+    "tuning.trials=2",
+    "tuning.seeds=1",
+    "tuning.space={hidden: [24]}",
     "explain.windows=24",
     "explain.repeats=1",
     "segmentation.restarts=1",

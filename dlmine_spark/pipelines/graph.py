@@ -2,7 +2,7 @@
 
     clean -> segment, mine, arima -> fuse -> train -> blend -> backtest, forecast -> report
                                          |         -> explain ....................^
-                                         -> ablation (when asked for) ............^
+                                         -> ablation, tune (when asked for) ......^
 
 A stage runs when its inputs or its configuration changed since it last finished, or what it wrote is gone; otherwise
 it is skipped. Everything is decided from the ledger and Delta versions, so a killed job goes on where it stopped.
@@ -40,12 +40,14 @@ class Stage:
         upstream: stages whose tables it reads.
         sections: parts of the configuration its result depends on.
         beside: stages whose tables it reads, too, where they are up to date; they are not run for it.
+        tells_settings: what it wrote says with which settings, and stays true beside others on the same inputs.
     """
 
     name: str
     upstream: tuple[str, ...]
     sections: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    tells_settings: bool = False
 
 
 STAGES: dict[str, Stage] = {
@@ -64,9 +66,10 @@ STAGES: dict[str, Stage] = {
         Stage("blend", ("train",), ("sources", "evaluation", "arima", "cleaning", "training")),
         Stage("backtest", ("blend",), ("evaluation", "cleaning")),
         Stage("ablation", ("fuse",), ("training", "evaluation", "cleaning", "ablation")),
+        Stage("tune", ("fuse",), ("training", "evaluation", "cleaning", "tuning"), tells_settings=True),
         Stage("explain", ("train",), ("explain", "evaluation", "cleaning", "sources")),
         Stage("forecast", ("blend",), ("evaluation",)),
-        Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation"), beside=("ablation",)),
+        Stage("report", ("backtest", "explain", "forecast"), ("report", "evaluation"), beside=("ablation", "tune")),
     )
 }
 """In the order they run; every stage stands after those it depends on."""
@@ -238,7 +241,10 @@ def _up_to_date_beside(
     for name in stage.beside:
         other, last = STAGES[name], ledger.last(name)
         inputs = _input_versions(config, other, lakehouse, finished)
-        if last is not None and _is_up_to_date(last, config.digest(*other.sections), inputs, lakehouse):
+        if last is None:
+            continue
+        config_hash = last.config_hash if other.tells_settings else config.digest(*other.sections)
+        if _is_up_to_date(last, config_hash, inputs, lakehouse):
             found[name] = last
     return found
 

@@ -56,6 +56,7 @@ SECTION_STAGES = {
     "forecasts": "forecast",
     "accuracy": "backtest",
     "mining": "ablation",
+    "tuning": "tune",
     "drivers": "explain",
 }
 Fields = dict[str, Any]
@@ -126,6 +127,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "baskets": lambda: {"baskets": _basket_count(tables)},
         "importance": partial(_importance, tables),
         "effects": partial(_effects, tables),
+        "tuning": partial(_tuning, tables),
         "error_patterns": partial(_error_patterns, config, tables),
     }
     collected = in_parallel(lakehouse.spark, parts)
@@ -491,6 +493,22 @@ def _effects(tables: Tables) -> Fields:
     # That of all signals together comes last.
     ordered = effects.drop(s.RUN_ID).orderBy(F.col("signal") == ALL, F.desc("difference"), "signal")
     return {"effects": ordered.toPandas()}
+
+
+def _tuning(tables: Tables) -> Fields:
+    """What a search for better settings tried and found, on the data of this page."""
+    trials, tuned, effect = (tables.read(table.name, "tune") for table in (s.TRIALS, s.TUNED, s.TUNING_EFFECT))
+    if trials is None or tuned is None or effect is None:
+        return {}
+    tried = trials.orderBy("number").limit(MOST_GROUPS).toPandas()
+    settings = [
+        ", ".join(f"{key} {value:g}" for key, value in sorted(dict(params).items())) for params in tried["params"]
+    ]
+    return {
+        "trials": tried[["number", "state", "value", "epochs", "seconds", "error"]].assign(settings=settings),
+        "tuned": tuned.drop(s.RUN_ID).orderBy(F.desc_nulls_last("importance"), "parameter").toPandas(),
+        "tuning_effect": effect.drop(s.RUN_ID).toPandas(),
+    }
 
 
 def _importance(tables: Tables) -> Fields:

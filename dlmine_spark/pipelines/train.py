@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
-from dlmine_spark.errors import TrainingError
-from dlmine_spark.frequency import Frequency, Moment, from_alias, sql_literal
+from dlmine_spark.errors import ConfigError, TrainingError
+from dlmine_spark.frequency import Frequency, Moment, from_alias, from_text, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of, write_factors
@@ -123,6 +123,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
             f"gold.training_panel has {len(cutoffs)} cutoffs, expected those of the backtest and the end of the data; "
             "rerun the stage fuse"
         )
+    refuse_selected_later(config, cutoffs[0])
     frequency = _frequency(config, lakehouse)
     return LaunchRequest(
         source=panel_source(config, lakehouse),
@@ -134,6 +135,29 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
         training=config.training,
         folder=(lakehouse.folder(MODELS) / lakehouse.run_id).absolute(),
     )
+
+
+def refuse_selected_later(config: Config, first: Moment) -> None:
+    """Refuse settings that were, or are to be, selected on what a backtest cutoff's forecasts are tested on.
+
+    Args:
+        config: ``tuning.until`` says how far the selection windows reach.
+        first: the first backtest cutoff, with the first test window after it.
+
+    Raises:
+        ConfigError: they reach further than the cutoff.
+    """
+    if config.tuning.until is None:
+        return
+    until = from_text(str(config.tuning.until))
+    if type(until) is not type(first):
+        raise ConfigError(f"tuning.until is {until}, but moments of this panel are like {first}")
+    if until > first:
+        raise ConfigError(
+            f"tuning.until is {until}, after the first backtest cutoff {first}: selection windows would overlap the "
+            "test windows, and the backtest would praise settings for what they were chosen by; set evaluation.cutoffs "
+            "to fewer, or tune again with these"
+        )
 
 
 def panel_source(config: Config, lakehouse: Lakehouse) -> PanelSource:

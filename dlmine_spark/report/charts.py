@@ -342,6 +342,44 @@ def effects(changes: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def trials(tried: pd.DataFrame, base: float | None) -> go.Figure:
+    """The error of each trial in the order they were tried, and a line at that of the configured settings.
+
+    Args:
+        tried: ``number``, ``state``, ``value``, ``settings``; those without a value are left out.
+        base: error of the configured settings, if it is known.
+    """
+    figure = _figure(height=340)
+    looks = {
+        "complete": ("trained to the end", BLUE, "circle"),
+        "pruned": ("stopped early, with its error then", GREY, "circle-open"),
+    }
+    for state, (name, colour, symbol) in looks.items():
+        rows = tried[(tried["state"] == state) & tried["value"].notna()]
+        figure.add_scatter(
+            x=[int(number) for number in rows["number"]],
+            y=[float(value) for value in rows["value"]],
+            mode="markers",
+            name=name,
+            marker={"size": 11, "color": colour, "symbol": symbol, "line": {"color": colour, "width": 1.5}},
+            hovertext=[
+                f"trial {number}: {t.percent(value)}<br>{t.for_plotly(settings)}"
+                for number, value, settings in rows[["number", "value", "settings"]].itertuples(index=False, name=None)
+            ],
+            hoverinfo="text",
+        )
+    if base is not None:
+        figure.add_hline(
+            y=base,
+            line={"color": MUTED, "width": 1, "dash": "dash"},
+            annotation={"text": "as configured", "font": {"size": 11, "color": MUTED}, "xanchor": "right"},
+        )
+    figure.update_layout(legend=_legend_on_top(), showlegend=True)
+    figure.update_xaxes(title_text="trial", rangemode="tozero", dtick=max(1, len(tried) // 8))
+    figure.update_yaxes(title_text="WAPE on selection windows", tickformat=".1~%")
+    return figure
+
+
 def model_colour(model: str) -> str:
     """The colour that stands for a model everywhere on the page."""
     return _model_colour(model, 0)

@@ -101,6 +101,10 @@ class ReportData:
         coverage: model, segment, steps (a part of the horizon, ``1-7``), coverage_80, coverage_95.
         effects: signal, wape_with, wape_without, difference, lo_95, hi_95, p_value, seeds, origins, forecasts; a row
             per mined signal, in the order they are to be shown.
+        trials: number, state, value, epochs, seconds, error, settings (as text); a row per network that was tried,
+            number 0 with the configured settings.
+        tuned: parameter, default_value, best_value, importance; a row per setting searched, the most important first.
+        tuning_effect: wape_default, wape_best, difference, lo_95, hi_95, seeds, origins, forecasts; a row or none.
         importance: method, feature, role, importance.
         error_patterns: conditions (lists), failure, forecasts, share, lift; the most telling first.
         runs: stage, status, seconds, rows_in, rows_out, rows_rejected, message; in running order.
@@ -135,6 +139,9 @@ class ReportData:
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
     coverage: pd.DataFrame = field(default_factory=pd.DataFrame)
     effects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tuned: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tuning_effect: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
     error_patterns: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)

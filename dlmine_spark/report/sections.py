@@ -56,6 +56,7 @@ def all_sections(report: ReportData) -> list[Section]:
         forecasts(report),
         accuracy(report),
         mining(report),
+        tuning(report),
         drivers(report),
         run(report),
     ]
@@ -733,6 +734,125 @@ def _effect_table(effects: pd.DataFrame) -> Table:
             Column("hi_95", "95 % to", _signed_percent, numeric=True),
             Column("p_value", "p", t.p_value, numeric=True),
         ],
+        folded=True,
+    )
+
+
+# Tuning
+
+
+def tuning(report: ReportData) -> Section:
+    """What was tried to make the network better, what came of it, and which settings mattered."""
+    title = "Tuning"
+    if report.trials.empty:
+        return _absent(report, "tuning", title, "Better settings were not looked for: run dlmine tune.")
+    tried = report.trials
+    counts = tried["state"].value_counts()
+    lead = (
+        f"{t.plural(len(tried), 'network')} with different settings were trained and judged on windows before all that "
+        f"the sections above test on: {t.count(counts.get('complete', 0))} to the end, "
+        f"{t.count(counts.get('pruned', 0))} stopped early for being worse than others"
+        + (f", {t.count(counts['failed'])} without success" if "failed" in counts else "")
+        + "."
+    )
+    base = _configured_error(tried)
+    blocks: list[Block] = [
+        *(Note(sentence) for sentence in tuning_sentences(report)),
+        Chart(
+            "tuning-trials",
+            "Error of each trial",
+            charts.trials(tried, base),
+            "Each dot is a network, in the order they were tried; lower is better. An open dot was stopped early: its "
+            "error then is no measure beside that of a network trained to the end.",
+            _trial_table(tried),
+        ),
+        table(
+            report.tuned,
+            "Settings: configured, and of the best trial",
+            [
+                Column("parameter", "setting"),
+                Column("default_value", "configured", t.number, numeric=True),
+                Column("best_value", "best trial", t.number, numeric=True),
+            ],
+        ),
+    ]
+    known = report.tuned.dropna(subset=["importance"]) if not report.tuned.empty else report.tuned
+    if not known.empty:
+        bars = [
+            charts.Bar(str(name), float(share), t.percent(share))
+            for name, share in known[["parameter", "importance"]].itertuples(index=False, name=None)
+        ]
+        blocks.append(
+            Chart(
+                "tuning-importance",
+                "Which settings mattered",
+                charts.bars(bars, "share", percent=True),
+                "How far the values in the best quarter of the trials are spread otherwise than in all (PED-ANOVA). Of "
+                "some twenty trials, settings that do not matter get small shares by chance.",
+                _bar_table("Importance of the settings", "setting", "share", bars),
+            )
+        )
+    return Section("tuning", title, lead, blocks)
+
+
+def _configured_error(tried: pd.DataFrame) -> float | None:
+    """Of the first trial; None where it failed."""
+    values = tried.loc[(tried["number"] == 0) & (tried["state"] == "complete"), "value"].dropna()
+    return None if values.empty else float(values.iloc[0])
+
+
+def tuning_sentences(report: ReportData) -> list[str]:
+    """What the best settings bring, on the windows they were chosen by and on those they were not."""
+    complete = report.trials[(report.trials["state"] == "complete") & report.trials["value"].notna()]
+    if complete.empty:
+        return ["No network could be trained to the end."]
+    best = complete.sort_values(["value", "number"]).iloc[0]
+    base = _configured_error(report.trials)
+    if best["number"] == 0:
+        return [f"Nothing was better than the configured settings: WAPE {t.percent(base)} on these windows."]
+    before = "could not be trained" if base is None else f"have {t.percent(base)}"
+    sentences = [
+        f"Trial {t.count(best['number'])} was the best, with a WAPE of {t.percent(best['value'])} on these windows; "
+        f"the configured settings {before}. The best of many looks better than it is."
+    ]
+    if not report.tuning_effect.empty:
+        sentences += [_tuning_verdict(effect) for effect in report.tuning_effect.to_dict("records")]
+    return sentences
+
+
+def _tuning_verdict(effect: Mapping[Hashable, Any]) -> str:
+    low, high = effect["lo_95"], effect["hi_95"]
+    compared = (
+        f"On held-out dates, the error is {t.percent(effect['wape_default'])} as configured and "
+        f"{t.percent(effect['wape_best'])} with the best settings"
+    )
+    by = f"by {t.plural(int(effect['seeds']), 'random start')} each"
+    if t.is_missing(low) or t.is_missing(high):
+        return f"{compared}, {by}; with a single series or date nobody can tell whether that is chance."
+    verdict = (
+        "better beyond chance"
+        if low > 0
+        else "worse beyond chance, so better left as they are"
+        if high < 0
+        else "no difference beyond chance"
+    )
+    return f"{compared}, {by} (95 % range of the gain {_signed_percent(low)} to {_signed_percent(high)}): {verdict}."
+
+
+def _trial_table(tried: pd.DataFrame) -> Table:
+    return table(
+        tried,
+        "Trials",
+        [
+            Column("number", "trial", t.count, numeric=True),
+            Column("state", "state"),
+            Column("value", "WAPE", t.percent, numeric=True),
+            Column("epochs", "epochs", t.count, numeric=True),
+            Column("seconds", "time", t.seconds, numeric=True),
+            Column("settings", "settings"),
+            Column("error", "why it failed"),
+        ],
+        sortable=True,
         folded=True,
     )
 

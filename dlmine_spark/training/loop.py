@@ -205,6 +205,7 @@ def fit(
     comm: Comm,
     state: TrainState,
     save: Callable[[TrainState], None] = lambda state: None,
+    until: int | None = None,
 ) -> TrainState:
     """Train from a state on, until the last epoch or until validation no longer improves.
 
@@ -215,6 +216,7 @@ def fit(
         comm: the ranks.
         state: where to start, equal on every rank.
         save: told the state after every epoch, and within one every ``config.checkpoint_minutes``, on every rank.
+        until: epoch to stop after, with the learning rate on its way to the last one; default: the last.
 
     Raises:
         TrainingError: ranks would take different numbers of steps, or loss or gradient is no number: the series of the
@@ -229,7 +231,8 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
     clock = _Clock(config.checkpoint_minutes * 60)
     training = _Training(model, batches, config, comm, FlatGradient(parameters), optimizer, clock, save)
-    while state.epoch < config.epochs and not state.stopped:
+    last = config.epochs if until is None else min(until, config.epochs)
+    while state.epoch < last and not state.stopped:
         entry = training.epoch(state)
         validation_loss, wape = validate([model], batches, comm)
         entry = replace(entry, validation_loss=validation_loss, validation_wape=wape)

@@ -246,6 +246,15 @@ def _divided(arrays: PanelArrays, shape: WindowShape, validation_origins: int, d
     return Origins(train[:filled], np.concatenate(validation), arrays.cutoff_rows[can], skipped)
 
 
+def origins_before(arrays: PanelArrays, shape: WindowShape, count: int) -> Ints:
+    """The last ``count`` origins of every series before its cutoff, a horizon apart, the last horizon ending there."""
+    found = [
+        _BlockRows.of(arrays, shape, block).validation(shape.horizon, count) + arrays.starts[block.start]
+        for block in arrays.blocks()
+    ]
+    return np.concatenate(found)
+
+
 @dataclass(frozen=True)
 class _BlockRows:
     """The rows of some series, counted from the first of them.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from dlmine_spark import schemas as s
@@ -17,9 +14,9 @@ from dlmine_spark.errors import ConfigError, TableContractError, TrainingError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import ablation
 from dlmine_spark.runs import NotApplicable
+from tests.pipelines.examples import BACKTEST, with_training_panel
 from tests.training.panels import FINAL, SMALL, panel_rows
 
-BACKTEST = FINAL - timedelta(days=7)
 CONFIG = Config.model_validate(
     {
         "evaluation": {"horizon": 7},
@@ -43,30 +40,9 @@ def planted() -> pa.Table:
     return rows.set_column(names.index("arima_path"), "arima_path", pa.nulls(rows.num_rows, pa.list_(pa.float64())))
 
 
-def as_of(rows: pa.Table) -> pa.Table:
-    """The same panel as of the backtest cutoff."""
-    rows = rows.filter(pc.less_equal(rows["ds"], pa.scalar(BACKTEST + timedelta(days=7))))
-    is_known = pc.less_equal(rows["ds"], pa.scalar(BACKTEST))
-    changed = {
-        "cutoff": pa.array([BACKTEST] * rows.num_rows, pa.date32()),
-        "y": pc.if_else(is_known, rows["y"], pa.scalar(None, pa.float64())),
-        "mask": pc.if_else(is_known, rows["mask"], pa.scalar(0, pa.int32())),
-        "po_traffic": pc.if_else(is_known, rows["po_traffic"], pa.scalar(0.0)),
-    }
-    for name, values in changed.items():
-        rows = rows.set_column(rows.column_names.index(name), name, values)
-    return rows
-
-
 @pytest.fixture
 def filled(lakehouse: Lakehouse, tmp_path: Path) -> Lakehouse:
-    rows = planted()
-    pq.write_table(pa.concat_tables([rows, as_of(rows)]), tmp_path / "panel.parquet")
-    panel = lakehouse.spark.read.parquet(str(tmp_path / "panel.parquet"))
-    lakehouse.overwrite(s.TRAINING_PANEL.name, panel)
-    values = panel.where(f"cutoff = DATE'{FINAL}' AND y IS NOT NULL")
-    lakehouse.overwrite(s.PANEL.name, values.selectExpr("unique_id", "ds", "y", "open", "false AS y_imputed"))
-    return lakehouse
+    return with_training_panel(lakehouse, tmp_path, planted())
 
 
 @pytest.mark.spark

@@ -6,7 +6,7 @@ The stages here are two tiny ones, ``first`` (reads the sources) and ``second`` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -314,6 +314,11 @@ def test_a_stage_beside_is_read_where_it_is_up_to_date_and_never_run_for_it(
     assert seen == [False, True, False]
     assert world.names == ["first"]
 
+    # One that tells its settings is read beside others.
+    monkeypatch.setitem(graph.STAGES, "second", replace(graph.STAGES["second"], tells_settings=True))
+    bring_up_to_date(changed, lakehouse, ["last"], Silent())
+    assert seen[-1]
+
 
 def test_no_sources_is_said_before_anything_starts(lakehouse: Lakehouse) -> None:
     with pytest.raises(ConfigError, match="no sources are configured"):
@@ -325,4 +330,4 @@ def test_the_real_graph_orders_every_stage_after_its_inputs() -> None:
     names = list(graph.STAGES)
     for stage in graph.STAGES.values():
         assert all(names.index(name) < names.index(stage.name) for name in (*stage.upstream, *stage.beside))
-    assert "ablation" not in upstream_of(["report"])
+    assert not {"ablation", "tune"} & set(upstream_of(["report"]))

@@ -155,6 +155,23 @@ def fake_report(*, nasty: bool = True) -> ReportData:
                 "forecasts",
             ],
         ),
+        trials=pd.DataFrame(
+            [
+                (0, "complete", 0.084, 12, 61.0, None, "hidden 64, learning_rate 0.003"),
+                (1, "complete", 0.081, 12, 83.0, None, "hidden 96, learning_rate 0.004"),
+                (2, "pruned", 0.121, 2, 9.0, None, "hidden 16, learning_rate 0.0005"),
+                (3, "failed", None, 1, 3.0, NASTY if nasty else "no number", NASTY if nasty else "hidden 8"),
+            ],
+            columns=["number", "state", "value", "epochs", "seconds", "error", "settings"],
+        ),
+        tuned=pd.DataFrame(
+            [("learning_rate", 0.003, 0.004, 0.7), ("hidden", 64.0, 96.0, 0.3)],
+            columns=["parameter", "default_value", "best_value", "importance"],
+        ),
+        tuning_effect=pd.DataFrame(
+            [(0.0812, 0.0807, 0.0005, -0.0011, 0.0021, 2, 1, 1_400)],
+            columns=["wape_default", "wape_best", "difference", "lo_95", "hi_95", "seeds", "origins", "forecasts"],
+        ),
         importance=pd.DataFrame(
             [
                 ("permutation", feature, role, value)

@@ -81,7 +81,7 @@ def test_the_page_draws_everything_and_asks_for_nothing(browser: Any, page_url: 
     open_page(browser, page_url)
     assert browser.get_log("browser") == []
     assert [url for url in requests_of(browser) if not url.startswith(OWN)] == [page_url]
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".chart")) == 16
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".chart")) == 18
     assert browser.execute_script("return window.hacked") is None
     assert (
         browser.execute_script("return document.querySelectorAll('img, .chart a, .chart tspan[style*=bold]').length")

@@ -15,7 +15,7 @@ import pytest
 
 from dlmine_spark.report.data import ReportData, Truth
 from dlmine_spark.report.page import render, script_json
-from dlmine_spark.report.sections import all_sections, winner_sentence
+from dlmine_spark.report.sections import all_sections, tuning_sentences, winner_sentence
 from tests.report.fake import NASTY, fake_report
 
 EMPTY = ReportData(title="Nothing yet", created=datetime(2024, 7, 1, tzinfo=UTC))
@@ -114,7 +114,7 @@ def test_every_chart_has_its_figure_and_its_caption(outline: Outline) -> None:
     figures = json.loads(outline.scripts[0])
     charts = [a for _, a in outline.elements if "data-chart" in a]
     assert [a["data-chart"] for a in charts] == list(figures)
-    assert len(charts) == len({a["data-chart"] for a in charts}) == 16
+    assert len(charts) == len({a["data-chart"] for a in charts}) == 18
     assert all(a["aria-label"] for a in charts)
     assert "bdata" not in outline.scripts[0]
 
@@ -122,7 +122,18 @@ def test_every_chart_has_its_figure_and_its_caption(outline: Outline) -> None:
 def test_navigation_leads_to_every_section(outline: Outline) -> None:
     sections = [a["id"] for tag, a in outline.elements if tag == "section"]
     links = [a["href"] for tag, a in outline.elements if tag == "a"]
-    assert sections == ["summary", "quality", "segments", "rules", "forecasts", "accuracy", "mining", "drivers", "run"]
+    assert sections == [
+        "summary",
+        "quality",
+        "segments",
+        "rules",
+        "forecasts",
+        "accuracy",
+        "mining",
+        "tuning",
+        "drivers",
+        "run",
+    ]
     assert {f"#{section}" for section in sections} <= set(links)
 
 
@@ -207,6 +218,31 @@ def test_what_mining_adds_is_said_in_words_whether_it_helps_or_not(outline: Outl
     assert "nobody can tell whether that is chance." in text
     assert "from 3 random starts, for 2 dates to forecast from." in text
     assert "run dlmine backtest --ablation" in render(EMPTY)
+
+
+def test_what_tuning_brought_is_said_in_words_and_as_sure_as_it_is(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    assert "4 networks with different settings were trained" in text
+    assert "2 to the end, 1 stopped early for being worse than others, 1 without success." in text
+    assert "Trial 1 was the best, with a WAPE of 8.1 % on these windows; the configured settings have 8.4 %." in text
+    assert "8.1 % as configured and 8.1 % with the best settings, by 2 random starts each (95 % range of" in text
+    assert "+0.21 pp): no difference beyond chance." in text
+    assert "run dlmine tune" in render(EMPTY)
+
+    report = fake_report()
+    trials, effect = report.trials, report.tuning_effect
+
+    def told(**changes: pd.DataFrame) -> str:
+        return " ".join(tuning_sentences(replace(report, **changes)))
+
+    assert "better beyond chance." in told(tuning_effect=effect.assign(lo_95=0.001))
+    assert "worse beyond chance, so better left as they are." in told(tuning_effect=effect.assign(hi_95=-0.001))
+    assert "nobody can tell" in told(tuning_effect=effect.assign(lo_95=None, hi_95=None))
+    assert "Nothing was better than the configured settings: WAPE 8.4 %" in told(trials=trials[trials["number"] != 1])
+    assert "the configured settings could not be trained" in told(
+        trials=trials.assign(state=["failed", *["complete"] * 3])
+    )
+    assert told(trials=trials.assign(state="failed")) == "No network could be trained to the end."
 
 
 def test_when_the_forecast_is_far_off_is_said_in_words(outline: Outline) -> None:

@@ -115,6 +115,15 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
             for signal, change in (("all", 0.02), ("rules", 0.0), ("arima", 0.01))
         ],
     )
+    put(
+        s.TRIALS,
+        [
+            ("r", 1, "pruned", {"hidden": 8.0}, 0.3, [0.3], 1, 1.0, None),
+            ("r", 0, "complete", {"hidden": 64.0}, 0.1, [0.2, 0.1], 3, 2.0, None),
+        ],
+    )
+    put(s.TUNED, [("r", "dropout", 0.1, 0.1, None), ("r", "hidden", 64.0, 64.0, 1.0)])
+    put(s.TUNING_EFFECT, [])
     ledger = Ledger(house)
     done = StageReport(rows_in=4, rows_out=1, rows_rejected=1, message="4 rows in")
     ledger.finish(ledger.begin("clean", "hash", {}), done, {"silver.panel": 0, "ops.quality": 0})
@@ -161,6 +170,9 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     ]
     assert report.importance["feature"].tolist() == ["history", "promo"]
     assert report.effects["signal"].tolist() == ["arima", "rules", "all"]
+    assert report.trials[["number", "settings"]].to_numpy().tolist() == [[0, "hidden 64"], [1, "hidden 8"]]
+    assert report.tuned["parameter"].tolist() == ["hidden", "dropout"]
+    assert report.tuning_effect.empty
     assert report.runs["stage"].tolist() == ["clean", "mine"]
     assert report.tables["table"].tolist() == ["ops.quality", "silver.panel", "gold.rules"]
     assert "hush" not in report.config_yaml
