@@ -1231,6 +1231,9 @@ class TrainingConfig(Section):
     epochs: int = Field(12, ge=1, description="passes over the sampled origins at most")
     samples_per_epoch: int = Field(12_800, ge=1, description="windows drawn an epoch, all ranks together")
     batch_size: int = Field(64, ge=1, description="windows a step, all ranks together")
+    accumulate: int = Field(
+        1, ge=1, description="batches whose gradients make one step: ranks exchange once for so many"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")

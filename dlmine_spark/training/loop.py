@@ -183,9 +183,15 @@ class FlatGradient:
         """Before a step: backward adds to what is there."""
         self.buffer.zero_()
 
-    def exchange(self, loss: float, wish: bool, comm: Comm) -> tuple[float, bool]:
-        """Average the gradients over the ranks; returns the averaged loss, and whether any rank has the wish."""
-        self.buffer[-2], self.buffer[-1] = loss, wish
+    def exchange(self, loss: float, passes: int, wish: bool, comm: Comm) -> tuple[float, bool]:
+        """Average gradients and loss, sums over so many passes, over these and the ranks.
+
+        Returns:
+            The averaged loss, and whether any rank has the wish.
+        """
+        self.buffer[-2] = loss
+        self.buffer.div_(passes)
+        self.buffer[-1] = wish
         comm.mean_(self.buffer)
         return float(self.buffer[-2]), bool(self.buffer[-1] > 0)
 
@@ -262,32 +268,37 @@ class _Training:
         """Train the epoch after a state, or what is left of it."""
         self.model.train()
         epoch, begun, steps, size = state.epoch, state.begun, self.batches.steps, self.batches.batch_size
-        losses, exchange_seconds = begun.losses, begun.exchange_seconds
+        loss_sum, exchange_seconds = begun.losses, begun.exchange_seconds
         start = time.perf_counter() - begun.seconds
+        passes: list[torch.Tensor] = []
         for at, batch in enumerate(self.batches.train(epoch, begun.steps), start=begun.steps):
-            self._set_rate(epoch * steps + at)
-            self.gradient.clear()
-            per_window = self._backward(batch, epoch * steps + at)
+            if not passes:
+                self._set_rate(epoch, at)
+                self.gradient.clear()
+            passes.append(self._backward(batch, epoch * steps + at))
+            if len(passes) < self.config.accumulate and at + 1 < steps:
+                continue
             before = time.perf_counter()
             # Rank 0's clock decides, since those of other ranks differ.
             is_time = self.comm.rank == 0 and self.clock.is_over and at + 1 < steps
-            own_loss = float(per_window.sum()) * self.comm.size / size
-            mean_loss, is_time = self.gradient.exchange(own_loss, is_time, self.comm)
+            own_loss = sum(float(losses.sum()) for losses in passes) * self.comm.size / size
+            mean_loss, is_time = self.gradient.exchange(own_loss, len(passes), is_time, self.comm)
             exchange_seconds += time.perf_counter() - before
             norm = self.gradient.clip(self.config.clip)
             # Both are reduced values: all ranks stop in the same step, or none.
             if not (math.isfinite(mean_loss) and math.isfinite(norm)):
-                raise _not_a_number(self.batches, self.comm, epoch, at, per_window, mean_loss)
+                raise _not_a_number(self.batches, self.comm, epoch, at + 1 - len(passes), passes, mean_loss)
             self.optimizer.step()
-            losses += mean_loss
+            loss_sum += mean_loss * len(passes)
+            passes = []
             if is_time:
-                done = Progress(at + 1, losses, time.perf_counter() - start, exchange_seconds)
+                done = Progress(at + 1, loss_sum, time.perf_counter() - start, exchange_seconds)
                 self.save(_within_epoch(state, done, self.model, self.optimizer))
                 self.clock.restart()
         seconds = time.perf_counter() - start
         return EpochLog(
             epoch=epoch + 1,
-            loss=losses / steps,
+            loss=loss_sum / steps,
             validation_loss=None,
             validation_wape=None,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
@@ -296,8 +307,11 @@ class _Training:
             exchange_seconds=exchange_seconds,
         )
 
-    def _set_rate(self, step: int) -> None:
-        rate = learning_rate(step, self.config.epochs * self.batches.steps, self.config.learning_rate)
+    def _set_rate(self, epoch: int, at: int) -> None:
+        """The learning rate of the optimiser's step that begins with a pass of an epoch."""
+        config = self.config
+        updates = -(-self.batches.steps // config.accumulate)
+        rate = learning_rate(epoch * updates + at // config.accumulate, config.epochs * updates, config.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -331,14 +345,30 @@ class _Clock:
 
 
 def _not_a_number(
-    batches: Batches, comm: Comm, epoch: int, step: int, per_window: torch.Tensor, mean_loss: float
+    batches: Batches, comm: Comm, epoch: int, step: int, passes: Sequence[torch.Tensor], mean_loss: float
 ) -> TrainingError:
-    """The error all ranks raise: which series' windows were in it, wherever they were computed."""
-    flags = torch.zeros(batches.batch_size)
-    flags[slice_of(batches.batch_size, comm)] = (~torch.isfinite(per_window)).float()
+    """The error all ranks raise: which series' windows were in it, wherever they were computed.
+
+    Args:
+        batches: of the windows.
+        comm: the ranks.
+        epoch: from 0. Likewise:
+        step: of the first of the passes.
+        passes: this rank's losses by window, of every pass since the last exchange.
+        mean_loss: of all ranks.
+    """
+    flags = torch.zeros(len(passes), batches.batch_size)
+    flags[:, slice_of(batches.batch_size, comm)] = (~torch.isfinite(torch.stack(list(passes)))).float()
     comm.mean_(flags)
-    guilty = torch.nonzero(flags).flatten().tolist() or list(range(batches.batch_size))
-    names = batches.names(epoch, step, guilty)
+    # A gradient may be none where every loss is a number: then any of the windows may be why.
+    guilty = flags > 0 if flags.any() else torch.ones_like(flags, dtype=torch.bool)
+    names = sorted(
+        {
+            name
+            for number, of_pass in enumerate(guilty)
+            for name in batches.names(epoch, step + number, torch.nonzero(of_pass).flatten().tolist())
+        }
+    )
     shown = ", ".join(names[:NAMED_SERIES]) + (
         f" and {len(names) - NAMED_SERIES} more" if len(names) > NAMED_SERIES else ""
     )

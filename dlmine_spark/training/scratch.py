@@ -160,7 +160,7 @@ def lease(root: Path, key: str, fill: Callable[[Files], None]) -> Lease:
     """
     try:
         while True:
-            root.mkdir(parents=True, exist_ok=True)
+            _own(root)
             found = _leased(root, key, fill)
             if found is not None:
                 return found
@@ -169,6 +169,17 @@ def lease(root: Path, key: str, fill: Callable[[Files], None]) -> Lease:
             f"{root}: cannot hold a panel that is too large for memory: {error.strerror or error}; "
             "set training.scratch to a folder on a local disk with more space"
         ) from error
+
+
+def _own(root: Path) -> None:
+    """Make the folder, for this user alone: its name can be guessed, and the system's folder is open to everybody.
+
+    Raises:
+        PermissionError: it is another user's, who could have put any numbers into it.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "it belongs to another user", str(root))
 
 
 def _leased(root: Path, key: str, fill: Callable[[Files], None]) -> Lease | None:
@@ -209,6 +220,8 @@ def _fill(folder: Path, lock_path: Path, fill: Callable[[Files], None]) -> None:
 
 def remove_leftovers(root: Path) -> None:
     """Remove what processes left that were killed: files under a lock that nobody holds."""
+    if not root.exists() or root.stat().st_uid != os.getuid():
+        return
     for lock_path in root.glob(f"*{_LOCK_SUFFIX}"):
         folder = lock_path.with_suffix("")
         # Another process may be removing the same.

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
-from dlmine_spark.training import predict, shards
+from dlmine_spark.training import predict, scratch, shards
 from dlmine_spark.training.checkpoints import load_model
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.job import train_cutoffs
@@ -250,3 +250,10 @@ def test_forecasts_are_the_same_however_many_are_made_at_once(tmp_path: Path, mo
     np.testing.assert_allclose(written["hi_95"], whole["hi_95"], rtol=1e-5)
     validation = pd.concat(predict.predict_validation(folder, request.source, request.final))
     assert (validation["y"] > 0).all()
+
+
+def test_a_folder_that_another_user_made_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(EnvironmentProblem, match=r"it belongs to another user; set training\.scratch to"):
+        scratch.lease(tmp_path, "key", lambda files: files.finish({}))
+    assert not list(tmp_path.iterdir())

@@ -189,14 +189,44 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch() -> None:
         assert torch.equal(resumed.weights[name], weight)
 
 
-def _fit_as_rank(rank: int, size: int, folder: str) -> None:
+def test_accumulated_batches_make_the_step_of_a_large_one() -> None:
+    once = SMALL.model_copy(update={"dropout": 0.0, "clip": 0.05})
+    often = once.model_copy(update={"batch_size": SMALL.batch_size // 2, "accumulate": 2})
+    exchanges: list[int] = []
+
+    class Counting(SingleProcess):
+        def mean_(self, tensor: torch.Tensor) -> None:
+            exchanges.append(tensor.numel())
+
+    curves = []
+    for config in (once, often):
+        model, batches = setting(arrays_of(), config)
+        state = fit(model, batches, config, Counting(), TrainState.start(model))
+        curves.append([entry.loss for entry in state.history])
+
+    np.testing.assert_allclose(curves[1], curves[0], atol=1e-5)
+    assert exchanges.count(max(exchanges)) == 2 * 3 * 10
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_a_loss_that_is_no_number_is_found_in_any_of_the_passes(accumulate: int) -> None:
+    arrays = arrays_of()
+    poisoned = arrays.dynamic.copy()
+    poisoned[int(arrays.starts[2]) : int(arrays.starts[3]), 3] = np.nan
+    config = SMALL.model_copy(update={"accumulate": accumulate, "batch_size": 2})
+    model, batches = setting(replace(arrays, dynamic=poisoned), config)
+    with pytest.raises(TrainingError, match=r"in windows of series s2;"):
+        fit(model, batches, config, SingleProcess(), TrainState.start(model))
+
+
+def _fit_as_rank(rank: int, size: int, folder: str, accumulate: int) -> None:
     """One of two ranks over gloo; leaves its loss curve and weights."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
     comm = TorchComm()
     model, batches = setting(arrays_of(), comm=comm)
     # Rank 0 alone has a clock that tells it to write checkpoints.
-    config = SMALL.model_copy(update={"checkpoint_minutes": 1e-4 if rank == 0 else 0})
+    config = SMALL.model_copy(update={"checkpoint_minutes": 1e-4 if rank == 0 else 0, "accumulate": accumulate})
     saved: list[tuple[int, int]] = []
     state = fit(
         model,
@@ -213,10 +243,12 @@ def _fit_as_rank(rank: int, size: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_ranks_compute_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_two_ranks_compute_what_one_does(tmp_path: Path, accumulate: int) -> None:
     model, batches = setting(arrays_of())
-    alone = fit(model, batches, SMALL, SingleProcess(), TrainState.start(model))
-    torch.multiprocessing.spawn(_fit_as_rank, args=(2, str(tmp_path)), nprocs=2)
+    config = SMALL.model_copy(update={"accumulate": accumulate})
+    alone = fit(model, batches, config, SingleProcess(), TrainState.start(model))
+    torch.multiprocessing.spawn(_fit_as_rank, args=(2, str(tmp_path), accumulate), nprocs=2)
 
     ranks = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
     assert ranks[0]["losses"] == ranks[1]["losses"]
