@@ -51,7 +51,14 @@ THEME: dict[str, str] = {
 """The dark theme's colour for each of the light one's."""
 
 _ARIMA_OTHERS = ("arima_intermittent", "arima_simple", "arima_smoothing", "arima_naive")
-MODEL_COLOURS = {"lstm": BLUE, "arima": ORANGE, **dict.fromkeys(_ARIMA_OTHERS, RED), "seasonal_naive": GREY}
+_SIMPLE = ("seasonal_naive", "profile_median", "year_ago_growth")
+MODEL_COLOURS = {
+    "blend": PURPLE,
+    "lstm": BLUE,
+    "arima": ORANGE,
+    **dict.fromkeys(_ARIMA_OTHERS, RED),
+    **dict.fromkeys(_SIMPLE, GREY),
+}
 MODEL_DASHES = {"lstm": "solid", "arima": "dash", **dict.fromkeys(_ARIMA_OTHERS, "dash"), "seasonal_naive": "dot"}
 _ROLE_COLOURS = {
     "target": INK,

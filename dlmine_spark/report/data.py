@@ -13,7 +13,7 @@ import pandas as pd
 
 from dlmine_spark.frequency import Moment
 
-LSTM, ARIMA, SEASONAL_NAIVE = "lstm", "arima", "seasonal_naive"
+LSTM, ARIMA, SEASONAL_NAIVE, BLEND = "lstm", "arima", "seasonal_naive", "blend"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -581,7 +581,7 @@ def winner_sentence(report: ReportData) -> str:
     sentence += "."
     if others:
         sentence += _how_sure(report.comparisons, best, others[0])
-    if data.LSTM in wape and best != data.LSTM:
+    if data.LSTM in wape and best not in (data.LSTM, data.BLEND):
         sentence += f" The LSTM did not win here: its error is {_ratio(wape[data.LSTM], wape[best])} larger."
     floor = report.truth.irreducible_wape
     if floor is not None:

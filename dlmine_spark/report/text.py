@@ -146,7 +146,13 @@ def signal_name(signal: str) -> str:
 
 def the_model(model: str) -> str:
     """The name of a model within a sentence: ``the LSTM``, ``seasonal naive``."""
-    within = {"lstm": "the LSTM", "seasonal_naive": "seasonal naive", "blend": "the blend of all"}
+    within = {
+        "lstm": "the LSTM",
+        "blend": "the blend of all",
+        "seasonal_naive": "seasonal naive",
+        "year_ago_growth": "a year ago with growth",
+        "profile_median": "the median of alike days",
+    }
     return within.get(model, model_name(model))
 
 

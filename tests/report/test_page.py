@@ -203,6 +203,11 @@ def test_a_network_that_lost_is_said_to_have_lost() -> None:
         "ARIMA forecast best: WAPE 10.0 %, against 11.0 % for the LSTM. "
         "The LSTM did not win here: its error is 10.0 % larger."
     )
+    # A blend's lead is no defeat of what it is a mean of.
+    with_blend = pd.concat([metrics, metrics.head(1).assign(model="blend", value=0.09)])
+    assert winner_sentence(replace(report, metrics=with_blend)) == (
+        "The blend of all forecast best: WAPE 9.0 %, against 10.0 % for ARIMA and 11.0 % for the LSTM."
+    )
 
 
 def test_what_mining_adds_is_said_in_words_whether_it_helps_or_not(outline: Outline) -> None:
