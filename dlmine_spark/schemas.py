@@ -609,12 +609,14 @@ BLEND_WEIGHTS = Table(
         UNIQUE_ID: "string",
         MODEL: "string",
         "weight": "double",
+        "width": "double",
         "errors": "bigint",
     },
     moments=(CUTOFF,),
 )
-"""How much of each model the blend takes: one row per backtest cutoff, series and model, from ``errors`` forecasts
-before the cutoff; and one per cutoff and model of no series (null), which holds for those without any of their own."""
+"""How much of each model the blend takes, and how wide it makes the model's intervals (``width`` times): one row per
+backtest cutoff, series and model, from ``errors`` forecasts before the cutoff; and one per cutoff and model of no
+series (null), which holds for those without any of their own."""
 ERROR_SCALES = Table(
     "gold.error_scales",
     {UNIQUE_ID: "string", CUTOFF: "date", "scale": "double", "squared_scale": "double"},

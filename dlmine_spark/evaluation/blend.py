@@ -55,6 +55,23 @@ def best_weights(products: Floats) -> Floats:
     return best
 
 
+def relative_widths(products: Floats, weights: Floats) -> Floats:
+    """How large the error of the weighted mean is beside that of each model: an interval of the model is as much too
+    wide for the mean.
+
+    Args:
+        products: mean products of the models' errors, groups x models x models.
+        weights: of the models, groups x models.
+
+    Returns:
+        Groups x models; 1 for a model without any error.
+    """
+    of_mean = np.einsum("gi,gij,gj->g", weights, products, weights)[:, None]
+    of_models = np.diagonal(products, axis1=1, axis2=2)
+    has_errors = of_models > 0
+    return np.sqrt(np.where(has_errors, of_mean, 1.0) / np.where(has_errors, of_models, 1.0))
+
+
 def drawn_together(products: Floats, counts: Floats, together: Floats, strength: float) -> Floats:
     """Each group's products as if ``strength`` errors like those of all groups had been seen beside its own.
 

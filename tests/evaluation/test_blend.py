@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from dlmine_spark.evaluation.blend import EQUAL_PARTS, best_weights, drawn_together
+from dlmine_spark.evaluation.blend import EQUAL_PARTS, best_weights, drawn_together, relative_widths
 
 
 def products_of(errors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,6 +45,12 @@ def test_without_errors_there_are_equal_parts_and_a_model_without_any_is_taken_a
     assert best_weights(np.zeros((1, 4, 4)))[0].tolist() == pytest.approx([0.25] * 4)
     perfect = np.diag([0.0, 1.0, 1.0])[None]
     assert best_weights(perfect)[0].tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_the_mean_of_independent_errors_is_narrower_than_each() -> None:
+    products = np.diag([4.0, 4.0, 0.0])[None]
+    widths = relative_widths(products, np.array([[0.5, 0.5, 0.0]]))[0]
+    assert widths.tolist() == pytest.approx([np.sqrt(0.5), np.sqrt(0.5), 1.0])
 
 
 def test_a_group_is_drawn_to_all_by_how_little_it_has_seen() -> None:

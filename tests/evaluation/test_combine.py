@@ -68,12 +68,12 @@ def forecasts(spark: SparkSession, values: dict[tuple[str, str], Values]) -> Dat
 def test_the_blend_is_the_mean_of_what_is_there(spark: SparkSession) -> None:
     weights = spark.createDataFrame(
         [
-            ("r", CUTOFF, None, "lstm", 0.5, 9),
-            ("r", CUTOFF, None, "arima", 0.25, 9),
-            ("r", CUTOFF, None, "naive", 0.25, 9),
-            ("r", CUTOFF, "a", "lstm", 0.8, 9),
-            ("r", CUTOFF, "a", "arima", 0.2, 9),
-            ("r", CUTOFF, "a", "naive", 0.0, 9),
+            ("r", CUTOFF, None, "lstm", 0.5, 0.5, 9),
+            ("r", CUTOFF, None, "arima", 0.25, 0.5, 9),
+            ("r", CUTOFF, None, "naive", 0.25, 0.5, 9),
+            ("r", CUTOFF, "a", "lstm", 0.8, 0.9, 9),
+            ("r", CUTOFF, "a", "arima", 0.2, 0.6, 9),
+            ("r", CUTOFF, "a", "naive", 0.0, 0.1, 9),
         ],
         s.BLEND_WEIGHTS.ddl,
     )
@@ -96,8 +96,9 @@ def test_the_blend_is_the_mean_of_what_is_there(spark: SparkSession) -> None:
     assert set(rows) == {"a", "b", "c"}
     assert rows["a"][s.Y_HAT] == pytest.approx(12.0)
     # The bounds of the two with intervals lie 2 and 6 below, 4 and 6 above.
-    assert rows["a"][s.LO_80] == pytest.approx(12.0 - 2.8)
-    assert rows["a"][s.HI_95] == pytest.approx(12.0 + 4.4)
+    assert rows["a"][s.LO_80] == pytest.approx(12.0 - (0.8 * 0.9 * 2 + 0.2 * 0.6 * 6))
+    assert rows["a"][s.HI_95] == pytest.approx(12.0 + (0.8 * 0.9 * 4 + 0.2 * 0.6 * 6))
+    # A model is missing: bounds as they are.
     assert rows["b"][s.Y_HAT] == pytest.approx(12.0)
     assert rows["b"][s.LO_80] == pytest.approx(2.0)
     assert rows["c"][s.Y_HAT] == pytest.approx(7.0)
@@ -106,7 +107,7 @@ def test_the_blend_is_the_mean_of_what_is_there(spark: SparkSession) -> None:
 
 def test_no_bound_falls_below_zero_that_was_above(spark: SparkSession) -> None:
     weights = spark.createDataFrame(
-        [("r", CUTOFF, None, model, 0.5, 9) for model in ("arima", "naive")], s.BLEND_WEIGHTS.ddl
+        [("r", CUTOFF, None, model, 0.5, 1.0, 9) for model in ("arima", "naive")], s.BLEND_WEIGHTS.ddl
     )
     made = forecasts(spark, {("a", "arima"): (20.0, 5.0, 30.0), ("a", "naive"): (2.0, None, None)})
     assert [row[s.LO_80] for row in blended(made, weights).collect()] == [0.0]
