@@ -152,4 +152,4 @@ def test_the_report_is_there(world: Path) -> None:
 
 
 def test_the_jobs_are_the_graphs_stages() -> None:
-    assert set(JOBS) == (set(STAGES) - {"fuse", "ablation"}) | {"run"}
+    assert set(JOBS) == (set(STAGES) - {"fuse", "blend", "ablation"}) | {"run"}
