@@ -23,6 +23,8 @@ from dlmine_spark.training.predict import cutoff_folder
 
 SHOWN = 12
 """Inputs in the terminal; the table has all."""
+LEAST_SHOWN = 1e-3
+"""Of the largest contribution: what adds less adds nothing to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _in_words(unique_id: str, moment: Moment, attribution: Attribution) -> str:
 
 
 def _as_table(found: Sequence[Contribution]) -> str:
+    found = [one for one in found if abs(one.total) >= LEAST_SHOWN * abs(found[0].total)]
     shown = found[:SHOWN]
     width = max(len(one.feature) for one in shown)
     lines = [f"  {'input':<{width}}  {'in all':>10}  {'that step':>10}"]
