@@ -483,6 +483,46 @@ def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
     output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
 
 
+@app.command("explain", help=STAGE_HELP["explain"])
+def explain(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    series: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Then say where the forecast of this series comes from: gold.attributions."),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(help="With --series: of this date of the horizon; default: that of the largest forecast."),
+    ] = None,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    _start_logging(json_logs, verbose)
+    resolved = _load(config, overrides)
+    if date is not None and series is None:
+        raise ConfigError("--date says which forecast of a series to explain: give --series, too")
+    follow = [] if series is None else [partial(_why, series, date)]
+    _run_stages(["explain"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+
+
+def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, explained: Run) -> None:
+    """Say where the forecast of a series comes from."""
+    from dlmine_spark.pipelines import why
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import NOT_APPLICABLE
+
+    if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
+        output.print(f"explain: nothing to explain ({explained.message})", markup=False)
+        return
+    message, table = why.run(config, tables_of(lakehouse, explained), series, date)
+    output.print(message, markup=False)
+    typer.echo(table)
+
+
 @app.command("tune", help=STAGE_HELP["tune"])
 def tune(
     config: ConfigFiles = None,
@@ -513,7 +553,7 @@ def _tell_winner(config: Config, lakehouse: Lakehouse, tuned: Run) -> None:
 
 
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine", "arima", "backtest", "tune"):
+    if _stage not in ("clean", "mine", "arima", "backtest", "tune", "explain"):
         _add_stage_command(_stage)
 
 

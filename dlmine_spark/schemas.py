@@ -726,6 +726,26 @@ EXPLANATIONS = Table(
     "gold.explanations",
     {RUN_ID: "string", "method": "string", "feature": "string", "role": "string", "importance": "double"},
 )
+ATTRIBUTIONS = Table(
+    "gold.attributions",
+    {
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        H: "int",
+        "feature": "string",
+        "role": "string",
+        "contribution": "double",
+        "of_step": "double",
+        "forecast": "double",
+        "baseline": "double",
+        "gap": "double",
+    },
+    moments=(CUTOFF, DS),
+)
+"""Where the network's forecast of the series last asked about comes from: one row per open step of the horizon and
+input. Contributions of a step sum to ``forecast - baseline - gap``; ``of_step`` is the part that the input's value at
+the step itself adds. The baseline has everything as on average."""
 ERROR_PATTERNS = Table(
     "gold.error_patterns",
     {
@@ -810,6 +830,7 @@ TABLES: dict[str, Table] = {
         TUNED,
         TUNING_EFFECT,
         EXPLANATIONS,
+        ATTRIBUTIONS,
         ERROR_PATTERNS,
         RUNS,
     )

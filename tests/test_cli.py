@@ -86,6 +86,12 @@ def test_an_ablation_is_made_when_it_is_asked_for(
     assert called == [targets]
 
 
+def test_a_date_without_its_series_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, problem = run(capsys, "explain", "--date", "2024-06-21")
+    assert code == 2
+    assert "--date says which forecast of a series to explain: give --series, too" in problem
+
+
 def test_what_was_tuned_lies_over_the_files_and_below_set_where_it_is_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -41,7 +41,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
     if not lakehouse.exists(s.TRAINING_PANEL.name):
         return NotApplicable("no training panel: there is no forecast to explain")
     explanation = _explanation(config, lakehouse)
-    groups = _inputs_people_know(explanation.groups, _covariate_names(config, lakehouse))
+    groups = _inputs_people_know(explanation.groups, covariate_names(config, lakehouse))
     try:
         measured = _importance(config, explanation, groups)
     except ValueError as error:
@@ -73,7 +73,7 @@ def _explanation(config: Config, lakehouse: Lakehouse) -> Explanation:
     )
 
 
-def _covariate_names(config: Config, lakehouse: Lakehouse) -> list[str]:
+def covariate_names(config: Config, lakehouse: Lakehouse) -> list[str]:
     """The covariates and attributes under the names that the user's data has for them."""
     panel = lakehouse.read(s.PANEL.name)
     roles = covariates(config, panel, calendar_of(lakehouse, config))

@@ -233,6 +233,11 @@ def pinball(quantiles: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Te
 
 @torch.no_grad()
 def scaled_forecast(networks: Sequence[Forecaster], batch: Batch) -> tuple[torch.Tensor, Scaling]:
+    """``mean_of`` without gradients."""
+    return mean_of(networks, batch)
+
+
+def mean_of(networks: Sequence[Forecaster], batch: Batch) -> tuple[torch.Tensor, Scaling]:
     """Scaled quantiles, the mean of the networks', and the scaling they share; windows x horizon x quantiles.
 
     Averaging quantiles rather than probabilities keeps them ordered and does not widen the intervals (Lichtendahl,
