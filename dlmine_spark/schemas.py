@@ -583,7 +583,7 @@ CALIBRATION = Table(
     moments=(CUTOFF,),
 )
 """How many times as wide the network's intervals are made: one row per cutoff, segment as of it (null: series of none)
-and part of the horizon, from ``scores`` forecasts of validation origins before the cutoff. Null: they are left as they
+and part of the horizon, from ``scores`` forecasts of the last horizon before the cutoff. Null: they are left as they
 are."""
 VALIDATION_FORECASTS = Table(
     "gold.validation_forecasts",
@@ -599,8 +599,8 @@ VALIDATION_FORECASTS = Table(
     },
     moments=(CUTOFF, "origin", DS),
 )
-"""What the networks of a backtest cutoff forecast from origins before it that they were not trained on, with the values
-that came: one row per cutoff, series, origin and step ahead whose value counts. Intervals are not corrected."""
+"""What the networks of a backtest cutoff, tuned up to a horizon before it, forecast for that horizon, with the values
+that came: one row per cutoff, series and step ahead whose value counts. Intervals are not corrected."""
 BLEND_WEIGHTS = Table(
     "gold.blend_weights",
     {

@@ -1,14 +1,14 @@
 """Blend: simple forecasts beside the fitted ones, and of all of them the mean that was best before each cutoff.
 
-Weights are chosen where nothing was fitted: on the validation origins of the network before a backtest cutoff, from
-which ARIMA and the simple models forecast, too. The forecast after the end of the data takes the weights of the newest
-backtest cutoff.
+Weights are chosen where nothing was fitted: on the last horizon before a backtest cutoff, which the network forecast as
+if the cutoff had been at its start, and ARIMA and the simple models, too. The forecast after the end of the data takes
+the weights of the newest backtest cutoff.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
@@ -24,9 +24,10 @@ from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
 from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
-from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, promotion_of
+from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, kept, promotion_of
 from dlmine_spark.pipelines.train import MODEL_NAME
 from dlmine_spark.runs import NotApplicable, StageReport
+from dlmine_spark.training.windows import MAX_PATH_AGE
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,7 @@ STAGING = "staging.blend"
 STRENGTH = 10
 """How many horizons of errors of its own a series needs, for its weights to be as much its own as those of all."""
 ENOUGH = 0.5
-"""A model that forecast less than this share of the validation steps gets no weight."""
-MAX_PATH_AGE = 7
-"""Steps for which an ARIMA path made before an origin still serves, as it does for the network."""
+"""A model that forecast less than this share of the steps gets no weight."""
 _STEP = (s.UNIQUE_ID, s.DS, s.H)
 """Together they name an origin, too."""
 
@@ -58,12 +57,12 @@ def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
         return NotApplicable("no panel: there is nothing to forecast")
     panel = read_panel(lakehouse)
     ahead = plan_forecasts(config, lakehouse, panel)
-    origins = _selection_origins(ahead.backtest, ahead.frequency, ahead.horizon, config.training.validation_origins)
+    origins = {cutoff: ahead.frequency.shift(cutoff, -ahead.horizon) for cutoff in ahead.backtest}
     plan = NaivePlan(
         frequency=ahead.frequency,
         season_length=_season_length(config, ahead.frequency),
         horizon=ahead.horizon,
-        cutoffs=tuple(sorted({*ahead.cutoffs, *(origin for _, origin in origins)})),
+        cutoffs=tuple(sorted({*ahead.cutoffs, *origins.values()})),
         open_is_known=ahead.open_is_known,
     )
     roles = covariates(config, panel, calendar_of(lakehouse, config))
@@ -80,9 +79,10 @@ def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
     if not lakehouse.exists(s.VALIDATION_FORECASTS.name):
         return BlendReport(rows_in=0, rows_out=0, message=f"{', '.join(SIMPLE)}; no network to blend them with")
 
-    errors = _errors(lakehouse, simple, origins, ahead.frequency)
-    weights = tell_weights(errors, ahead.backtest, STRENGTH * ahead.horizon, otherwise=(MODEL_NAME, ARIMA))
-    lakehouse.overwrite(s.BLEND_WEIGHTS.name, weights.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
+    with kept(_errors(lakehouse, simple, origins, ahead.frequency)) as errors:
+        comparable = _of_models_with_forecasts(errors)
+        weights = tell_weights(comparable, ahead.backtest, STRENGTH * ahead.horizon, otherwise=(MODEL_NAME, ARIMA))
+        lakehouse.overwrite(s.BLEND_WEIGHTS.name, weights.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
     weights = lakehouse.read(s.BLEND_WEIGHTS.name)
     made = lakehouse.read(s.FORECASTS.name).where(_is_one_of(ahead.backtest))
     write_blend(lakehouse, blended(as_stages(made), weights), _is_one_of_sql(ahead.backtest))
@@ -112,22 +112,21 @@ def _write(lakehouse: Lakehouse, forecasts: DataFrame, models: Sequence[str], cu
     lakehouse.overwrite(s.FORECASTS.name, rows, replace_where=f"{s.MODEL} IN ({names}) AND {cutoffs}")
 
 
-def _selection_origins(
-    backtest: Sequence[Moment], frequency: Frequency, horizon: int, count: int
-) -> list[tuple[Moment, Moment]]:
-    """Every backtest cutoff with each of the origins before it that the network was validated on."""
-    return [(cutoff, frequency.shift(cutoff, -horizon * back)) for cutoff in backtest for back in range(1, count + 1)]
-
-
 def _errors(
-    lakehouse: Lakehouse, simple: DataFrame, origins: Sequence[tuple[Moment, Moment]], frequency: Frequency
+    lakehouse: Lakehouse, simple: DataFrame, origins: Mapping[Moment, Moment], frequency: Frequency
 ) -> DataFrame:
-    """Errors of the models before each cutoff: ``cutoff``, ``unique_id`` and a column a model, of the validation steps
-    that all of them forecast; models that hardly forecast any are left out.
+    """Errors of the models before each cutoff: ``cutoff``, ``unique_id`` and a column a model, null where it made no
+    forecast; one row per step that the network forecast before.
+
+    Args:
+        lakehouse: with the network's forecasts and ARIMA's paths.
+        simple: forecasts of the simple models.
+        origins: from where each cutoff's are.
+        frequency: of the series.
     """
     validation = lakehouse.read(s.VALIDATION_FORECASTS.name)
     moment = f"{s.CUTOFF} {frequency.sql_type}, __origin {frequency.sql_type}"
-    nominal = lakehouse.spark.createDataFrame(list(origins), moment)
+    nominal = lakehouse.spark.createDataFrame(list(origins.items()), moment)
     of_simple = (
         simple.withColumnRenamed(s.CUTOFF, "__origin")
         .join(F.broadcast(nominal), on="__origin", how="inner")
@@ -140,14 +139,18 @@ def _errors(
         steps = steps.join(paths, on=[s.UNIQUE_ID, "origin"], how="left").withColumn(
             ARIMA, F.get(F.col("path"), F.col(s.H) - 1 + F.col("age"))
         )
-    candidates = [model for model in MODELS if model in steps.columns]
-    errors = {model: F.nanvl(F.col(model) - F.col(s.Y), F.lit(None).cast("double")) for model in candidates}
-    steps = steps.select(s.CUTOFF, s.UNIQUE_ID, *(error.alias(model) for model, error in errors.items()))
-    known = steps.agg(
-        F.count(F.lit(1)).alias("steps"), *(F.count(model).alias(model) for model in candidates)
-    ).collect()
-    models = [model for model in candidates if known[0][model] >= ENOUGH * known[0]["steps"]]
-    return steps.select(s.CUTOFF, s.UNIQUE_ID, *models).dropna()
+    models = [model for model in MODELS if model in steps.columns]
+    errors = {model: F.nanvl(F.col(model) - F.col(s.Y), F.lit(None).cast("double")) for model in models}
+    return steps.select(s.CUTOFF, s.UNIQUE_ID, *(error.alias(model) for model, error in errors.items()))
+
+
+def _of_models_with_forecasts(errors: DataFrame) -> DataFrame:
+    """The errors of models that forecast most steps, where all of them did (one aggregation)."""
+    models = [name for name in errors.columns if name not in (s.CUTOFF, s.UNIQUE_ID)]
+    counts = errors.agg(F.count(F.lit(1)).alias("steps"), *(F.count(model).alias(model) for model in models))
+    known = counts.collect()[0]
+    able = [model for model in models if known[model] >= ENOUGH * known["steps"]]
+    return errors.select(s.CUTOFF, s.UNIQUE_ID, *able).dropna()
 
 
 def _latest_paths(validation: DataFrame, arima_origins: DataFrame, frequency: Frequency) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Calibration: the network's intervals, as wide as they should have been on the validation origins before a cutoff."""
+"""Calibration: the network's intervals, as wide as they should have been on the last horizon before a cutoff."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.fusion.signals import SEGMENT_CODE
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.training.job import LaunchRequest
-from dlmine_spark.training.predict import VALIDATION_FILE, cutoff_folder, predict_validation, write_validation
+from dlmine_spark.training.predict import VALIDATION_FILE, cutoff_folder, predict_rehearsal, write_validation
 
 
 def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: DataFrame) -> None:
@@ -22,14 +22,14 @@ def write_factors(lakehouse: Lakehouse, request: LaunchRequest, training_panel: 
 
     What they are told by is left in ``VALIDATION_FILE`` of each cutoff's folder.
 
-    Validation origins lie a horizon or more before their cutoff, so nothing of what is tested is seen.
+    What they forecast ends at their cutoff, so nothing of what is tested is seen.
     """
     rows: list[tuple[object, ...]] = []
     for cutoff in request.backtest:
         folder = cutoff_folder(request.folder, cutoff)
         # As a file, which Spark reads by itself.
         validation = folder / VALIDATION_FILE
-        write_validation(predict_validation(folder, request.source, cutoff), validation, cutoff)
+        write_validation(predict_rehearsal(folder, request.source, cutoff), validation, cutoff)
         factors = _factors(validation, segments_as_of(training_panel, cutoff), request.horizon)
         rows += [(lakehouse.run_id, cutoff, *row) for row in factors]
     moment = dict(training_panel.dtypes)[s.CUTOFF]

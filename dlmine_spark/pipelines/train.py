@@ -28,6 +28,7 @@ from dlmine_spark.training.predict import (
     FORECAST_FILE,
     MODEL_FILE,
     ORIGIN,
+    REHEARSED_FILE,
     VALIDATED_FILE,
     VALIDATION_FILE,
     cutoff_folder,
@@ -84,7 +85,7 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
 def _model_files(request: LaunchRequest) -> list[Path]:
     folders = [cutoff_folder(request.folder, cutoff) for cutoff in request.cutoffs]
     places = [place for folder in folders for place in member_folders(folder, request.training.members)]
-    files = [place / name for place in places for name in (MODEL_FILE, VALIDATED_FILE)]
+    files = [place / name for place in places for name in (MODEL_FILE, VALIDATED_FILE, REHEARSED_FILE)]
     return [file for file in files if file.name == MODEL_FILE or file.exists()]
 
 

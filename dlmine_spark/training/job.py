@@ -2,15 +2,17 @@
 
 A cutoff has ``training.members`` networks that differ in their random numbers; its forecast is their mean. Those of a
 backtest cutoff are trained from scratch on what it may see but the validation origins, which tell when to stop; these
-networks are kept for what needs windows that they have not seen (intervals, weights, explanations). Then they are tuned
-for a few epochs on everything up to the cutoff, the newest steps above all, and forecast. Those of the production model
-start from the newest backtest cutoff's and are tuned on everything up to the end of the data; they have seen the
-evaluated period, so they are never evaluated. What is finished is not done again: a restarted run goes on from the last
-checkpoint of the member it was at.
+networks are kept for explanations, which need windows that they have not seen. Then they are tuned for a few epochs on
+everything up to the cutoff, the newest steps above all, and forecast. A copy of them is tuned likewise up to a horizon
+earlier, and forecasts what followed: so widths of intervals and weights of the blend are told by errors of networks
+like those that they are for. Those of the production model start from the newest backtest cutoff's and are tuned on
+everything up to the end of the data; they have seen the evaluated period, so they are never evaluated. What is finished
+is not done again: a restarted run goes on from the last checkpoint of the member it was at.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import signal
@@ -44,6 +46,7 @@ from dlmine_spark.training.networks import SeriesCodes, carried_on, member_seed,
 from dlmine_spark.training.predict import (
     FORECAST_FILE,
     MODEL_FILE,
+    REHEARSED_FILE,
     VALIDATED_FILE,
     TrainedModel,
     cutoff_folder,
@@ -55,7 +58,7 @@ from dlmine_spark.training.predict import (
     write_forecasts,
 )
 from dlmine_spark.training.shards import PanelArrays, PanelSource, read_categories, read_panel
-from dlmine_spark.training.windows import WindowBatches, WindowShape, plan_origins, seasonal_lags
+from dlmine_spark.training.windows import WindowBatches, WindowShape, plan_origins, plan_rehearsal, seasonal_lags
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class Phase:
 
 
 VALIDATED = Phase(VALIDATED_FILE, "checkpoints-validated")
+REHEARSED = Phase(REHEARSED_FILE, "checkpoints-rehearsed")
+"""What FORECASTING does, as of a horizon before the cutoff."""
 FORECASTING = Phase(MODEL_FILE, "checkpoints")
 """The last phase; where nothing was kept for validation, the only one."""
 
@@ -242,7 +247,10 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     ]
     _, validation_wape = validate(networks, batches, comm)
     if len(origins.validation):
-        _tune_up_to_the_cutoff(networks, batches, config, manifest, folder)
+        rehearsal = plan_rehearsal(arrays, request.window)
+        _tune(copy.deepcopy(networks), replace(batches, origins=rehearsal), config, manifest, folder, REHEARSED)
+        everything = plan_origins(arrays, request.window, validation_origins=0)
+        _tune(networks, replace(batches, origins=everything), config, manifest, folder, FORECASTING)
 
     def finish() -> None:
         forecasts = predict_blocks(networks, arrays, origins.predict, request.window)
@@ -263,26 +271,30 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
     _on_rank_0(comm, finish)
 
 
-def _tune_up_to_the_cutoff(
-    networks: Sequence[Forecaster], batches: WindowBatches, config: TrainingConfig, panel: Manifest, folder: Path
+def _tune(
+    networks: Sequence[Forecaster],
+    batches: WindowBatches,
+    config: TrainingConfig,
+    panel: Manifest,
+    folder: Path,
+    phase: Phase,
 ) -> None:
     """Train some epochs on with the windows that were kept for validation, and those of partly known horizons.
 
     Between the last window trained on and the cutoff lie up to three horizons, in which a business changes.
     """
     tuning = config.model_copy(update=_tuning(config))
-    origins = plan_origins(batches.arrays, batches.shape, validation_origins=0)
     if batches.comm.rank == 0:
         log.info(
-            "cutoff %s: on with all %s windows up to it for %d epochs",
+            "cutoff %s: on with all %s windows up to %s for %d epochs",
             batches.arrays.cutoff,
-            f"{len(origins.train):,}",
+            f"{len(batches.origins.train):,}",
+            "it" if phase is FORECASTING else "a horizon earlier",
             tuning.epochs,
         )
-    batches = replace(batches, origins=origins)
     for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True):
         seeded = tuning.model_copy(update={"seed": seed})
-        _train_member(network, replace(batches, seed=seed), seeded, panel, place, FORECASTING)
+        _train_member(network, replace(batches, seed=seed), seeded, panel, place, phase)
 
 
 def _tuning(config: TrainingConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from dlmine_spark.training.windows import (
     gather,
     in_batches,
     input_groups,
+    origins_before,
     plan_origins,
 )
 
@@ -37,6 +38,8 @@ MODEL_FILE = "model.ckpt"
 """A network as it forecasts."""
 VALIDATED_FILE = "validated.ckpt"
 """The same before it was tuned on the windows that were kept for validation; not there if none were."""
+REHEARSED_FILE = "rehearsed.ckpt"
+"""The same tuned up to a horizon before the cutoff only; likewise."""
 FORECAST_FILE = "forecasts.parquet"
 VALIDATION_FILE = "validation.parquet"
 ORIGIN = "origin"
@@ -190,16 +193,17 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> Iterato
     yield from predict_blocks(model.networks, arrays, origins.predict, model.window)
 
 
-def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
-    """Forecasts of the validation origins before a cutoff by the networks in a folder, which were not trained on them.
+def predict_rehearsal(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
+    """Forecasts of the last horizon before a cutoff by the networks in a folder that were tuned up to its start.
 
     Yields:
         ``FORECAST_COLUMNS`` and ``y``, of the steps whose value is known and counts, some series at a time; see
         ``predict_panel``. No row where the panel was too short to keep any from training.
     """
-    model = load_validated(folder)
+    is_rehearsed = (member_folders(folder, 1)[0] / REHEARSED_FILE).exists()
+    model = load_trained(folder, REHEARSED_FILE if is_rehearsed else MODEL_FILE)
     arrays = read_for(model, source, cutoff)
-    origins = plan_origins(arrays, model.window, int(model.manifest["training"]["validation_origins"])).validation
+    origins = origins_before(arrays, model.window, 1 if is_rehearsed else 0)
     rows = (origins[:, None] + np.arange(1, model.window.horizon + 1)).ravel()
     for forecasts in predict_blocks(model.networks, arrays, origins, model.window):
         own, rows = np.split(rows, [len(forecasts)])
@@ -208,7 +212,7 @@ def predict_validation(folder: Path, source: PanelSource, cutoff: Moment) -> Ite
 
 
 def write_validation(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment) -> None:
-    """Write ``predict_validation``'s rows as one parquet file, whole or not at all; the origin as ``origin``."""
+    """Write ``predict_rehearsal``'s rows as one parquet file, whole or not at all; the origin as ``origin``."""
     named = (frame.rename(columns={s.CUTOFF: ORIGIN}) for frame in frames)
     _write_rows(named, path, cutoff, (s.UNIQUE_ID, ORIGIN, *FORECAST_COLUMNS[2:], s.Y))
 

@@ -116,8 +116,11 @@ class Batch:
         return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def gather(arrays: PanelArrays, origins: Rows, shape: WindowShape) -> Batch:
-    """Cut the windows of some origins out of the panel; steps before a series' start are zeros with ``mask`` 0."""
+def gather(arrays: PanelArrays, origins: Rows, shape: WindowShape, hidden: int = 0) -> Batch:
+    """Cut the windows of some origins out of the panel; steps before a series' start are zeros with ``mask`` 0.
+
+    Of the last ``hidden`` steps up to a series' cutoff nothing is a target.
+    """
     origins = origins.astype(np.int64, copy=False)
     count = len(arrays.features.known_future)
     series = np.searchsorted(arrays.starts, origins, side="right") - 1
@@ -130,6 +133,9 @@ def gather(arrays: PanelArrays, origins: Rows, shape: WindowShape) -> Batch:
     steps = np.arange(1, shape.horizon + 1)
     future_rows = origins[:, None] + steps
     future = arrays.dynamic[future_rows]
+    target_mask = future[:, :, 1]
+    if hidden:
+        target_mask = target_mask * (future_rows <= (arrays.cutoff_rows[series] - hidden)[:, None])
 
     lag_rows = np.stack(
         [origins[:, None] + steps - lag.period * -(-steps // lag.period) - lag.extra for lag in shape.lags], axis=2
@@ -151,8 +157,8 @@ def gather(arrays: PanelArrays, origins: Rows, shape: WindowShape) -> Batch:
         lags_known=_tensor(lags_known),
         static=_tensor(arrays.static[series]),
         category=torch.from_numpy(arrays.category[series]),
-        target=_tensor(future[:, :, 0] * future[:, :, 1]),
-        target_mask=_tensor(future[:, :, 1]),
+        target=_tensor(future[:, :, 0] * target_mask),
+        target_mask=_tensor(target_mask),
         series=torch.from_numpy(series),
         origins=torch.from_numpy(origins),
     )
@@ -191,6 +197,7 @@ class Origins:
         predict: the cutoff's row of every series with enough known values.
         skipped: names of the series without.
         note: what had to be given up because the series are short; empty if nothing.
+        hidden: last steps up to each cutoff that are no targets.
     """
 
     train: Rows
@@ -198,6 +205,7 @@ class Origins:
     predict: Ints
     skipped: tuple[str, ...]
     note: str = ""
+    hidden: int = 0
 
 
 def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: int) -> Origins:
@@ -211,7 +219,7 @@ def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: in
         TrainingError: not even one series has enough known values before the cutoff.
     """
     for count in range(validation_origins, -1, -1):
-        distance = shape.horizon * (count + 1) if count else max(1, shape.horizon // LEAST_KNOWN)
+        distance = shape.horizon * (count + 1) if count else _least_known(shape)
         origins = _divided(arrays, shape, count, distance)
         if len(origins.train) >= MIN_TRAIN_ORIGINS or (count == 0 and len(origins.train)):
             note = "" if count == validation_origins else f"{count} validation origins instead of {validation_origins}"
@@ -226,7 +234,19 @@ def plan_origins(arrays: PanelArrays, shape: WindowShape, validation_origins: in
     return replace(origins, note=note)
 
 
-def _divided(arrays: PanelArrays, shape: WindowShape, validation_origins: int, distance: int) -> Origins:
+def plan_rehearsal(arrays: PanelArrays, shape: WindowShape) -> Origins:
+    """The origins that a training without validation would have had, had each cutoff been a horizon earlier."""
+    return _divided(arrays, shape, 0, shape.horizon + _least_known(shape), hidden=shape.horizon)
+
+
+def _least_known(shape: WindowShape) -> int:
+    """How much of a window's horizon must be known where no window is kept for validation."""
+    return max(1, shape.horizon // LEAST_KNOWN)
+
+
+def _divided(
+    arrays: PanelArrays, shape: WindowShape, validation_origins: int, distance: int, hidden: int = 0
+) -> Origins:
     """The origins of all series: those to train on lie at least ``distance`` steps before their series' cutoff."""
     # Filled from the front: parts put together would need twice the memory.
     few = arrays.rows < 2**31
@@ -236,14 +256,14 @@ def _divided(arrays: PanelArrays, shape: WindowShape, validation_origins: int, d
     for block in arrays.blocks():
         first_row = int(arrays.starts[block.start])
         rows = _BlockRows.of(arrays, shape, block)
-        found = rows.train(shape.horizon, distance) + first_row
+        found = rows.train(shape.horizon, distance, hidden) + first_row
         train[filled : filled + len(found)] = found
         filled += len(found)
         validation.append(rows.validation(shape.horizon, validation_origins) + first_row)
         predictable.append(rows.usable[rows.cutoff_rows])
     can = np.concatenate(predictable)
     skipped = tuple(str(name) for name in arrays.ids[~can])
-    return Origins(train[:filled], np.concatenate(validation), arrays.cutoff_rows[can], skipped)
+    return Origins(train[:filled], np.concatenate(validation), arrays.cutoff_rows[can], skipped, hidden=hidden)
 
 
 def origins_before(arrays: PanelArrays, shape: WindowShape, count: int) -> Ints:
@@ -282,13 +302,16 @@ class _BlockRows:
         usable = known[rows + 1] - known[first] >= min(MIN_KNOWN, shape.history)
         return cls(bounds - bounds[0], arrays.cutoff_rows[series] - bounds[0], known, usable)
 
-    def train(self, horizon: int, distance: int) -> Ints:
+    def train(self, horizon: int, distance: int, hidden: int) -> Ints:
         """Usable rows at least ``distance`` steps before their series' cutoff, with something to learn in their
-        horizon.
+        horizon but the last ``hidden`` steps.
         """
         rows = np.flatnonzero(self.usable)
-        rows = rows[rows + distance <= np.repeat(self.cutoff_rows, np.diff(self.starts))[rows]]
-        kept: Ints = rows[self.known[rows + 1 + horizon] > self.known[rows + 1]]
+        cutoffs = np.repeat(self.cutoff_rows, np.diff(self.starts))[rows]
+        is_early = rows + distance <= cutoffs
+        rows, cutoffs = rows[is_early], cutoffs[is_early]
+        last = np.minimum(rows + horizon, cutoffs - hidden)
+        kept: Ints = rows[self.known[last + 1] > self.known[rows + 1]]
         return kept
 
     def validation(self, horizon: int, count: int) -> Ints:
@@ -344,7 +367,7 @@ class WindowBatches:
         """This rank's slice of each global batch of an epoch, from some step on."""
         order = self.epoch_order(epoch).reshape(self.steps, self.batch_size)[first:]
         own = (global_batch[slice_of(self.batch_size, self.comm)] for global_batch in order)
-        yield from _gathered(self.arrays, own, self.shape)
+        yield from _gathered(self.arrays, own, self.shape, self.origins.hidden)
 
     def validation(self) -> Iterator[Batch]:
         """This rank's part of the validation windows; all are used, or a fixed sample of a quarter of an epoch."""
@@ -367,7 +390,7 @@ def in_batches(arrays: PanelArrays, origins: Ints, shape: WindowShape, size: int
     yield from _gathered(arrays, parts, shape)
 
 
-def _gathered(arrays: PanelArrays, parts: Iterable[Ints], shape: WindowShape) -> Iterator[Batch]:
+def _gathered(arrays: PanelArrays, parts: Iterable[Ints], shape: WindowShape, hidden: int = 0) -> Iterator[Batch]:
     """The windows of each part; a panel's files are let go of from time to time."""
     windows = 0
     for origins in parts:
@@ -375,7 +398,7 @@ def _gathered(arrays: PanelArrays, parts: Iterable[Ints], shape: WindowShape) ->
         if windows > RELEASED_WINDOWS:
             arrays.release()
             windows = len(origins)
-        yield gather(arrays, origins, shape)
+        yield gather(arrays, origins, shape, hidden)
     arrays.release()
 
 

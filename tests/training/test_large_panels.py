@@ -248,7 +248,7 @@ def test_forecasts_are_the_same_however_many_are_made_at_once(tmp_path: Path, mo
 
     assert written["unique_id"].tolist() == whole["unique_id"].tolist()
     np.testing.assert_allclose(written["hi_95"], whole["hi_95"], rtol=1e-5)
-    validation = pd.concat(predict.predict_validation(folder, request.source, request.final))
+    validation = pd.concat(predict.predict_rehearsal(folder, request.source, request.final))
     assert (validation["y"] > 0).all()
 
 

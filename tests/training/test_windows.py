@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import torch
 
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import SingleProcess, slice_of
@@ -19,6 +20,7 @@ from dlmine_spark.training.windows import (
     input_groups,
     permuted,
     plan_origins,
+    plan_rehearsal,
     seasonal_lags,
 )
 from tests.training.panels import panel_rows
@@ -137,6 +139,27 @@ def test_without_validation_the_newest_windows_have_a_part_of_their_horizon() ->
     shortest = plan_origins(long_arrays(series=1, days=6, horizon=12), replace(LONG, horizon=12), validation_origins=2)
     assert len(shortest.train) > 0
     assert "partly known" in shortest.note
+
+
+def test_a_rehearsal_sees_nothing_of_the_last_horizon() -> None:
+    shape = replace(LONG, horizon=12)
+    arrays = long_arrays(series=2, horizon=12)
+    origins = plan_rehearsal(arrays, shape)
+    distance = arrays.cutoff_rows[np.searchsorted(arrays.starts, origins.train, side="right") - 1] - origins.train
+    assert distance.min() == 12 + 3
+    assert len(origins.validation) == 0
+
+    changed = arrays.dynamic.copy()
+    for row in arrays.cutoff_rows:
+        changed[row - 11 : row + 1, :2] = 1_000.0
+    batches = WindowBatches(arrays, shape, origins, 16, 160, 5, SingleProcess())
+    altered = replace(batches, arrays=replace(arrays, dynamic=changed))
+    known = 0.0
+    for batch, other in zip(batches.train(0), altered.train(0), strict=True):
+        for field in ("y", "mask", "lags", "target", "target_mask"):
+            assert torch.equal(getattr(batch, field), getattr(other, field)), field
+        known += float(batch.target_mask[:, -1].sum())
+    assert known  # windows whose whole horizon lies before it are among them
 
 
 def test_series_without_known_values_are_named_and_all_of_them_refused() -> None:
