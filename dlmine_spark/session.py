@@ -39,6 +39,9 @@ _SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     # One small file per task is what ruins later reads; let Spark choose by size.
     "spark.sql.adaptive.enabled": "true",
+    # What Spark takes for small, and copies to every task, it judges by the size of files: three million rows of a
+    # panel were 7 MB there, and ended a driver with a heap of 1 GB.
+    "spark.sql.sources.fileCompressionFactor": "10",
     "spark.sql.debug.maxToStringFields": "200",
     # Noting the Python line of every expression, for errors that name ours anyway, takes longer than making it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
@@ -47,6 +50,9 @@ _SETTINGS = {
     # A pipeline has more generated classes than Spark's 100, and would compile them again and again.
     "spark.sql.codegen.cache.maxEntries": "1000",
 }
+
+_SETTINGS_OF_REMOTE_SESSION = ("spark.sql.session.timeZone", "spark.sql.sources.fileCompressionFactor")
+"""What a server that others have started is asked for."""
 
 CLASS_ARCHIVE = "dlmine-classes.jsa"
 """Spark's and Delta's classes as Java keeps them ready to use (made by set-up, beside Spark's jars): loading them from
@@ -170,7 +176,8 @@ def _build(config: SparkConfig) -> SparkSession:
             if not spark.sparkContext.getConf().contains(key):
                 spark.conf.set(key, value)
     else:
-        spark.conf.set("spark.sql.session.timeZone", _SETTINGS["spark.sql.session.timeZone"])
+        for key in _SETTINGS_OF_REMOTE_SESSION:
+            spark.conf.set(key, _SETTINGS[key])
     return spark
 
 

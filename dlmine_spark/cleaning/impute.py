@@ -57,6 +57,9 @@ def fill_blanks(
         for place, (name, spec) in enumerate(columns.items())
         if spec.fill != "none" and (time is not None or spec.fill not in _ALONG_TIME)
     ]
+    flags = {f"{name}{s.IMPUTED_SUFFIX}": F.lit(False) for name, spec in columns.items() if spec.fill != "none"}
+    if not fills:
+        return rows.withColumns(flags) if flags else rows
     first_layer = {fill.known: fill.make_known(rows) for fill in fills}
     if time is not None and any(fill.spec.fill == "seasonal_median" for fill in fills):
         first_layer[_POSITION] = F.expr(frequency.sql_position(f"`{time}`"))
@@ -74,9 +77,9 @@ def fill_blanks(
         if fill.spec.fill_from is not None:
             prepared = join_lookup(prepared, fill.spec.fill_from, (lookups or {})[fill.name], fill.found)
     neighbours = {name: made for fill in fills for name, made in fill.make_neighbours(rows).items()}
-    derived = prepared.withColumns(neighbours).withColumns({fill.value: fill.derived(rows) for fill in fills})
+    prepared = prepared.withColumns(neighbours) if neighbours else prepared
+    derived = prepared.withColumns({fill.value: fill.derived(rows) for fill in fills})
     filled = {fill.name: F.coalesce(F.col(f"`{fill.name}`"), F.col(fill.value)) for fill in fills}
-    flags = {f"{name}{s.IMPUTED_SUFFIX}": F.lit(False) for name, spec in columns.items() if spec.fill != "none"}
     for fill in fills:
         is_filled = F.col(f"`{fill.name}`").isNull() & F.col(fill.value).isNotNull()
         flags[f"{fill.name}{s.IMPUTED_SUFFIX}"] = is_filled

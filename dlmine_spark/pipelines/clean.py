@@ -240,7 +240,8 @@ def _filled(
 def _with_line_columns(rows: DataFrame) -> DataFrame:
     """The columns every basket line has, null where the source has none, then the source's others."""
     missing = {name: type_ for name, type_ in s.LINES.columns.items() if name not in rows.columns}
-    return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in missing.items()})
+    # Spark Connect adds no columns where there are none to add.
+    return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in missing.items()}) if missing else rows
 
 
 def _series(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> DataFrame:

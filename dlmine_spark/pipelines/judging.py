@@ -233,7 +233,7 @@ def _unfilled(silver: DataFrame) -> DataFrame:
     """Rows of silver as they were before their fills."""
     flags = {name: f"{name}{s.IMPUTED_SUFFIX}" for name in silver.columns}
     filled = {name: F.when(~F.col(flag), F.col(f"`{name}`")) for name, flag in flags.items() if flag in silver.columns}
-    return silver.withColumns(filled).drop(*(flags[name] for name in filled))
+    return silver.withColumns(filled).drop(*(flags[name] for name in filled)) if filled else silver
 
 
 def _has_two_lanes(source: SourceConfig, batch: Batch | None) -> bool:
