@@ -7,13 +7,15 @@ missing on the machine.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from dlmine_spark.runs import Run
 
 log = logging.getLogger("dlmine")
+Body = TypeVar("Body", bound=Callable[..., None])
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 output = Console(soft_wrap=True, highlight=False)
@@ -53,6 +56,9 @@ Overrides = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Run the stage even if it is up to date.")]
 NoUpstream = Annotated[
     bool, typer.Option("--no-upstream", help="Refuse, instead of first bringing the stage's inputs up to date.")
+]
+NoClean = Annotated[
+    bool, typer.Option("--no-clean", help="Work on what the last clean left, whatever has become of the sources since.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
@@ -128,13 +134,29 @@ def _start_logging(json_logs: bool, verbose: bool) -> None:
     configure_logging(json_logs=json_logs, verbose=verbose, console=errors)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every command of a stage is asked for.
+
+    Attributes:
+        config: resolved.
+        force: run the stage even if it is up to date.
+        upstream: bring its inputs up to date first; otherwise refuse if they are not.
+        new_data: take in what the sources have by now; otherwise work on what the last clean left.
+        json_logs: log one JSON object a line.
+    """
+
+    config: Config
+    force: bool = False
+    upstream: bool = True
+    new_data: bool = True
+    json_logs: bool = False
+
+
 def _run_stages(
     targets: Sequence[str],
-    config: Config,
+    asked: Asked,
     *,
-    force: bool,
-    upstream: bool,
-    json_logs: bool,
     prepare: Callable[[Config, Lakehouse], bool] | None = None,
     follow: Sequence[Callable[[Config, Lakehouse, Run], None]] = (),
 ) -> None:
@@ -144,50 +166,74 @@ def _run_stages(
     ``follow`` afterwards, with the run of the last target.
     """
     from dlmine_spark.lakehouse import Lakehouse
-    from dlmine_spark.pipelines.graph import bring_up_to_date, check_sources
+    from dlmine_spark.pipelines.graph import bring_up_to_date, check_ranks, check_sources
     from dlmine_spark.places import lock
     from dlmine_spark.session import open_session
 
+    config = asked.config
     check_sources(config)
+    check_ranks(config, targets)
     with (
         lock(config.lakehouse),
-        StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
+        StageProgress(errors, bars=errors.is_terminal and not asked.json_logs) as progress,
         open_session(config.spark) as spark,
     ):
         lakehouse = Lakehouse(spark, config.lakehouse)
-        if prepare is not None and prepare(config, lakehouse):
-            force = True
-        runs = bring_up_to_date(config, lakehouse, targets, progress, force=force, upstream=upstream)
+        force = asked.force or (prepare is not None and prepare(config, lakehouse))
+        runs = bring_up_to_date(
+            config, lakehouse, targets, progress, force=force, upstream=asked.upstream, new_data=asked.new_data
+        )
         for target in targets:
             output.print(f"{target}: {runs[target].message}", markup=False)
         for further in follow:
             further(config, lakehouse, runs[targets[-1]])
 
 
-def _add_stage_command(stage: str) -> None:
-    def command(
-        config: ConfigFiles = None,
-        overrides: Overrides = None,
-        force: Force = False,
-        no_upstream: NoUpstream = False,
-        debug: Debug = False,
-        verbose: Verbose = False,
-        json_logs: JsonLogs = False,
-    ) -> None:
-        _start_logging(json_logs, verbose)
-        resolved = _load(config, overrides)
-        _run_stages([stage], resolved, force=force, upstream=not no_upstream, json_logs=json_logs)
-
-    command.__doc__ = STAGE_HELP[stage]
-    app.command(stage)(command)
-
-
-@app.command("clean", help=STAGE_HELP["clean"])
-def clean(
+def _options_of_stages(
     config: ConfigFiles = None,
     overrides: Overrides = None,
+    force: Force = False,
+    no_upstream: NoUpstream = False,
+    no_clean: NoClean = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+    *,
+    tuned: bool,
+) -> Asked:
+    """What the options that all commands of stages share ask for; ``tuned`` is none of them, see ``_load``."""
+    _start_logging(json_logs, verbose)
+    return Asked(_load(config, overrides, tuned=tuned), force, not no_upstream, not no_clean, json_logs)
+
+
+def _stage_command(name: str, *, tuned: bool = True) -> Callable[[Body], Body]:
+    """Make a function the command of a stage: it gets what the shared options ask for, and options of its own."""
+
+    def add(body: Body) -> Body:
+        *shared, _ = inspect.signature(_options_of_stages, eval_str=True).parameters.values()
+        _, *own = inspect.signature(body, eval_str=True).parameters.values()
+
+        def command(**given: Any) -> None:
+            asked = _options_of_stages(**{option.name: given.pop(option.name) for option in shared}, tuned=tuned)
+            body(asked, **given)
+
+        # Typer reads the options off it.
+        command.__signature__ = inspect.Signature([*shared[:2], *own, *shared[2:]])  # type: ignore[attr-defined]
+        app.command(name, help=STAGE_HELP[name])(command)
+        return body
+
+    return add
+
+
+@_stage_command("clean")
+def clean(
+    asked: Asked,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Write no table: look at every source and write a cleaning plan to edit.")
+        bool,
+        typer.Option(
+            "--profile",
+            help="Write no table: look at every source and write a cleaning plan to edit (--force: over another).",
+        ),
     ] = False,
     plan: Annotated[
         Path | None,
@@ -210,15 +256,9 @@ def clean(
     every: Annotated[
         int | None, typer.Option(min=1, metavar="SECONDS", help="With --stream: go on, and look again so often.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Run even if up to date; with --profile, replace an earlier plan.")
-    ] = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
-    _start_logging(json_logs, verbose)
+    if not asked.new_data:
+        raise ConfigError("--no-clean has the other stages work on what the last clean left: give it to them")
     if plan is not None and not profile:
         raise ConfigError("--plan names what --profile writes: give both or neither")
     if profile + dry_run + replay + rebuild + stream > 1:
@@ -227,23 +267,23 @@ def clean(
         )
     if every is not None and not stream:
         raise ConfigError("--every says how often --stream looks for new files: give both or neither")
-    resolved = _load(config, overrides)
+    resolved = asked.config
     if (rebuild or stream) and all(source.load != "merge" for source in resolved.sources.values()):
         option = "--rebuild" if rebuild else "--stream"
         raise ConfigError(f"{option}: no source has load: merge, so there is nothing that new files are added to")
     if profile:
-        _profile(resolved, plan, force=force)
+        _profile(resolved, plan, force=asked.force)
     elif dry_run:
         _dry_run(resolved)
     elif stream:
-        if force or no_upstream:
+        if asked.force or not asked.upstream:
             raise ConfigError(
                 "--stream runs clean whenever files are new: --force and --no-upstream mean nothing there"
             )
-        _stream(resolved, every, json_logs=json_logs)
+        _stream(resolved, every, json_logs=asked.json_logs)
     else:
         prepare = _replay if replay else _rebuild if rebuild else None
-        _run_stages(["clean"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, prepare=prepare)
+        _run_stages(["clean"], asked, prepare=prepare)
 
 
 def _replay(config: Config, lakehouse: Lakehouse) -> bool:
@@ -318,10 +358,9 @@ def _dry_run(config: Config) -> None:
     output.print("dry run: no table was changed")
 
 
-@app.command("mine", help=STAGE_HELP["mine"])
+@_stage_command("mine")
 def mine(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
+    asked: Asked,
     recommend: Annotated[
         bool,
         typer.Option(
@@ -346,16 +385,9 @@ def mine(
             "week, weekday, hour or a column of the lines.",
         ),
     ] = None,
-    force: Force = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
-    _start_logging(json_logs, verbose)
     if since is not None and not drift:
         raise ConfigError("--since says what --drift compares with: give both or neither")
-    resolved = _load(config, overrides)
     follow: list[Callable[[Config, Lakehouse, Run], None]] = []
     if drift:
         follow.append(partial(_drift, since))
@@ -364,11 +396,11 @@ def mine(
     if by is not None:
         from dlmine_spark.pipelines import contrast
 
-        contrast.check(resolved, by)
+        contrast.check(asked.config, by)
         follow.append(partial(_contrast, by))
     # Segments are no input of mining itself.
     targets = ["segment", "mine"] if by in ("store_segment", "customer_segment") else ["mine"]
-    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+    _run_stages(targets, asked, follow=follow)
 
 
 def _drift(since: int | None, config: Config, lakehouse: Lakehouse, mined: Run) -> None:
@@ -411,10 +443,9 @@ def _contrast(by: str, config: Config, lakehouse: Lakehouse, mined: Run) -> None
         typer.echo(table)
 
 
-@app.command("arima", help=STAGE_HELP["arima"])
+@_stage_command("arima")
 def arima(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
+    asked: Asked,
     predict: Annotated[
         bool,
         typer.Option(
@@ -422,18 +453,11 @@ def arima(
             help="Forecast from the end of newer data with the parameters that are there; fit only what has changed.",
         ),
     ] = False,
-    force: Force = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
-    _start_logging(json_logs, verbose)
-    resolved = _load(config, overrides)
-    if predict and force:
+    if predict and asked.force:
         raise ConfigError("--force fits all series, --predict as few as it can: give one of them")
     targets, follow = (["clean"], [_predict]) if predict else (["arima"], [])
-    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+    _run_stages(targets, asked, follow=follow)
 
 
 def _predict(config: Config, lakehouse: Lakehouse, cleaned: Run) -> None:
@@ -443,10 +467,9 @@ def _predict(config: Config, lakehouse: Lakehouse, cleaned: Run) -> None:
     output.print(f"predict: {predict.run(config, lakehouse, cleaned.run_id)}", markup=False)
 
 
-@app.command("backtest", help=STAGE_HELP["backtest"])
+@_stage_command("backtest")
 def backtest(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
+    asked: Asked,
     ablation: Annotated[
         bool,
         typer.Option(
@@ -457,18 +480,11 @@ def backtest(
         bool,
         typer.Option("--audit", help="Then fail if anything that forecasts rest on comes from after their cutoff."),
     ] = False,
-    force: Force = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
-    _start_logging(json_logs, verbose)
-    resolved = _load(config, overrides)
     # The follower takes the run of the last target.
     targets = ["ablation", "backtest"] if ablation else ["backtest"]
     follow = [_audit] if audit else []
-    _run_stages(targets, resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+    _run_stages(targets, asked, follow=follow)
 
 
 def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
@@ -483,10 +499,9 @@ def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
     output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
 
 
-@app.command("explain", help=STAGE_HELP["explain"])
+@_stage_command("explain")
 def explain(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
+    asked: Asked,
     series: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Then say where the forecast of this series comes from: gold.attributions."),
@@ -495,18 +510,11 @@ def explain(
         str | None,
         typer.Option(help="With --series: of this date of the horizon; default: that of the largest forecast."),
     ] = None,
-    force: Force = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
-    _start_logging(json_logs, verbose)
-    resolved = _load(config, overrides)
     if date is not None and series is None:
         raise ConfigError("--date says which forecast of a series to explain: give --series, too")
     follow = [] if series is None else [partial(_why, series, date)]
-    _run_stages(["explain"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=follow)
+    _run_stages(["explain"], asked, follow=follow)
 
 
 def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, explained: Run) -> None:
@@ -523,23 +531,13 @@ def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, ex
     typer.echo(table)
 
 
-@app.command("tune", help=STAGE_HELP["tune"])
-def tune(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    force: Force = False,
-    no_upstream: NoUpstream = False,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
-) -> None:
+# What an earlier search found is no place to start from: it would be the default of the next one.
+@_stage_command("tune", tuned=False)
+def tune(asked: Asked) -> None:
     from dlmine_spark.tuning.optuna_search import require_optuna
 
-    _start_logging(json_logs, verbose)
-    # What an earlier search found is no place to start from: it would be the default of the next one.
-    resolved = _load(config, overrides, tuned=False)
     require_optuna()
-    _run_stages(["tune"], resolved, force=force, upstream=not no_upstream, json_logs=json_logs, follow=[_tell_winner])
+    _run_stages(["tune"], asked, follow=[_tell_winner])
 
 
 def _tell_winner(config: Config, lakehouse: Lakehouse, tuned: Run) -> None:
@@ -550,6 +548,12 @@ def _tell_winner(config: Config, lakehouse: Lakehouse, tuned: Run) -> None:
     if tuned.status == DONE:
         for line in winner_in_words(config):
             output.print(line, markup=False)
+
+
+def _add_stage_command(stage: str) -> None:
+    @_stage_command(stage)
+    def command(asked: Asked) -> None:
+        _run_stages([stage], asked)
 
 
 for _stage in STAGE_HELP:
@@ -572,7 +576,7 @@ def run_all(
     _start_logging(json_logs, verbose)
     resolved = _load(config, overrides)
     targets = upstream_of(["report"]) if force else ["report"]
-    _run_stages(targets, resolved, force=force, upstream=True, json_logs=json_logs)
+    _run_stages(targets, Asked(resolved, force=force, json_logs=json_logs))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlparse
 
 from py4j.protocol import Py4JError
 from pyspark import SparkContext
@@ -65,6 +67,10 @@ THROUGHPUT_GC = "-XX:+UseParallelGC"
 DEEP_STACK = "-Xss16m"
 """MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
 basket of some hundred frequent items ends the JVM."""
+CONNECT_PORT = 15002
+"""Where a server of Spark Connect listens if its address does not say."""
+SERVER_TIMEOUT = 20.0
+"""Seconds to wait for it."""
 _OUT_OF_MEMORY = 52  # Spark's exit code for an executor, here the local one, without memory
 
 
@@ -97,7 +103,8 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     finally:
         # A JVM that died under us (kill -9) must not hide the error that ended the job.
         with suppress(Exception):
-            spark.stop()
+            if not on_databricks():
+                spark.stop()
 
 
 def _end_of_jvm(config: SparkConfig) -> str | None:
@@ -152,8 +159,9 @@ def _build(config: SparkConfig) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(config.app_name)
     if config.remote is not None:
+        _require_server(config.remote)
         builder = builder.remote(config.remote)
-    else:
+    elif not on_databricks():
         if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
             raise EnvironmentProblem("Java is not installed: install a JDK 17 or newer, or set JAVA_HOME")
         for key, value in {**_SETTINGS, **_master_settings(config)}.items():
@@ -166,9 +174,10 @@ def _build(config: SparkConfig) -> SparkSession:
     except Exception as error:
         # The launcher raises whatever it met: a Py4J error, a PySparkException, an OSError.
         raise EnvironmentProblem(
-            f"Spark did not start ({config.remote or config.master or 'default master'}): {_first_line(error)}; "
-            "run 'dlmine doctor'"
+            f"Spark did not start ({_place(config)}): {_first_line(error)}; run 'dlmine doctor'"
         ) from error
+    if on_databricks():
+        return spark
     if config.remote is None:
         spark.sparkContext.setLogLevel("ERROR")
         for key, value in _partition_settings(config, spark.sparkContext.master or "").items():
@@ -179,6 +188,41 @@ def _build(config: SparkConfig) -> SparkSession:
         for key in _SETTINGS_OF_REMOTE_SESSION:
             spark.conf.set(key, _SETTINGS[key])
     return spark
+
+
+def on_databricks() -> bool:
+    """Whether this process runs on the platform, which has a session for it and settings of its own."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+def _place(config: SparkConfig) -> str:
+    """Where the session runs, without the token that the address of a server may hold."""
+    if config.remote is not None:
+        return config.remote.partition(";")[0].rpartition("@")[2]
+    return config.master or "default master"
+
+
+def _require_server(remote: str) -> None:
+    """Fail at once where nobody listens: Spark's own client would try for many minutes.
+
+    Raises:
+        EnvironmentProblem: the packages of Spark Connect are missing, or nobody answers.
+    """
+    if importlib.util.find_spec("grpc") is None:
+        raise EnvironmentProblem(
+            "spark.remote needs the packages of Spark Connect: pip install 'dlmine-spark[connect]'"
+        )
+    address = urlparse(remote.partition(";")[0])
+    if address.scheme != "sc" or not address.hostname:
+        raise EnvironmentProblem("spark.remote is no address of a server: expected sc://host:port")
+    place = (address.hostname, address.port or CONNECT_PORT)
+    try:
+        socket.create_connection(place, timeout=SERVER_TIMEOUT).close()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"spark.remote: nobody answers at {place[0]}:{place[1]} ({error.strerror or error}): is the server up, the "
+            "port right, and the way there open?"
+        ) from error
 
 
 @contextmanager

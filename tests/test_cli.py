@@ -111,7 +111,7 @@ def test_what_was_tuned_lies_over_the_files_and_below_set_where_it_is_asked_for(
 
     # A search starts from what is configured, not from what the last one found.
     called: list[Config] = []
-    monkeypatch.setattr(cli, "_run_stages", lambda _, config, **__: called.append(config))
+    monkeypatch.setattr(cli, "_run_stages", lambda _, asked, **__: called.append(asked.config))
     pytest.importorskip("optuna")
     main(["tune", *asked[1:]])
     main(["backtest", *asked[1:]])

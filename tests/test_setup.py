@@ -198,7 +198,7 @@ def test_compilers_fit_into_memory(cores: int, memory: float, jobs: int) -> None
 def test_choices_are_remembered_until_told_otherwise(tmp_path: Path) -> None:
     project = setup.Project(tmp_path, tmp_path / "cache")
     chosen = setup.remembered_choices(project, setup.parse_arguments(["--without-training"]))
-    assert (chosen.training, chosen.horovod, chosen.extras) == (False, False, "spark,dev")
+    assert (chosen.training, chosen.horovod, chosen.extras) == (False, False, "spark,connect,dev")
     setup.remember_choices(project, chosen)
     assert setup.remembered_choices(project, setup.parse_arguments([])) == chosen
     assert setup.remembered_choices(project, setup.parse_arguments(["--complete"])) == setup.Choices()

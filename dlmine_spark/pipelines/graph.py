@@ -108,6 +108,20 @@ def check_sources(config: Config) -> None:
         sources.look_at(name, source)
 
 
+def check_ranks(config: Config, targets: Sequence[str]) -> None:
+    """Refuse, before any work, to train by ranks that a remote session cannot start.
+
+    Raises:
+        ConfigError: ``spark.remote`` with another backend than local.
+    """
+    if config.spark.remote is not None and config.training.backend != "local" and "train" in upstream_of(targets):
+        raise ConfigError(
+            f"training.backend is {config.training.backend}, but ranks cannot be started through Spark Connect "
+            "(spark.remote), and stage train is asked for: set training.backend=local to train in this process, or use "
+            "spark-submit"
+        )
+
+
 def _refuse_no_sources(config: Config) -> None:
     if not config.sources:
         raise ConfigError(
@@ -124,6 +138,7 @@ def bring_up_to_date(
     *,
     force: bool = False,
     upstream: bool = True,
+    new_data: bool = True,
 ) -> dict[str, Run]:
     """Run the targets, and before them the stages they depend on, where they are not up to date.
 
@@ -134,12 +149,14 @@ def bring_up_to_date(
         listener: told of every stage.
         force: run the targets even if they are up to date.
         upstream: bring their inputs up to date first; otherwise refuse if they are not.
+        new_data: whether to take in what became of the sources since the last clean; jobs that run side by side, or one
+            after the other while files come in, work on what the first of them left.
 
     Returns:
         The finished run of every stage involved.
 
     Raises:
-        ConfigError: an input is not up to date and ``upstream`` is false.
+        ConfigError: an input is not up to date and ``upstream`` is false; or there is no clean to work on.
         DlmineError: of the stage that failed, noted in the ledger.
         SourceError: a source that did not change is by now older than its ``freshness`` allows.
     """
@@ -154,8 +171,10 @@ def bring_up_to_date(
         inputs = _input_versions(config, stage, lakehouse, finished)
         last = ledger.last(name)
         forced = force and name in targets
+        if not (new_data or stage.upstream):
+            inputs = _inputs_as_they_were(name, last, config_hash, lakehouse)
         if last is not None and not forced and _is_up_to_date(last, config_hash, inputs, lakehouse):
-            if name == "clean":
+            if new_data and name == "clean":
                 check_still_fresh(config, lakehouse, datetime.now(UTC))
             finished[name] = last
             listener.up_to_date(name, index, len(plan))
@@ -172,6 +191,20 @@ def bring_up_to_date(
             if is_behind:
                 inputs = _input_versions(config, stage, lakehouse, finished)
     return finished
+
+
+def _inputs_as_they_were(name: str, last: Run | None, config_hash: str, lakehouse: Lakehouse) -> dict[str, str]:
+    """The inputs of a stage's last run, whatever they are by now.
+
+    Raises:
+        ConfigError: it did not end well, had another configuration, or a table of it is gone.
+    """
+    if last is None or not _is_up_to_date(last, config_hash, last.input_versions, lakehouse):
+        problem = (
+            "there is none" if last is None else f"it is {last.status}, had other settings, or its tables are gone"
+        )
+        raise ConfigError(f"--no-clean works on what the last {name} left, but {problem}: run 'dlmine {name}' first")
+    return dict(last.input_versions)
 
 
 def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener) -> tuple[Run, bool]:

@@ -226,6 +226,30 @@ def test_without_upstream_a_stale_input_is_refused(world: World, lakehouse: Lake
     assert world.ran == []
 
 
+def test_without_new_data_the_last_clean_is_worked_on(world: World, lakehouse: Lakehouse) -> None:
+    with pytest.raises(ConfigError, match=r"the last first left, but there is none: run 'dlmine first'"):
+        bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), new_data=False)
+    bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
+    world.content = "content-2"
+
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), new_data=False)
+    assert world.names == ["first", "second"]
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    assert world.names == ["first", "second", "first", "second"]
+
+    other = load_config(overrides=["sources.panel={kind: panel, path: other.csv, columns: {ds: date, y: sales}}"])
+    with pytest.raises(ConfigError, match="had other settings"):
+        bring_up_to_date(other, lakehouse, ["second"], Silent(), new_data=False)
+
+
+def test_ranks_over_spark_connect_are_refused_before_any_work() -> None:
+    remote = load_config(overrides=["spark.remote=sc://cluster:15002"])
+    graph.check_ranks(remote, ["mine", "arima"])
+    graph.check_ranks(load_config(overrides=["spark.remote=sc://c", "training.backend=local"]), ["report"])
+    with pytest.raises(ConfigError, match=r"training.backend is horovod.*stage train.*training\.backend=local"):
+        graph.check_ranks(remote, ["report"])
+
+
 def test_a_failed_stage_is_noted_and_continued_under_its_id(world: World, lakehouse: Lakehouse) -> None:
     world.error = SourceError("p.csv: is empty")
     listener = Silent()
