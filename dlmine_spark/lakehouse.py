@@ -233,7 +233,8 @@ class Lakehouse:
         partitions = contract.partition_by if contract is not None else tuple(partition_by)
         if partitions:
             writer = writer.partitionBy(*partitions)
-        if replace_where is not None and self._can_keep_rows(table, conformed, contract):
+        keeps_rows = replace_where is not None and self._can_keep_rows(table, conformed, contract)
+        if replace_where is not None and keeps_rows:
             writer = writer.option("replaceWhere", replace_where).option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
@@ -242,11 +243,16 @@ class Lakehouse:
         check_name = None if check is None else f"{CHECK_PREFIX}{hashlib.sha256(check.encode()).hexdigest()[:8]}"
         is_held = self._drop_other_checks(table, check_name)
         with self._writing(table):
-            if self.config.catalog is not None:
+            if self.config.catalog is None:
+                writer.save(self.address(table))
+            elif keeps_rows or (partitions and self._has_columns_of(table, conformed)):
+                # Replacing a partitioned table a second time ends in an error of Delta's session catalog, after the
+                # commit; replacing its rows does not.
+                rows = F.expr(replace_where) if replace_where is not None and keeps_rows else F.lit(True)
+                conformed.writeTo(self._sql_name(table)).option("mergeSchema", "true").overwrite(rows)
+            else:
                 self._create_schema(table)
                 writer.saveAsTable(self.address(table))
-            else:
-                writer.save(self.address(table))
             if check is not None and not is_held:
                 self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD CONSTRAINT {check_name} CHECK ({check})")
         return self._remember(table)
@@ -272,6 +278,10 @@ class Lakehouse:
         if not is_alike:
             log.warning("%s: its rows are about another panel (%s) and go", table, there[contract.moments[0]])
         return is_alike
+
+    def _has_columns_of(self, table: str, frame: DataFrame) -> bool:
+        """Whether there is a table with a frame's columns, of the same types in the same order."""
+        return self.version(table) is not None and self.read(table, self.version(table)).dtypes == frame.dtypes
 
     def _drop_other_checks(self, table: str, name: str | None) -> bool:
         """Whether a table is held to the check of this name already; others of ours are dropped."""

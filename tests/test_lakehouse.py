@@ -215,6 +215,23 @@ def test_catalog_tables_are_written_and_read(spark: SparkSession) -> None:
     spark.sql("DROP SCHEMA dlmine_test CASCADE")
 
 
+def test_a_partitioned_table_of_a_catalog_is_replaced_again_and_again(spark: SparkSession) -> None:
+    lakehouse = Lakehouse(spark, LakehouseConfig(catalog="spark_catalog", schema_name="dlmine_test"))
+    spark.sql("DROP SCHEMA IF EXISTS dlmine_test CASCADE")
+
+    def rows(*names: str) -> DataFrame:
+        return spark.createDataFrame([(name, 1) for name in names], "name string, number int")
+
+    for names in (("a", "b"), ("c",), ("d", "e")):
+        lakehouse.overwrite("gold.parts", rows(*names), partition_by=["name"])
+        assert {row["name"] for row in lakehouse.read("gold.parts").collect()} == set(names)
+    for _ in range(2):
+        lakehouse.overwrite("gold.parts", rows("f"), replace_where="name IN ('d', 'f')", partition_by=["name"])
+        assert {row["name"] for row in lakehouse.read("gold.parts").collect()} == {"e", "f"}
+    assert spark.sql("DESCRIBE DETAIL dlmine_test.gold_parts").collect()[0]["partitionColumns"] == ["name"]
+    spark.sql("DROP SCHEMA dlmine_test CASCADE")
+
+
 @pytest.mark.parametrize("name", ["panel", "silver.", "silver.a/../b", "silver.`x`"])
 def test_odd_table_names_are_refused(lakehouse: Lakehouse, name: str) -> None:
     with pytest.raises(ConfigError, match="is no table name"):

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config, Signal
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.ablation import ALL, FULL, SEED, Effect, measure_effects
@@ -19,7 +20,6 @@ from dlmine_spark.evaluation.compare import scored_actuals
 from dlmine_spark.frequency import Moment
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
-from dlmine_spark.pipelines.common import kept
 from dlmine_spark.pipelines.train import forecasts_in, launch_request
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.job import RESULT_FILE, LaunchRequest

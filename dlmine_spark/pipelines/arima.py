@@ -15,13 +15,14 @@ from dlmine_spark.arima.packing import VALUES, WAVE, pack
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import fit_all, fitted_of, forecasts_of, intervals_of, models_of, origins_of
 from dlmine_spark.arima.timeline import ForecastPlan
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import cores
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, kept, known_future
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.runs import NotApplicable, StageReport
 

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.paths import ARIMA
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config
 from dlmine_spark.evaluation.combine import BLEND, blended, tell_weights
 from dlmine_spark.evaluation.metrics import SCALE, SQUARED_SCALE
@@ -24,7 +25,7 @@ from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
 from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
-from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, kept, promotion_of
+from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, promotion_of
 from dlmine_spark.pipelines.train import MODEL_NAME
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.windows import MAX_PATH_AGE

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -289,13 +287,3 @@ def reasons_by_rule(quarantine: DataFrame, most: int) -> pd.DataFrame:
 def number(value: float) -> str:
     """Three digits for the terminal; a question mark where it is not known."""
     return "?" if pd.isna(value) else f"{value:.3g}"
-
-
-@contextmanager
-def kept(frame: DataFrame) -> Iterator[DataFrame]:
-    """The frame, computed at most once while it is in use; what memory does not hold goes to disk."""
-    cached = frame.persist()
-    try:
-        yield cached
-    finally:
-        cached.unpersist()

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config, MiningConfig
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
@@ -25,7 +26,7 @@ from dlmine_spark.mining.miner import Longs
 from dlmine_spark.mining.rules import SIDES, count_hypotheses, rules_of, with_verdicts
 from dlmine_spark.mining.sets import GROUP, totals
 from dlmine_spark.mining.taxonomy import ancestors
-from dlmine_spark.pipelines.common import kept, number
+from dlmine_spark.pipelines.common import number
 from dlmine_spark.pipelines.mine import categories_of_source, mined, with_categories
 from dlmine_spark.report.text import plural
 

@@ -14,12 +14,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import drift
 from dlmine_spark.mining.drift import Mining
-from dlmine_spark.pipelines.common import kept, number
+from dlmine_spark.pipelines.common import number
 from dlmine_spark.runs import DONE, Run
 
 log = logging.getLogger(__name__)

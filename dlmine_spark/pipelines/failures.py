@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config
 from dlmine_spark.evaluation.compare import part_of_horizon, scored_actuals
 from dlmine_spark.evaluation.failures import as_facts, mining_config, with_large_errors
@@ -15,7 +16,7 @@ from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_common_clock
 from dlmine_spark.pipelines.backtest import segments_of_series
-from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, kept, known_future
+from dlmine_spark.pipelines.common import all_cutoffs, calendar_of, covariates, known_future
 from dlmine_spark.pipelines.mine import rules_of_baskets
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.pipelines.train import MODEL_NAME

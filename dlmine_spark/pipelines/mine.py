@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import SPEND, Config, MiningConfig
 from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
@@ -31,7 +32,6 @@ from dlmine_spark.mining.sets import WEIGHT
 from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, extended, without_trivial
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.mining.weights import weighted
-from dlmine_spark.pipelines.common import kept
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
 from dlmine_spark.report.text import plural
 from dlmine_spark.runs import NotApplicable, StageReport

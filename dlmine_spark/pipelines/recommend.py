@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config, RecommendConfig
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
@@ -17,7 +18,6 @@ from dlmine_spark.mining import recommend as rec
 from dlmine_spark.mining.baskets import agreed, baskets_of_lines
 from dlmine_spark.mining.holdout import CUSTOMER, HIDDEN, TIME, Score, Split, customers_of, found_at, scores, split
 from dlmine_spark.mining.taxonomy import between_items
-from dlmine_spark.pipelines.common import kept
 from dlmine_spark.pipelines.mine import rules_of_baskets
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config, SequencesConfig
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
@@ -81,8 +82,7 @@ def mined_sequences(baskets: DataFrame, config: Config) -> Iterator[MinedSequenc
     with ExitStack() as stack:
         try:
             if summary.customers:
-                sequences = frequent_sequences(purchases, summary, config.mining).persist()
-                stack.callback(sequences.unpersist)
+                sequences = stack.enter_context(kept(frequent_sequences(purchases, summary, config.mining)))
                 found = MinedSequences(sequences, count_by_length(sequences, settings), summary)
             elif settings.enabled is True:
                 log.warning("no basket has a customer and a time: %s is not written", s.SEQUENCES.name)

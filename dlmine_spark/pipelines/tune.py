@@ -10,6 +10,7 @@ import yaml
 from pyspark import inheritable_thread_target
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.config import Config, TrainingConfig
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.evaluation.ablation import FULL, Effect, measure_effects
@@ -17,7 +18,6 @@ from dlmine_spark.evaluation.compare import scored_actuals
 from dlmine_spark.frequency import Moment, from_text
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.ablation import Variant, read_variants
-from dlmine_spark.pipelines.common import kept
 from dlmine_spark.pipelines.search import Search, try_out
 from dlmine_spark.pipelines.study import open_study
 from dlmine_spark.pipelines.train import launch_request

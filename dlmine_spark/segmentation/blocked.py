@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dlmine_spark.caching import kept
 from dlmine_spark.config import SegmentationConfig
 from dlmine_spark.segmentation.blocks import (
     Cells,
@@ -74,8 +75,7 @@ def fit_by_blocks(points: DataFrame, entities: int, width: int, k: int, config: 
         return _fit_on_driver(hashed, width, last_hash, k, config)
 
     tasks = max(1, ceil(entities / ROWS_PER_TASK))
-    blocks = hashed.coalesce(tasks).mapInArrow(_packing(width, last_hash), _BLOCKS).persist()
-    try:
+    with kept(hashed.coalesce(tasks).mapInArrow(_packing(width, last_hash), _BLOCKS)) as blocks:
         rows = blocks.select("largest", "sample", "hashes").collect()
         grid = _grid([row["largest"] for row in rows], width)
         sample = _in_order(
@@ -83,8 +83,6 @@ def fit_by_blocks(points: DataFrame, entities: int, width: int, k: int, config: 
             np.frombuffer(b"".join(row["hashes"] for row in rows), np.int64),
         )
         return _fit(lambda centres: _sums(blocks, grid, centres), sample, grid, k, config)
-    finally:
-        blocks.unpersist()
 
 
 def _fit_on_driver(hashed: DataFrame, width: int, last_hash: int, k: int, config: SegmentationConfig) -> Floats:

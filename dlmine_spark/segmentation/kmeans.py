@@ -12,6 +12,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dlmine_spark.caching import kept
 from dlmine_spark.config import SegmentationConfig
 from dlmine_spark.segmentation.features import ENTITY_ID
 
@@ -39,14 +40,13 @@ def fit_by_mllib(points: DataFrame, entities: int, k: int, config: SegmentationC
         attainable: inertia per entity with which no further start is tried.
     """
     tasks = max(1, ceil(entities / ROWS_PER_TASK))
-    vectors = (
+    ordered = (
         points.repartition(tasks, ENTITY_ID)
         .sortWithinPartitions(ENTITY_ID)
         .select(array_to_vector(F.col(POINT)).alias("features"))
-        .persist()
     )
     fits: list[tuple[float, Floats]] = []
-    try:
+    with kept(ordered) as vectors:
         for restart in range(config.restarts):
             model = KMeans(k=k, maxIter=config.max_iter, seed=config.seed + restart).fit(vectors)
             inertia = float(model.summary.trainingCost)
@@ -54,8 +54,6 @@ def fit_by_mllib(points: DataFrame, entities: int, k: int, config: SegmentationC
             fits.append((inertia, np.array(model.clusterCenters(), dtype=np.float64)))
             if inertia <= attainable * entities:
                 break
-    finally:
-        vectors.unpersist()
     return min(fits, key=lambda fit: fit[0])[1]
 
 

@@ -10,12 +10,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dlmine_spark.caching import kept
 from dlmine_spark.config import MiningConfig
 from dlmine_spark.mining import apriori
 from dlmine_spark.mining.baskets import summarise, with_items
 from dlmine_spark.mining.itemsets import described
 from dlmine_spark.mining.rules import rules_of
-from dlmine_spark.pipelines.common import kept
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("compiled")]
 
