@@ -29,6 +29,7 @@ from dlmine_spark.progress import StageProgress, configure_logging
 if TYPE_CHECKING:
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.runs import Run
+    from dlmine_spark.scenario import Scenario
 
 log = logging.getLogger("dlmine")
 Body = TypeVar("Body", bound=Callable[..., None])
@@ -499,6 +500,36 @@ def _audit(config: Config, lakehouse: Lakehouse, tested: Run) -> None:
     output.print(f"audit: {audit.run(config, tables_of(lakehouse, tested))}", markup=False)
 
 
+@_stage_command("forecast")
+def forecast(
+    asked: Asked,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Then forecast with covariates changed as this file says: gold.scenarios."),
+    ] = None,
+) -> None:
+    follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    if scenario is not None:
+        from dlmine_spark.scenario import load_scenario
+
+        follow.append(partial(_what_if, load_scenario(scenario)))
+    _run_stages(["forecast"], asked, follow=follow)
+
+
+def _what_if(scenario: Scenario, config: Config, lakehouse: Lakehouse, made: Run) -> None:
+    """Forecast with changed covariates."""
+    from dlmine_spark.pipelines import scenario as what_if
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if made.status != DONE:
+        output.print(f"scenario {scenario.name}: nothing to change ({made.message})", markup=False)
+        return
+    message, table = what_if.run(config, tables_of(lakehouse, made), scenario)
+    output.print(message, markup=False)
+    typer.echo(table)
+
+
 @_stage_command("explain")
 def explain(
     asked: Asked,
@@ -557,7 +588,7 @@ def _add_stage_command(stage: str) -> None:
 
 
 for _stage in STAGE_HELP:
-    if _stage not in ("clean", "mine", "arima", "backtest", "tune", "explain"):
+    if _stage not in ("clean", "mine", "arima", "backtest", "tune", "forecast", "explain"):
         _add_stage_command(_stage)
 
 

@@ -1563,7 +1563,7 @@ def load_config(
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, origins)) from error
+        raise ConfigError(explain_problems(error, origins)) from error
 
 
 def _layers(
@@ -1571,7 +1571,7 @@ def _layers(
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """The layers of the configuration with a word for where each comes from, lowest precedence first."""
     for file in files:
-        yield _substitute(_read_yaml(file), environment, str(file)), str(file)
+        yield _substitute(read_yaml(file), environment, str(file)), str(file)
     for variable in sorted(environment):
         if variable.startswith(ENVIRONMENT_PREFIX):
             keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -1595,7 +1595,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The content of a YAML file that holds a mapping.
+
+    Raises:
+        ConfigError: naming the file: it cannot be read, is no YAML, has a key twice, or holds something else.
+    """
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError:
@@ -1672,15 +1677,21 @@ def _overlay(
         origins[path] = origin
 
 
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """One line per problem, each with its key, what was found and who set it."""
+def explain_problems(error: ValidationError, origins: Mapping[str, str], root: type[BaseModel] | None = None) -> str:
+    """One line per problem, each with its key, what was found and who set it.
+
+    Args:
+        error: what is wrong.
+        origins: who set a key, where there are several.
+        root: the model that was asked for; default: ``Config``.
+    """
     lines = []
     for problem in error.errors():
         keys = [str(part) for part in problem["loc"]]
         path = ".".join(keys)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key{_suggestion(keys)}"
+            message = f"unknown key{_suggestion(keys, root or Config)}"
             where = _origin(path, origins)
             lines.append(f"{path}: {message}{where}")
             continue
@@ -1700,9 +1711,9 @@ def _origin(path: str, origins: Mapping[str, str]) -> str:
     return ""
 
 
-def _suggestion(keys: Sequence[str]) -> str:
+def _suggestion(keys: Sequence[str], root: type[BaseModel]) -> str:
     """`` (did you mean horizon?)`` for the nearest legal key of the same section, else the legal ones."""
-    section: type[BaseModel] | None = Config
+    section: type[BaseModel] | None = root
     for key in keys[:-1]:
         section = _subsection(section, key) if section else None
     if section is None:

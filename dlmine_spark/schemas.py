@@ -746,6 +746,26 @@ ATTRIBUTIONS = Table(
 """Where the network's forecast of the series last asked about comes from: one row per open step of the horizon and
 input. Contributions of a step sum to ``forecast - baseline - gap``; ``of_step`` is the part that the input's value at
 the step itself adds. The baseline has everything as on average."""
+SCENARIOS = Table(
+    "gold.scenarios",
+    {
+        "scenario": "string",
+        MODEL: "string",
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        H: "int",
+        Y_HAT: "double",
+        **_FORECAST_BOUNDS,
+        "as_planned": "double",
+        "is_changed": "boolean",
+    },
+    partition_by=("scenario",),
+    moments=(CUTOFF, DS),
+)
+"""What would be forecast after the end of the data if covariates were others: one row per scenario, model, series and
+step. ``as_planned`` is the forecast of the same model without the change (null where there is none); ``is_changed``
+says whether the scenario changes this series' covariates at this step."""
 ERROR_PATTERNS = Table(
     "gold.error_patterns",
     {
@@ -831,6 +851,7 @@ TABLES: dict[str, Table] = {
         TUNING_EFFECT,
         EXPLANATIONS,
         ATTRIBUTIONS,
+        SCENARIOS,
         ERROR_PATTERNS,
         RUNS,
     )

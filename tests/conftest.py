@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
 from dlmine_spark.config import LakehouseConfig, SparkConfig
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.session import open_session
+
+# A machine that does other work as well draws its examples slowly.
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
@@ -133,6 +134,26 @@ def runs_of(stage: str, world: Path) -> dict[str, str]:
         return {}
     runs = ledger[ledger["stage"] == stage].sort_values(["started_at", "ended_at"], na_position="first")
     return dict(zip(runs["run_id"], runs["status"], strict=True))
+
+
+def test_a_scenario_changes_the_forecasts_it_is_about_and_no_others(world: Path) -> None:
+    scenario = world / "scenario.yaml"
+    scenario.write_text(
+        "name: no_promotion\nchanges: [{series: [S001], set: {promo: 0, promoted_item: none}}]\n", encoding="utf-8"
+    )
+    submit = [*spark_submit("forecast", world), "--scenario", str(scenario)]
+
+    done = run_command(submit)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "scenario no_promotion: 14 forecasts of 1 series changed" in done.stdout
+    rows = DeltaTable(world / "lakehouse" / "gold" / "scenarios").to_pandas()
+    assert {"lstm", "arima", "blend", "seasonal_naive"} <= set(rows["model"])
+    about = rows["unique_id"] == "S001"
+    np.testing.assert_allclose(rows.loc[~about, "y_hat"], rows.loc[~about, "as_planned"], rtol=1e-5)
+    assert (rows["is_changed"] == about).all()
+    of_network = rows[about & (rows["model"] == "lstm")]
+    assert not np.allclose(of_network["y_hat"], of_network["as_planned"], rtol=1e-3)
 
 
 def test_the_ranks_were_horovods_where_it_is_installed(world: Path) -> None:

@@ -74,7 +74,7 @@ def _changes_with_the_future(config: Config, lakehouse: Lakehouse, cutoffs: Sequ
     with scratch_lakehouse(lakehouse.spark, lakehouse.config, "audit") as trial:
         for number, cutoff in enumerate(cutoffs):
             write_with_noise(config, lakehouse, trial, cutoff)
-            anew = panel_as_of(panel_material(config, trial), cutoff, number, is_final=False).rows
+            anew = panel_as_of(panel_material(config, trial), cutoff, str(number), is_final=False).rows
             of_cutoff = stored.where(F.col(s.CUTOFF) == F.expr(sql_literal(cutoff)))
             changed = changed_columns(of_cutoff, anew)
             leaks += [Leak(s.TRAINING_PANEL.name, name, cutoff, "it changes with what comes later") for name in changed]

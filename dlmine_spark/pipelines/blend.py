@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.paths import ARIMA
+from dlmine_spark.arima.timeline import ForecastPlan
 from dlmine_spark.caching import kept
 from dlmine_spark.config import Config
 from dlmine_spark.evaluation.combine import BLEND, blended, tell_weights
@@ -59,19 +60,10 @@ def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
     panel = read_panel(lakehouse)
     ahead = plan_forecasts(config, lakehouse, panel)
     origins = {cutoff: ahead.frequency.shift(cutoff, -ahead.horizon) for cutoff in ahead.backtest}
-    plan = NaivePlan(
-        frequency=ahead.frequency,
-        season_length=_season_length(config, ahead.frequency),
-        horizon=ahead.horizon,
-        cutoffs=tuple(sorted({*ahead.cutoffs, *origins.values()})),
-        open_is_known=ahead.open_is_known,
-    )
-    roles = covariates(config, panel, calendar_of(lakehouse, config))
+    plan = simple_plan(config, ahead, tuple(sorted({*ahead.cutoffs, *origins.values()})))
     series = series_to_forecast(config, lakehouse, panel, ahead)
-    promotion = promotion_of(panel, calendar_of(lakehouse, config), roles)
-    kinds = {} if promotion is None else {PROMOTION: F.col(f"`{promotion}`").cast("double")}
-    series = series.select(s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED, *(kind.alias(to) for to, kind in kinds.items()))
-    lakehouse.overwrite(STAGING, to_own_clocks(lakehouse, naive_forecasts(series, plan)))
+    simple = simple_forecasts(config, lakehouse, panel, series, plan)
+    lakehouse.overwrite(STAGING, to_own_clocks(lakehouse, simple))
     simple = lakehouse.read(STAGING)
     at_cutoffs = simple.where(_is_one_of(ahead.cutoffs))
     scales = at_cutoffs.where(_is_one_of(ahead.backtest)).select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE)
@@ -90,16 +82,43 @@ def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
     return _report(lakehouse, weights, ahead.backtest)
 
 
+def simple_plan(config: Config, ahead: ForecastPlan, cutoffs: tuple[Moment, ...]) -> NaivePlan:
+    """What the simple models are asked for."""
+    asked = config.arima.season_length
+    return NaivePlan(
+        frequency=ahead.frequency,
+        season_length=ahead.frequency.season_length if asked == "auto" else asked,
+        horizon=ahead.horizon,
+        cutoffs=cutoffs,
+        open_is_known=ahead.open_is_known,
+    )
+
+
+def simple_forecasts(
+    config: Config, lakehouse: Lakehouse, panel: DataFrame, series: DataFrame, plan: NaivePlan
+) -> DataFrame:
+    """Those of ``series``, the rows of ``series_to_forecast``; see ``naive_forecasts``."""
+    calendar = calendar_of(lakehouse, config)
+    promotion = promotion_of(panel, calendar, covariates(config, panel, calendar))
+    kinds = [] if promotion is None else [F.col(f"`{promotion}`").cast("double").alias(PROMOTION)]
+    return naive_forecasts(series.select(s.UNIQUE_ID, s.DS, s.Y, s.OPEN, s.Y_IMPUTED, *kinds), plan)
+
+
 def blend_at(lakehouse: Lakehouse, final: Moment) -> None:
     """Add the blend's forecast after the end of the data, by the weights of the newest backtest cutoff."""
     if not lakehouse.exists(s.BLEND_WEIGHTS.name):
         return
+    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == F.expr(sql_literal(final)))
+    blend = blended(as_stages(made), weights_at(lakehouse, final))
+    write_blend(lakehouse, blend, f"{s.CUTOFF} >= {sql_literal(final)}")
+
+
+def weights_at(lakehouse: Lakehouse, final: Moment) -> DataFrame:
+    """The weights of the newest backtest cutoff, as those of the end of the data."""
     weights = lakehouse.read(s.BLEND_WEIGHTS.name)
     newest = weights.agg(F.max(s.CUTOFF)).collect()[0][0]
-    newest_weights = weights.where(F.col(s.CUTOFF) == F.expr(sql_literal(newest)))
-    moved = newest_weights.withColumn(s.CUTOFF, F.expr(sql_literal(final)))
-    made = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == F.expr(sql_literal(final)))
-    write_blend(lakehouse, blended(as_stages(made), moved), f"{s.CUTOFF} >= {sql_literal(final)}")
+    of_newest = weights.where(F.col(s.CUTOFF) == F.expr(sql_literal(newest)))
+    return of_newest.withColumn(s.CUTOFF, F.expr(sql_literal(final)))
 
 
 def write_blend(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) -> None:
@@ -163,11 +182,6 @@ def _latest_paths(validation: DataFrame, arima_origins: DataFrame, frequency: Fr
     newest = F.max_by(F.struct("path", "age"), "__made").alias("newest")
     serving = both.where((F.col("__made") <= F.col("origin")) & (F.col("age") < MAX_PATH_AGE))
     return serving.groupBy(s.UNIQUE_ID, "origin").agg(newest).select(s.UNIQUE_ID, "origin", "newest.*")
-
-
-def _season_length(config: Config, frequency: Frequency) -> int:
-    asked = config.arima.season_length
-    return frequency.season_length if asked == "auto" else asked
 
 
 def _is_one_of(cutoffs: Sequence[Moment]) -> Column:

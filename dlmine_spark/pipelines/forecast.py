@@ -33,12 +33,12 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     if not lakehouse.exists(s.TRAINING_PANEL.name):
         return NotApplicable("no training panel: there are no series to forecast")
     models = trained_models(lakehouse)
-    cutoff = _final_cutoff(lakehouse)
+    cutoff = final_cutoff(lakehouse)
 
     # Through a file, which Spark reads by itself: rows need not travel through the driver's Python.
     file = cutoff_folder(models, cutoff) / FORECAST_FILE
     write_file(predict_cutoff(cutoff_folder(models, cutoff), panel_source(config, lakehouse), cutoff), file, cutoff)
-    forecasts = _with_known_widths(lakehouse, read_forecasts(lakehouse, models, (cutoff,)))
+    forecasts = with_known_widths(lakehouse, read_forecasts(lakehouse, models, (cutoff,)))
     write_forecasts(lakehouse, forecasts, f"cutoff >= {sql_literal(cutoff)}")
     blend_at(lakehouse, cutoff)
 
@@ -55,7 +55,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ForecastReport | NotApplicable:
     )
 
 
-def _with_known_widths(lakehouse: Lakehouse, forecasts: DataFrame) -> DataFrame:
+def with_known_widths(lakehouse: Lakehouse, forecasts: DataFrame) -> DataFrame:
     """With intervals as wide as was right before the newest backtest cutoff: nothing was kept to tell it anew."""
     factors = lakehouse.read(s.CALIBRATION.name)
     newest = factors.agg(F.max(s.CUTOFF)).collect()[0][0]
@@ -63,7 +63,7 @@ def _with_known_widths(lakehouse: Lakehouse, forecasts: DataFrame) -> DataFrame:
     return recalibrated(forecasts, factors.where(F.col(s.CUTOFF) == F.expr(sql_literal(newest))), segments)
 
 
-def _final_cutoff(lakehouse: Lakehouse) -> Moment:
+def final_cutoff(lakehouse: Lakehouse) -> Moment:
     """The last date that a value is known for: the newest cutoff of the training panel."""
     newest = lakehouse.read(s.TRAINING_PANEL.name).agg(F.max(s.CUTOFF).alias(s.CUTOFF)).first()
     if newest is None or newest[s.CUTOFF] is None:

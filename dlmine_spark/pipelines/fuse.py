@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -35,7 +35,7 @@ from dlmine_spark.runs import NotApplicable, StageReport
 log = logging.getLogger(__name__)
 
 FEATURES_AS_OF = "staging.store_features_as_of"
-"""Features of the stores as of a backtest cutoff; one table a cutoff, numbered from 0."""
+"""Features of the stores as of a backtest cutoff; one table a cutoff, their names end with numbers from 0."""
 KNOWN_AS_OF = "staging.known_as_of"
 """What was known in advance, likewise: computed once, read by every aggregation that learns from it."""
 
@@ -80,6 +80,10 @@ class Mined:
     newest: Moment | None
 
 
+def _as_it_is(known: DataFrame) -> DataFrame:
+    return known
+
+
 @dataclass(frozen=True, slots=True)
 class PanelMaterial:
     """What every cutoff's training panel is made from."""
@@ -90,6 +94,9 @@ class PanelMaterial:
     calendar: DataFrame | None
     frequency: Frequency
     roles: Covariates
+    arima_origins: DataFrame | None
+    planned: Callable[[DataFrame], DataFrame] = _as_it_is
+    """What becomes of the rows that were known in advance: nothing, but in a scenario."""
 
 
 def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
@@ -102,7 +109,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
     panels = in_parallel(
         lakehouse.spark,
         {
-            str(cutoff): partial(panel_as_of, given, cutoff, number, is_final=cutoff == cutoffs.final)
+            str(cutoff): partial(panel_as_of, given, cutoff, str(number), is_final=cutoff == cutoffs.final)
             for number, cutoff in enumerate(cutoffs.all)
         },
     )
@@ -141,32 +148,40 @@ def panel_material(config: Config, lakehouse: Lakehouse) -> PanelMaterial:
     """What there is to make training panels from."""
     panel, calendar = read_panel(lakehouse), calendar_of(lakehouse, config)
     roles = covariates(config, panel, calendar)
-    return PanelMaterial(config, lakehouse, panel, calendar, panel_frequency(config, panel), roles)
+    origins = lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None
+    return PanelMaterial(config, lakehouse, panel, calendar, panel_frequency(config, panel), roles, origins)
 
 
-def panel_as_of(given: PanelMaterial, cutoff: Moment, number: int, *, is_final: bool) -> PanelAsOf:
-    """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only."""
+def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: bool) -> PanelAsOf:
+    """The training panel of one cutoff; what the stages mined from all data serves the final cutoff only.
+
+    Args:
+        given: what it is made from.
+        cutoff: the last moment that is known.
+        place: ending of the names of its staging tables.
+        is_final: whether it is the end of the data.
+    """
     lakehouse, roles = given.lakehouse, given.roles
-    known = known_future(given.config, given.panel, given.calendar, given.frequency, cutoff)
+    known = given.planned(known_future(given.config, given.panel, given.calendar, given.frequency, cutoff))
     rules_and_segments = (
         {"rules": partial(_mined_rules, given), "segments": partial(_mined_segments, given)}
         if is_final
         else {
             "rules": partial(_rules_as_of, given, cutoff),
-            "segments": partial(_segments_as_of, given, cutoff, number),
+            "segments": partial(_segments_as_of, given, cutoff, place),
         }
     )
     mined = in_parallel(lakehouse.spark, rules_and_segments)
     rules, segments, promoted = mined["rules"], mined["segments"], given.config.mining.promoted_item
     if rules is not None and promoted is not None:
         known = add_rule_pull(known, rules.frame, promoted)
-    lakehouse.overwrite(f"{KNOWN_AS_OF}_{number}", known)
+    lakehouse.overwrite(f"{KNOWN_AS_OF}_{place}", known)
     inputs = PanelInputs(
         panel=given.panel,
-        known_future=lakehouse.read(f"{KNOWN_AS_OF}_{number}"),
+        known_future=lakehouse.read(f"{KNOWN_AS_OF}_{place}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
         segments=_signals(segments.frame) if segments is not None else None,
-        arima_origins=lakehouse.read(s.ARIMA_ORIGINS.name) if lakehouse.exists(s.ARIMA_ORIGINS.name) else None,
+        arima_origins=given.arima_origins,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
         past_names=roles.past_only,
         promo=promotion_of(given.panel, given.calendar, roles),
@@ -217,9 +232,9 @@ def _mined_segments(given: PanelMaterial) -> Mined | None:
     return Mined(given.lakehouse.read(s.SEGMENTS.name), _newest(_with_values(given.panel), F.col(s.DS)))
 
 
-def _segments_as_of(given: PanelMaterial, cutoff: Moment, number: int) -> Mined | None:
+def _segments_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> Mined | None:
     """Segments of the stores by their values up to the cutoff."""
-    staging = f"{FEATURES_AS_OF}_{number}"
+    staging = f"{FEATURES_AS_OF}_{place}"
     known = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff)))
     found = segment_series(given.config, given.lakehouse, known, given.calendar, staging)
     return None if found is None else Mined(found.assignments, _newest(_with_values(known), F.col(s.DS)))

@@ -43,7 +43,7 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
     """
     panel = read_panel(lakehouse)
     plan = replace(plan_forecasts(config, lakehouse, panel), backtest=())
-    models = _newest_models(lakehouse, plan.frequency)
+    models = newest_models(lakehouse, plan.frequency)
     series = series_to_forecast(config, lakehouse, panel, plan)
     lakehouse.overwrite(STAGING, predict_all(series, models, config.arima, plan))
     results = lakehouse.read(STAGING)
@@ -70,7 +70,7 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
     )
 
 
-def _newest_models(lakehouse: Lakehouse, frequency: Frequency) -> DataFrame:
+def newest_models(lakehouse: Lakehouse, frequency: Frequency) -> DataFrame:
     """The newest model with orders of each series that has any."""
     if not frequency.has_calendar:
         raise TableContractError(

@@ -161,10 +161,10 @@ def refuse_selected_later(config: Config, first: Moment) -> None:
         )
 
 
-def panel_source(config: Config, lakehouse: Lakehouse) -> PanelSource:
-    """Where ranks, which have no Spark, find the training panel of this run."""
-    address = lakehouse.address(s.TRAINING_PANEL.name)
-    version = lakehouse.pinned_version(s.TRAINING_PANEL.name)
+def panel_source(config: Config, lakehouse: Lakehouse, table: str = s.TRAINING_PANEL.name) -> PanelSource:
+    """Where ranks, which have no Spark, find the training panel of this run, or another table of its shape."""
+    address = lakehouse.address(table)
+    version = lakehouse.pinned_version(table)
     if lakehouse.config.catalog is not None:
         # A catalog knows names; the files lie where it put them.
         quoted = ".".join(f"`{part}`" for part in address.split("."))
@@ -190,9 +190,9 @@ def trained_models(lakehouse: Lakehouse) -> Path:
         raise TrainingError(f"{models}: there is no trained model yet; run the stage train ('dlmine train')") from error
 
 
-def forecasts_in(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
-    """The forecasts that rank 0 left in the folders of some cutoffs, ``ds`` on the common clock."""
-    return lakehouse.spark.read.parquet(*(_path(cutoff_folder(folder, cutoff) / FORECAST_FILE) for cutoff in cutoffs))
+def forecasts_in(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment], file: str = FORECAST_FILE) -> DataFrame:
+    """The forecasts that were left in the folders of some cutoffs, ``ds`` on the common clock."""
+    return lakehouse.spark.read.parquet(*(_path(cutoff_folder(folder, cutoff) / file) for cutoff in cutoffs))
 
 
 def _path(file: Path) -> str:
@@ -200,10 +200,12 @@ def _path(file: Path) -> str:
     return f"file://{file.absolute()}"
 
 
-def read_forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment]) -> DataFrame:
+def read_forecasts(
+    lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment], file: str = FORECAST_FILE
+) -> DataFrame:
     """The forecasts of some cutoffs as rows of ``gold.forecasts``."""
     return (
-        to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs))
+        to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs, file))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
         .withColumn(s.MODEL, F.lit(MODEL_NAME))
         .select(*s.FORECASTS.names)
