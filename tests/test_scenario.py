@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dlmine_spark.errors import ConfigError
-from dlmine_spark.pipelines.scenario import _Planned
+from dlmine_spark.pipelines.scenario import Planned
 from dlmine_spark.scenario import Change, Scenario, load_scenario
 
 HORIZON = (date(2024, 6, 17), date(2024, 6, 30))
@@ -81,7 +81,7 @@ def test_changes_follow_one_another_where_they_are_about(spark: SparkSession) ->
             ],
         }
     )
-    planned = _Planned(tuple((change, *change.bounds(HORIZON)) for change in scenario.changes))
+    planned = Planned(tuple((change, *change.bounds(HORIZON)) for change in scenario.changes))
     days = [date(2024, 6, day) for day in (16, 17, 18)]
     rows = [(name, day, False, 10.0) for name in ("x", "y") for day in days]
     known = spark.createDataFrame(rows, "unique_id string, ds date, promo boolean, price double")

@@ -54,7 +54,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
+class Planned:
     """The changes of a scenario, with their moments told and their covariates known."""
 
     changes: tuple[tuple[Change, Moment, Moment], ...]
@@ -130,7 +130,7 @@ def run(config: Config, lakehouse: Lakehouse, scenario: Scenario) -> tuple[str, 
     return _in_words(lakehouse, scenario)
 
 
-def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahead: ForecastPlan) -> _Planned:
+def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahead: ForecastPlan) -> Planned:
     """The changes, held against what there is: series, covariates known in advance and their types (one query)."""
     frequency = ahead.frequency
     horizon = frequency.shift(ahead.final, 1), frequency.shift(ahead.final, ahead.horizon)
@@ -158,7 +158,7 @@ def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahe
         for name, value in change.set_.items():
             _refuse_other_type(scenario, name, value, types[name])
     try:
-        return _Planned(tuple((change, *change.bounds(horizon)) for change in scenario.changes))
+        return Planned(tuple((change, *change.bounds(horizon)) for change in scenario.changes))
     except ConfigError as error:
         raise ConfigError(f"scenario {scenario.name}: {error}") from error
 
@@ -205,7 +205,7 @@ def _with_columns_of(stored: DataFrame, rows: DataFrame) -> DataFrame:
     )
 
 
-def _write(lakehouse: Lakehouse, scenario: Scenario, forecasts: DataFrame, planned: _Planned, cutoff: Moment) -> None:
+def _write(lakehouse: Lakehouse, scenario: Scenario, forecasts: DataFrame, planned: Planned, cutoff: Moment) -> None:
     before = as_stages(lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == F.expr(sql_literal(cutoff))))
     key = [s.MODEL, s.UNIQUE_ID, s.DS]
     rows = forecasts.join(before.select(*key, F.col(s.Y_HAT).alias(PLANNED)), on=key, how="left")
