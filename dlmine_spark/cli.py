@@ -290,11 +290,12 @@ def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:
     """Profile every source, write the plan, and print what was found."""
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines import profile as profiling
+    from dlmine_spark.pipelines.files import refuse_overwriting
     from dlmine_spark.pipelines.graph import check_sources
     from dlmine_spark.session import open_session
 
     plan = profiling.plan_path(config, chosen)
-    profiling.refuse_overwriting(plan, force=force)
+    refuse_overwriting(plan, option="--plan", force=force)
     check_sources(config)
     with open_session(config.spark) as spark:
         tables = profiling.run(config, Lakehouse(spark, config.lakehouse), plan)
@@ -573,6 +574,43 @@ def run_all(
     resolved = _load(config, overrides)
     targets = upstream_of(["report"]) if force else ["report"]
     _run_stages(targets, resolved, force=force, upstream=True, json_logs=json_logs)
+
+
+@app.command("init")
+def init(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines, Parquet, Delta folders, lines of baskets.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="The configuration; default: named for the first file.")
+    ] = None,
+    long: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="First write the one file, which has a column for each series or date, anew with a row for each.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Look at files, guess what they are, say why, and write a configuration that runs: dlmine init sales.csv."""
+    from dlmine_spark.pipelines import init as guessing
+    from dlmine_spark.pipelines.files import refuse_overwriting
+
+    _start_logging(json_logs, verbose)
+    if long is not None:
+        if len(files) > 1:
+            raise ConfigError("--long writes one file anew: give one FILE with it")
+        refuse_overwriting(long, option="--long", force=force)
+        output.print(f"{long}: {guessing.reshape(files[0], long, force=force)}", markup=False)
+        files = [str(long)]
+    config = guessing.config_path(files, out)
+    refuse_overwriting(config, option="--out", force=force)
+    typer.echo(guessing.run(files, config, force=force))
+    output.print(f"{config}: a configuration to look at; run it: dlmine run --config {config}", markup=False)
 
 
 @app.command()

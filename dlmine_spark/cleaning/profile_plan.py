@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.dependencies import Dependency
+from dlmine_spark.cleaning.names import free_name
 from dlmine_spark.cleaning.profile import ColumnProfile, Profile
 from dlmine_spark.config import SourceConfig
 
@@ -69,7 +69,7 @@ def _source_lines(source: SourceConfig, profile: Profile) -> Iterator[str]:
     for one in profile.columns:
         if one.name.lower() in mapped:
             continue
-        name = _free_name(one.name, names)
+        name = free_name(one.name, names)
         sign = "# " if source.columns else ""
         yield f"  {sign}{_quoted(name)}:  # {_evidence(one)}"
         yield f"  {sign}  from: {_quoted(one.name)}"
@@ -170,18 +170,7 @@ def table_text(name: str, profile: Profile) -> str:
 def _name_of(bronze: str, source: SourceConfig) -> str:
     """The name that a column of the file has after cleaning."""
     mapped = {(spec.source or name).lower(): name for name, spec in source.columns.items()}
-    return mapped.get(bronze.lower()) or _free_name(bronze, set())
-
-
-def _free_name(bronze: str, taken: set[str]) -> str:
-    """A name that a silver table can have; ``taken`` is told of it."""
-    name = re.sub(r"[ ,;{}()\n\t=.`]+", "_", bronze).lstrip("_") or "column"
-    if name.endswith(s.IMPUTED_SUFFIX):
-        name += "_"
-    while name.lower() in taken:
-        name += "_"
-    taken.add(name.lower())
-    return name
+    return mapped.get(bronze.lower()) or free_name(bronze, set())
 
 
 def _dumped(values: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,14 @@ from pathlib import Path
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.errors import SourceError
 
-_MAGIC = {
+MAGIC = {
     b"PAR1": "is a Parquet file: set sources.{name}.format=parquet",
     b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save it as CSV",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save it as CSV",
     b"\x1f\x8b": "is compressed: give it a name that ends with .gz, which Spark goes by",
     b"BZh": "is compressed: give it a name that ends with .bz2, which Spark goes by",
 }
-_COMPRESSED = (".gz", ".bz2")
+COMPRESSED = (".gz", ".bz2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +187,8 @@ def _check_start(file: Path, name: str, source: SourceConfig) -> None:
         raise SourceError(f"{file}: is empty; remove it or give another path")
     if ":" in file.name:
         raise SourceError(f"{file}: Spark cannot read a file whose name holds a colon; rename it")
-    if source.format == "parquet" or file.suffix in _COMPRESSED:
+    if source.format == "parquet" or file.suffix in COMPRESSED:
         return
-    for magic, problem in _MAGIC.items():
+    for magic, problem in MAGIC.items():
         if start.startswith(magic):
             raise SourceError(f"{file}: {problem.format(name=name or '<name>')}")
