@@ -643,6 +643,56 @@ def simulate(
         write()
 
 
+@app.command("tables")
+def tables(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """List every table of the lakehouse: rows, size, version, when it was written, by which stage and run."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.tables(_load(config, overrides, tuned=False)))
+
+
+@app.command("show")
+def show(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="silver.panel, or panel where only one layer has it.")],
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at most.")] = 10,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows like \"unique_id = 'S1'\".")] = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Print some rows of a table."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.show(_load(config, overrides, tuned=False), table, rows, where))
+
+
+@app.command("history")
+def history(
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only runs of this stage.")] = None,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at most, the newest.")] = 20,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """List the runs of all stages, newest first: what became of each, seconds, rows and errors."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.history(_load(config, overrides, tuned=False), stage, last))
+
+
 @app.command()
 def doctor(
     config: ConfigFiles = None,

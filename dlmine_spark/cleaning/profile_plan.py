@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from dlmine_spark.aligned import aligned, one_line
 from dlmine_spark.cleaning.dependencies import Dependency
 from dlmine_spark.cleaning.names import free_name
 from dlmine_spark.cleaning.profile import ColumnProfile, Profile
@@ -144,7 +145,7 @@ def _evidence(one: ColumnProfile) -> str:
         parts.append("e.g. " + ", ".join(f"{_shown(value)} ({copies:,})" for value, copies in one.top[:3]))
     if one.usual:
         parts.append("written " + " or ".join(_shown(pattern) for pattern in one.usual))
-    return _one_line("; ".join(parts))
+    return one_line("; ".join(parts))
 
 
 def table_text(name: str, profile: Profile) -> str:
@@ -155,11 +156,8 @@ def table_text(name: str, profile: Profile) -> str:
         top = ", ".join(f"{_shown(value)} {copies:,}" for value, copies in one.top[:3])
         low, high = (_shown(value or "") for value in (one.low, one.high))
         rows.append((one.name, type_, f"{one.missing:.1%}", f"{one.distinct:,}", low, high, top))
-    widths = [min(32, max(len(row[place]) for row in rows)) for place in range(len(rows[0]))]
     lines = [f"{name}: {profile.rows:,} rows, {len(profile.columns):,} columns"]
-    lines += [
-        "  ".join(f"{text[:width]:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines += aligned(rows)
     if profile.left_out:
         lines.append(f"not profiled: {len(profile.left_out):,} further columns")
     lines.append(f"candidate keys: {', '.join(profile.keys) or 'none'}")
@@ -185,13 +183,8 @@ def _quoted(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return _one_line(text if len(text) <= 30 else f"{text[:29]}…")
+    return one_line(text if len(text) <= 30 else f"{text[:29]}…")
 
 
 def _list(words: Sequence[str]) -> str:
     return ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
-
-
-def _one_line(text: str) -> str:
-    """What a comment or a line of a table can hold."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from dlmine_spark.aligned import aligned, one_line
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.frequency import Frequency
 from dlmine_spark.guessing.steps import Steps
@@ -15,7 +16,8 @@ from dlmine_spark.guessing.together import Source, promoted_item
 
 _DEFAULT_NULLS = SourceConfig.model_fields["null_tokens"].default
 _WIDEST = 44
-_SHOWN = 40
+_LONGEST = 400
+"""Letters of a comment, whatever is in a column's name."""
 
 
 def config_text(sources: Sequence[Source], root: str, title: str, file: str) -> str:
@@ -94,15 +96,14 @@ def table_text(sources: Sequence[Source]) -> str:
         for one in guess.taken:
             role = f" ({one.role})" if one.role is not None else ""
             reason = "; ".join(filter(None, [one.because, one.others]))
-            rows.append((_line(one.column, _SHOWN), f"{one.name}{role}", _line(reason)))
-        rows += [(_line(column, _SHOWN), "-", _line(because)) for column, because in guess.left]
-        widths = [min(_WIDEST, max(len(row[place]) for row in rows)) for place in range(2)]
+            rows.append((one.column, f"{one.name}{role}", reason))
+        rows += [(column, "-", because) for column, because in guess.left]
         heading = f"{source.table.sample.path}: {guess.kind}, {guess.because}"
-        body = [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
+        body = [f"  {line}" for line in aligned(rows, widest=_WIDEST, free=2)]
         notes = [f"  {one.key}: {one.because}" for one in guess.settings]
         about_time = [f"  {_time_in_words(guess.steps)}"] if guess.steps is not None else []
         about_rows = [f"  {sampled(source)}"]
-        parts.append("\n".join([_line(heading), *(body if len(rows) > 1 else []), *notes, *about_time, *about_rows]))
+        parts.append("\n".join([one_line(heading), *(body if len(rows) > 1 else []), *notes, *about_time, *about_rows]))
     return "\n\n".join(parts)
 
 
@@ -196,10 +197,4 @@ def _entry(key: str, value: Any, indent: int = 0) -> list[str]:
 
 
 def _comment(text: str, indent: int = 0) -> list[str]:
-    return [f"{' ' * indent}# {_line(text)}"]
-
-
-def _line(text: str, most: int = 400) -> str:
-    """What a comment or a line of a table can hold: no line break, whatever a column's name has in it."""
-    line = "".join(sign if sign.isprintable() else " " for sign in text)
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return [f"{' ' * indent}# {one_line(text, _LONGEST)}"]
