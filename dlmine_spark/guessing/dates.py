@@ -31,6 +31,7 @@ PATTERNS = (
     "dd-MM-yyyy HH:mm",
     "dd-MMM-yyyy",
     "dd-MMM-yyyy HH:mm",
+    "d-MMM-yyyy",
     "dd-MMM-yy",
     "d MMM yyyy",
     "MMM d, yyyy",

@@ -348,10 +348,10 @@ def _covariates(
     series = _joined(table.sample.cells, key.columns)
     names = {*names, *_OWN}
     for one in free.values():
-        problem = _unusable(table, one)
-        if problem is None and is_summed:
-            problem = "rows are summed to dates, and this is different in them"
         role, because = _role(table, one, series)
+        problem = _unusable(table, one)
+        if problem is None and is_summed and role != "static":
+            problem = "rows are summed to dates, and this is different in them"
         if problem is None and one.distinct == 1 and one.known == table.rows:
             problem = "is the same in all rows"
         if problem is not None:
@@ -360,6 +360,10 @@ def _covariates(
         if w.likeness(one.name, w.OPEN) >= w.INSIDE and one.is_flag and s.OPEN not in names:
             names.add(s.OPEN)
             taken.append(Taken(one.name, s.OPEN, "1 where there could be a value", {"type": "boolean"}, "known_future"))
+            continue
+        if one.is_flag and w.likeness(one.name, w.PROMOTION) >= w.INSIDE and _PROMO not in names:
+            names.add(_PROMO)
+            taken.append(Taken(one.name, _PROMO, "its name: a promotion", {"type": "boolean"}, "known_future"))
             continue
         others = (
             "" if role == "static" else "another role: " + ("past_only" if role == "known_future" else "known_future")
