@@ -225,11 +225,13 @@ def value_of(table: TableFacts, *, but: Sequence[str] = ()) -> tuple[ColumnFacts
     named = [one for one in usable if w.likeness(one.name, w.VALUE) >= _NAMED]
     rest = [one for one in usable if max(w.likeness(one.name, words) for words in _NO_VALUE) < _NAMED]
     unnamed = [one for one in rest if w.likeness(one.name, w.SERIES) < _NAMED]
-    prices = [one for one in usable if w.likeness(one.name, w.PRICE) >= _NAMED]
     ranked = sorted(named, key=lambda one: -w.likeness(one.name, w.VALUE)) + [
         one for one in unnamed if one not in named
     ]
-    ranked = ranked or prices
+    if not ranked:
+        # A file of nothing but dates and prices, or temperatures, is about these.
+        names = (*w.SERIES, *w.ITEM, *w.BASKET, *w.CUSTOMER)
+        ranked = [one for one in usable if w.likeness(one.name, names) < _NAMED]
     return (ranked[0] if ranked else None), tuple(one.name for one in ranked[1:4])
 
 

@@ -118,6 +118,12 @@ def test_single_sales_are_summed_by_the_day(tmp_path: Path) -> None:
     }
 
 
+def test_a_price_is_forecast_where_there_is_no_other_number(tmp_path: Path) -> None:
+    rows = [(day, 20 + day.day / 8) for day in x.days(60)]
+
+    assert x.source_of(tmp_path, x.write(tmp_path / "share.csv", [("date", "price"), *rows]))["columns"]["y"] == "price"
+
+
 def test_weeks_that_are_counted_have_their_season_by_name(tmp_path: Path) -> None:
     rows = [(shop, week, 5 * week % 52) for shop in ("A", "B") for week in range(1, 121)]
     config = x.configured(tmp_path, x.write(tmp_path / "cheese.csv", [("RETAILER", "WEEK_IDX", "VOLUME"), *rows]))
