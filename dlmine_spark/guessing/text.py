@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from dlmine_spark.aligned import aligned, one_line
-from dlmine_spark.config import SourceConfig
+from dlmine_spark.config import ArimaConfig, SourceConfig
 from dlmine_spark.frequency import Frequency
 from dlmine_spark.guessing.steps import Steps
 from dlmine_spark.guessing.tables import Guess, Taken
-from dlmine_spark.guessing.together import Source, promoted_item
+from dlmine_spark.guessing.together import FEWEST_STEPS, Source, promoted_item
 
 _DEFAULT_NULLS = SourceConfig.model_fields["null_tokens"].default
+_MIN_HISTORY: int = ArimaConfig.model_fields["min_history"].default
 _WIDEST = 44
 _LONGEST = 400
 """Letters of a comment, whatever is in a column's name."""
@@ -81,8 +82,11 @@ def general_settings(sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
         return found
     if main.kind == "lines" and main.value != "amount":
         found["cleaning"] = {"panel_value": main.value}
-    if main.season is not None:
-        found["arima"] = {"season_length": main.season}
+    arima: dict[str, Any] = {} if main.season is None else {"season_length": main.season}
+    if main.steps.history < _MIN_HISTORY:
+        arima["min_history"] = FEWEST_STEPS
+    if arima:
+        found["arima"] = arima
     found["evaluation"] = {"horizon": main.steps.horizon}
     return found
 
@@ -154,7 +158,9 @@ def _general_lines(sources: Sequence[Source]) -> Iterator[str]:
         reasons |= {
             "evaluation": f"{frequency.name}s to forecast, and to hold out once for the test; the history has "
             f"{main.steps.history:,} in the sample",
-            "arima": "steps of a season, by the name of the column that counts them",
+            "arima": "season_length: steps of a season, by the name of the column that counts them"
+            if main.season is not None
+            else f"the history is shorter than the {_MIN_HISTORY} values that a model asks for by default",
             "cleaning": "what is summed to sales: there is no price and quantity to multiply",
         }
     for key, value in general_settings(sources).items():

@@ -28,8 +28,8 @@ _SHARED = 0.8
 """Share of the smaller set of names that two columns have in common, for them to name the same series."""
 _ONCE = 0.95
 """Share of different rows with a name of their own, for a table to have one row a name; the others are dirt."""
-_FEWEST_STEPS = 3
-"""A history, the same held out, and one step before."""
+FEWEST_STEPS = 4
+"""History that a model needs at least (``arima.min_history``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ def _refuse_steps(table: TableFacts, guess: Guess) -> None:
             f"{table.sample.path}: rows of a series are usually {steps.distance} apart (column {time}), which is no "
             "known step: sum them by hour, day, week, month, quarter or year"
         )
-    if steps.history < _FEWEST_STEPS:
+    if steps.history < FEWEST_STEPS:
         raise SourceError(
             f"{table.sample.path}: column {time} goes from {steps.first} to {steps.last}, {steps.history} "
-            f"{steps.frequency.name}s: a forecast that is tested needs {_FEWEST_STEPS} at least"
+            f"{steps.frequency.name}s: a forecast that is tested needs {FEWEST_STEPS} at least"
         )

@@ -134,6 +134,23 @@ def folder_columns(source: SourceConfig, files: Iterable[Path]) -> list[str]:
     return sorted({part.partition("=")[0] for part in parts if re.fullmatch(r"\w+=.+", part)})
 
 
+def nanosecond_columns(file: Path) -> dict[str, bool]:
+    """Columns of a Parquet file that hold times in nanoseconds, as pandas writes them, and whether these are in UTC.
+
+    Raises:
+        SourceError: it is no Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{file}: cannot be read as Parquet: {error}") from error
+    times = [column for column in schema if pa.types.is_timestamp(column.type) and column.type.unit == "ns"]
+    return {column.name: column.type.tz is not None for column in times}
+
+
 def spark_path(file: Path | str) -> str:
     """A path or address that Spark takes literally: its own globs would read [ ] { } ? * in a file's name."""
     path = str(file.absolute()) if isinstance(file, Path) else file

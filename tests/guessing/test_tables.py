@@ -124,6 +124,14 @@ def test_a_price_is_forecast_where_there_is_no_other_number(tmp_path: Path) -> N
     assert x.source_of(tmp_path, x.write(tmp_path / "share.csv", [("date", "price"), *rows]))["columns"]["y"] == "price"
 
 
+def test_a_short_history_asks_less_of_a_model(tmp_path: Path) -> None:
+    rows = [(month, place % 5) for place, month in enumerate(x.months(12))]
+    config = x.configured(tmp_path, x.write(tmp_path / "young.csv", [("month", "sales"), *rows]))
+
+    assert config["arima"] == {"min_history": 4}
+    assert config["evaluation"] == {"horizon": 2}
+
+
 def test_weeks_that_are_counted_have_their_season_by_name(tmp_path: Path) -> None:
     rows = [(shop, week, 5 * week % 52) for shop in ("A", "B") for week in range(1, 121)]
     config = x.configured(tmp_path, x.write(tmp_path / "cheese.csv", [("RETAILER", "WEEK_IDX", "VOLUME"), *rows]))
@@ -251,7 +259,7 @@ def test_packed_and_wide_encodings(tmp_path: Path) -> None:
         ([("date", "sales")], "holds a header"),
         ([(day, place) for place, day in enumerate(x.days(9))], "looks like data: add a header line"),
         ([("date", "sales"), *((day, 1 + day.day) for day in x.days(9, step=4))], "4 days apart"),
-        ([("date", "sales"), ("2024-01-01", 1), ("2024-01-02", 2)], "a forecast that is tested needs 3"),
+        ([("date", "sales"), ("2024-01-01", 1), ("2024-01-02", 2)], "a forecast that is tested needs 4"),
         ([("date", "sales", "Sales"), ("2024-01-01", 1, 2)], "are the same to Spark"),
         ([("to whom it may concern",), ("this is a letter and no table",), ("yours",)], "neither a table nor baskets"),
     ],
