@@ -45,11 +45,11 @@ def tables(config: Config) -> str:
     def look(browser: Browser) -> str:
         names = browser.tables()
         refuse_nothing(names, _where(config))
-        written = _last_writers(browser)
+        written = list(writers(browser.ledger()))
         rows = [("table", "rows", "size", "version", "written", "stage", "run")]
         for name in names:
             state = browser.state(name)
-            run = written.get(name)
+            run = _writer_of(state, written)
             rows.append((*_cells(state), *((run["stage"], run[s.RUN_ID]) if run is not None else ("-", "-"))))
         return "\n".join(aligned(rows, widest=_WIDEST_CELL))
 
@@ -129,12 +129,19 @@ def _where(config: Config) -> str:
     return root_of(lakehouse) if lakehouse.catalog is None else f"catalog {lakehouse.catalog}"
 
 
-def _last_writers(browser: Browser) -> dict[str, Mapping[str, Any]]:
-    """The newest run that wrote each table."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for table, _, run in writers(browser.ledger()):
-        found.setdefault(table, run)
-    return found
+def _writer_of(state: TableState, written: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Mapping[str, Any] | None:
+    """The run that made the version of a table that is there now; None where no run noted it.
+
+    A run also notes a table that it found and kept, so the one counts that was at work when the version was made.
+    """
+    own = [(version, run) for table, version, run in written if table == state.name]
+    noted = [run for version, run in own if version == state.version]
+    at_work = [
+        run
+        for run in noted
+        if run["ended_at"] is not None and _utc(run["started_at"]) <= state.written_at <= _utc(run["ended_at"])
+    ]
+    return next(iter([*at_work, *noted]), None)
 
 
 def _full_name(table: str, names: Sequence[str]) -> str:
@@ -180,5 +187,9 @@ def _bytes(size: int) -> str:
 
 
 def _at(moment: datetime) -> str:
-    """UTC, as in the tables; what Spark collected has no zone and is in the machine's."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{_utc(moment):%Y-%m-%d %H:%M:%S}"
+
+
+def _utc(moment: datetime) -> datetime:
+    """The time in UTC, as in the tables; what Spark collected has no zone and is in the machine's."""
+    return moment.astimezone(UTC)

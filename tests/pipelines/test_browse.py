@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -165,6 +165,30 @@ def test_without_deltalake_spark_answers(config: Config) -> None:
     assert "silver.things" in browse.tables(config)
     assert "silver.things: 3 of 3 rows" in browse.show(config, "things", 10)
     assert browse.history(config, "clean").splitlines()[1].endswith("three of four")
+
+
+def test_a_table_is_of_the_run_that_made_it_and_not_of_one_that_kept_it(tmp_path: Path) -> None:
+    table = deltalake.write_deltalake
+    place, at = tmp_path / "lakehouse", datetime.now(UTC)
+    table(str(place / "gold" / "models"), pa.table({"n": [1]}))
+    runs = [
+        {
+            "run_id": f"segment-{place}",
+            "stage": "segment",
+            "started_at": at + timedelta(minutes=place),
+            "ended_at": at + timedelta(minutes=place + 0.5),
+            "output_versions": [("gold.models", 0)],
+        }
+        for place in range(2)
+    ]
+    types = pa.map_(pa.string(), pa.int64())
+    versions = pa.array([run["output_versions"] for run in runs], types)
+    ledger = pa.Table.from_pylist([{**run, "output_versions": None} for run in runs])
+    table(str(place / "ops" / "runs"), ledger.set_column(4, "output_versions", versions))
+
+    told = browse.tables(load_config((), [f"lakehouse.root={place}"]))
+
+    assert told.splitlines()[1].split()[-1] == "segment-0"
 
 
 @pytest.mark.usefixtures("without_spark")
