@@ -33,8 +33,11 @@ _NO_VALUE = (w.AHEAD, w.TIME, w.STORE, w.CUSTOMER, w.ITEM, w.BASKET, w.SEEN_AFTE
 """Names of numbers that a value depends on, or belongs to."""
 _WIDE_FROM = 5
 _SHOWN_NAMES = 12
-_PROMO = "promo"
-"""Name under which later stages know a promotion."""
+_KNOWN_FLAGS = (
+    (s.OPEN, w.OPEN, "its name: 1 where there could be a value"),
+    ("promo", w.PROMOTION, "its name: a promotion"),
+)
+"""Covariates of yes and no that later stages know by their names."""
 _OWN = frozenset({s.UNIQUE_ID, s.DS, s.Y, s.TS, s.BASKET_ID, s.ITEM, s.ITEMS, s.CUSTOMER_ID, s.STORE_ID, s.CUTOFF, s.H})
 
 
@@ -359,19 +362,20 @@ def _covariates(
         if problem is not None:
             left.append((one.name, problem))
             continue
-        if w.likeness(one.name, w.OPEN) >= w.INSIDE and one.is_flag and s.OPEN not in names:
-            names.add(s.OPEN)
-            taken.append(Taken(one.name, s.OPEN, "1 where there could be a value", {"type": "boolean"}, "known_future"))
-            continue
-        if one.is_flag and w.likeness(one.name, w.PROMOTION) >= w.INSIDE and _PROMO not in names:
-            names.add(_PROMO)
-            taken.append(Taken(one.name, _PROMO, "its name: a promotion", {"type": "boolean"}, "known_future"))
-            continue
-        others = (
-            "" if role == "static" else "another role: " + ("past_only" if role == "known_future" else "known_future")
-        )
-        taken.append(Taken(one.name, own_name(one.name, names), because, _settings("", one), role, others))
+        taken.append(_covariate(one, role, because, names))
     return taken, tuple(left)
+
+
+def _covariate(one: ColumnFacts, role: Role, because: str, names: set[str]) -> Taken:
+    """A covariate under a name that later stages know, where it is one of these, else its own; ``names`` are told."""
+    other = {"static": "", "known_future": "past_only", "past_only": "known_future"}[role]
+    others = f"another role: {other}" if other else ""
+    for name, words, meaning in _KNOWN_FLAGS:
+        if one.is_flag and name not in names and w.likeness(one.name, words) >= w.INSIDE:
+            names.add(name)
+            settings = {"type": "boolean"}
+            return Taken(one.name, name, meaning, settings, "known_future", "another role: past_only")
+    return Taken(one.name, own_name(one.name, names), because, _settings("", one), role, others)
 
 
 def _role(table: TableFacts, one: ColumnFacts, series: pd.Series | None) -> tuple[Role, str]:
