@@ -145,44 +145,75 @@ def baskets_of(table: TableFacts) -> Guess | None:
 
 
 def lines_of(table: TableFacts) -> Guess | None:
-    """Basket lines: a basket that comes back, and an item."""
-    columns = table.columns
-    free = dict(columns)
-    taken: list[Taken] = []
-
-    def take(name: str, words: w.Words, fits: Iterable[ColumnFacts], because: str) -> ColumnFacts | None:
-        found = _named([one for one in fits if one.name in free], words)
-        if found is not None:
-            del free[found.name]
-            taken.append(
-                Taken(found.name, name, because, _settings(name, found), others=_other_names(found, name, free))
-            )
-        return found
-
-    ids = [one for one in columns.values() if not one.is_moment and not one.is_flag and one.known]
-    basket = take(s.BASKET_ID, w.BASKET, ids, "sounds like a basket and comes back in several lines")
-    item = take(s.ITEM, w.ITEM, ids, "sounds like an item")
-    # A basket without an item, or one a row, is a count of something.
-    if basket is None or item is None or basket.distinct >= _REPEATS * basket.known or basket.distinct < 2:
+    """Basket lines: an item, and a basket that comes back, or a customer and the date of a visit."""
+    ids = [one for one in table.columns.values() if not one.is_moment and not one.is_flag and one.known]
+    time = _time_of_lines(table)
+    basket, item = _named(ids, w.BASKET), _named(ids, w.ITEM)
+    if item is None or item is basket:
         return None
-    moments = [one for one in columns.values() if one.is_moment]
-    time = max(moments, key=lambda one: (one.type == "timestamp", w.likeness(one.name, w.TIME)), default=None)
-    if time is not None:
-        del free[time.name]
-        taken.append(_moment(time, s.TS, "the dates"))
-    numbers = [one for one in columns.values() if one.is_number]
-    take(s.QUANTITY, w.QUANTITY, numbers, "a number that sounds like a quantity")
-    take(s.PRICE, w.PRICE, numbers, "a number that sounds like a price")
-    take(s.CUSTOMER_ID, w.CUSTOMER, ids, "sounds like a customer")
-    take(s.STORE_ID, w.STORE, [one for one in ids if one.distinct <= 0.5 * table.rows], "sounds like a store or place")
+    # A basket that is another one in each line is a number of the line, or a count.
+    comes_back = basket is not None and 1 < basket.distinct < _REPEATS * basket.known
+    rules = []
+    if basket is not None and comes_back:
+        because = f"{basket.name} and {item.name}: {basket.distinct:,} baskets in {table.rows:,} lines of the sample"
+        first = Taken(basket.name, s.BASKET_ID, "sounds like a basket and comes back in several lines")
+    else:
+        basket = _named([one for one in ids if one is not item], w.CUSTOMER)
+        if basket is None or time is None or has_named_value(table):
+            return None
+        because = f"{item.name} by {basket.name} and {time.name}: what somebody took on a day is a basket"
+        first = Taken(basket.name, s.BASKET_ID, "sounds like a customer; with the date it names a visit")
+        visit = f"concat({s.BASKET_ID}, '/', date({s.TS}))"
+        rules.append({"name": "visit", "expr": "false", "action": "repair", "set": {s.BASKET_ID: visit}})
+    taken = [first, *_line_columns(table, ids, basket, item, time, is_visit=bool(rules))]
+    signs, told = _signs(table, taken)
+    if rules:
+        told.insert(0, "there is no column of baskets, so a rule joins customer and date to one")
+    settings = (Setting("rules", [*rules, *signs], "; ".join(told)),) if rules or signs else ()
+    used = {one.column for one in taken}
+    free = {name: one for name, one in table.columns.items() if name not in used}
     others, left = _others(table, free, {one.name for one in taken})
+    steps = steps_of(time.values.dt.normalize(), None, table.sample.parts) if time is not None else None
     value = _panel_value({one.name for one in taken})
-    settings = tuple(_signs(table, taken))
-    steps = None
-    if time is not None:
-        steps = steps_of(time.values.dt.normalize(), None, table.sample.parts)
-    because = f"{basket.name} and {item.name}: {basket.distinct:,} baskets in {table.rows:,} lines of the sample"
     return Guess("lines", because, (*taken, *others), left, settings, steps, value=value)
+
+
+def _time_of_lines(table: TableFacts) -> ColumnFacts | None:
+    """When a line was sold: with the time of day, if a column has it."""
+    moments = [one for one in table.columns.values() if one.is_moment]
+    return max(moments, key=lambda one: (one.type == "timestamp", w.likeness(one.name, w.TIME)), default=None)
+
+
+def _line_columns(
+    table: TableFacts,
+    ids: Sequence[ColumnFacts],
+    basket: ColumnFacts,
+    item: ColumnFacts,
+    time: ColumnFacts | None,
+    *,
+    is_visit: bool,
+) -> list[Taken]:
+    """The columns of a line beside its basket, by their names; each is taken once, but a customer who names a visit."""
+    numbers = [one for one in ids if one.is_number]
+    places = [one for one in ids if one.distinct <= 0.5 * table.rows]
+    wanted = (
+        (s.ITEM, w.ITEM, [item], "sounds like an item"),
+        (s.QUANTITY, w.QUANTITY, numbers, "a number that sounds like a quantity"),
+        (s.PRICE, w.PRICE, numbers, "a number that sounds like a price"),
+        (s.CUSTOMER_ID, w.CUSTOMER, [basket] if is_visit else ids, "sounds like a customer"),
+        (s.STORE_ID, w.STORE, places, "sounds like a store or place"),
+    )
+    used = set() if is_visit else {basket.name}
+    taken = []
+    for name, words, fitting, because in wanted:
+        found = _named([one for one in fitting if one.name not in used], words)
+        if found is None:
+            continue
+        used.add(found.name)
+        near = [one.name for one in ids if one.name not in used and w.likeness(one.name, words) >= _NAMED][:2]
+        others = f"could also be {' or '.join(near)}" if near else ""
+        taken.append(Taken(found.name, name, because, _settings(name, found), others=others))
+    return [*taken, *([_moment(time, s.TS, "the dates")] if time is not None else [])]
 
 
 def _panel_value(names: set[str]) -> str:
@@ -191,10 +222,9 @@ def _panel_value(names: set[str]) -> str:
     return "quantity" if s.QUANTITY in names else "baskets"
 
 
-def _signs(table: TableFacts, taken: Sequence[Taken]) -> Iterable[Setting]:
-    """Rules for lines that are no sales: a few of negative quantity are returns."""
-    rules = []
-    words = []
+def _signs(table: TableFacts, taken: Sequence[Taken]) -> tuple[list[dict[str, str]], list[str]]:
+    """Rules for lines that are no sales, and why: a few of negative quantity are returns."""
+    rules, words = [], []
     for one in taken:
         if one.name not in (s.QUANTITY, s.PRICE):
             continue
@@ -203,9 +233,8 @@ def _signs(table: TableFacts, taken: Sequence[Taken]) -> Iterable[Setting]:
         if 0 < share <= _RARE:
             rules.append({"name": f"{one.name}_not_positive", "expr": f"{one.name} > 0"})
             words.append(f"{share:.1%} of {one.column} are 0 or less")
-    if rules:
-        because = f"{' and '.join(words)}: returns or corrections, which are kept out of baskets and sales"
-        yield Setting("rules", rules, because)
+    told = [f"{' and '.join(words)}: returns or corrections, which are kept out of baskets and sales"] if rules else []
+    return rules, told
 
 
 # Panels
@@ -219,6 +248,15 @@ def time_of(table: TableFacts) -> ColumnFacts | None:
         return max(moments, key=lambda one: (round(w.likeness(one.name, w.TIME), 2), one.known))
     counting = [one for one in columns if one.type == "integer" and w.likeness(one.name, w.TIME) >= _NAMED]
     return max(counting, key=lambda one: w.likeness(one.name, w.TIME), default=None)
+
+
+def parts_of_date(table: TableFacts) -> list[str]:
+    """Columns that are a date only together: a year and a month, or week, or quarter; none where one is a date."""
+    columns = table.columns.values()
+    years = [one for one in columns if one.formats is not None and one.formats.patterns == ("yyyy",)]
+    parts = [one for one in columns if one.type == "integer" and w.likeness(one.name, w.TIME) >= w.INSIDE]
+    has_date = any(one.is_moment and one not in years for one in columns)
+    return [] if has_date or not years or not parts else [one.name for one in (years[0], *parts)]
 
 
 def value_of(table: TableFacts, *, but: Sequence[str] = ()) -> tuple[ColumnFacts | None, tuple[str, ...]]:
@@ -375,7 +413,10 @@ def _covariate(one: ColumnFacts, role: Role, because: str, names: set[str]) -> T
             names.add(name)
             settings = {"type": "boolean"}
             return Taken(one.name, name, meaning, settings, "known_future", "another role: past_only")
-    return Taken(one.name, own_name(one.name, names), because, _settings("", one), role, others)
+    # What is called open and is no flag is the first price of a day, say.
+    name = own_name(one.name, {*names, s.OPEN})
+    names.add(name.lower())
+    return Taken(one.name, name, because, _settings("", one), role, others)
 
 
 def _role(table: TableFacts, one: ColumnFacts, series: pd.Series | None) -> tuple[Role, str]:
@@ -451,13 +492,6 @@ def _named(columns: Iterable[ColumnFacts], words: w.Words) -> ColumnFacts | None
     return max(named, key=lambda one: w.likeness(one.name, words), default=None)
 
 
-def _other_names(one: ColumnFacts, name: str, free: Mapping[str, ColumnFacts]) -> str:
-    words = {s.BASKET_ID: w.BASKET, s.ITEM: w.ITEM, s.QUANTITY: w.QUANTITY, s.PRICE: w.PRICE, s.STORE_ID: w.STORE}
-    free_names = [other.name for other in free.values() if not other.is_moment]
-    near = [other for other in free_names if name in words and w.likeness(other, words[name]) >= _NAMED][:2]
-    return f"could also be {' or '.join(near)}" if near else ""
-
-
 def _moment(one: ColumnFacts, name: str, because: str) -> Taken:
     if one.formats is None:
         return Taken(one.name, name, because, {"type": "integer"} if name == s.DS else {})
@@ -497,6 +531,8 @@ def _unusable(table: TableFacts, one: ColumnFacts) -> str | None:
         return "holds lists"
     if one.is_moment:
         return "a further date"
+    if one.distinct == table.rows and "id" in w.tokens(one.name):
+        return "numbers the rows"
     is_text = one.type == "string"
     if is_text and one.distinct > _FREE_TEXT * table.rows and max(map(len, one.examples)) > _LONG_TEXT:
         return "free text"

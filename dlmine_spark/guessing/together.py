@@ -17,6 +17,7 @@ from dlmine_spark.guessing.tables import (
     has_named_value,
     lines_of,
     panel_of,
+    parts_of_date,
     statics_of,
     table_of,
     time_of,
@@ -70,6 +71,7 @@ def decide(tables: Sequence[TableFacts]) -> list[Source]:
     if not guesses:
         raise SourceError("; ".join(_what_is_missing(one) for one in tables))
     for name, guess in guesses.items():
+        _refuse_parts(next(one for one in tables if one.name == name), guess)
         _refuse_steps(next(one for one in tables if one.name == name), guess)
     known = _series_names(tables, guesses)
     # Calendars with the names of series first: one for all series could be anything with a date.
@@ -175,6 +177,16 @@ def _refuse_wide(table: TableFacts) -> None:
             f"{table.sample.path}: has a column for each series or date ({', '.join(names[:3])}, ...: {len(names):,} "
             "of them), and a panel has a row for each series and date; have it written so: dlmine init "
             f"{table.sample.path} --long {table.name}_long.csv"
+        )
+
+
+def _refuse_parts(table: TableFacts, guess: Guess) -> None:
+    """Refuse a panel whose date is spread over columns: years alone would be sums of what has months."""
+    parts = parts_of_date(table) if guess.kind == "panel" else []
+    if parts:
+        raise SourceError(
+            f"{table.sample.path}: the date is spread over columns {' and '.join(parts)}: add one that holds it whole, "
+            "like 2024-03 or 2024-03-31"
         )
 
 

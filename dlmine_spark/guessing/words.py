@@ -64,10 +64,10 @@ OPEN: Words = ("open", "is open", "geoeffnet", "offen", "ouvert", "abierto", "ap
 AHEAD: Words = (
     *PROMOTION,
     "display", "disp", "feature", "campaign", "kampagne", "holiday", "feiertag", "school holiday", "ferien", "ferie",
-    "feriado", "festivo", "jour ferie", "vacances", "event", "snap", *PRICE, *OPEN, "weekday", "wochentag", "weekend",
+    "feriado", "festivo", "jour ferie", "vacances", "event", "snap", *PRICE, "weekday", "wochentag", "weekend",
     "wochenende", "day of week", "dayofweek", "month", "monat", "week of year", "year", "quarter", "is weekend",
 )  # fmt: skip
-"""What is usually known before the day comes: promotions, holidays, prices, opening days, the calendar itself."""
+"""What is usually known before the day comes: promotions, holidays, prices, the calendar itself."""
 SEEN_AFTER: Words = ("temperature", "temperatur", "weather", "wetter", "visitors", "besucher", "customers", "footfall")
 """What looks like a covariate and is known afterwards only."""
 

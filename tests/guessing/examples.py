@@ -131,3 +131,13 @@ def single_sales(path: Path) -> Path:
         for sale, minute in enumerate(minutes)
     ]
     return write(path, [("timestamp", "store", "amount"), *rows])
+
+
+def visits(path: Path) -> Path:
+    """What members took on a day, without a number of the receipt."""
+    rows = [
+        (1000 + place % 9, f"{day:%d-%m-%Y}", item)
+        for place, day in enumerate(days(60))
+        for item in ("milk", "bread", "soda")[: 1 + place % 3]
+    ]
+    return write(path, [("Member_number", "Date", "itemDescription"), *rows])

@@ -132,6 +132,26 @@ def test_a_short_history_asks_less_of_a_model(tmp_path: Path) -> None:
     assert config["evaluation"] == {"horizon": 2}
 
 
+def test_the_first_price_of_a_day_is_no_opening(tmp_path: Path) -> None:
+    rows = [(day, 20 + day.day, 21 + day.day % 4, 9000 + day.day) for day in x.days(60)]
+    source = x.source_of(tmp_path, x.write(tmp_path / "share.csv", [("Date", "Open", "Close", "Volume"), *rows]))
+
+    assert list(source["columns"]) == ["ds", "y", "open_", "close"]
+    assert source["roles"] == {"open_": "past_only", "close": "past_only"}
+
+
+def test_without_baskets_a_customer_and_a_date_are_one(tmp_path: Path) -> None:
+    source = x.source_of(tmp_path, x.visits(tmp_path / "groceries.csv"))
+
+    assert source["columns"] == {
+        "basket_id": "Member_number",
+        "item": "itemDescription",
+        "customer_id": "Member_number",
+        "ts": {"from": "Date", "formats": ["dd-MM-yyyy"]},
+    }
+    assert source["rules"][0]["set"] == {"basket_id": "concat(basket_id, '/', date(ts))"}
+
+
 def test_weeks_that_are_counted_have_their_season_by_name(tmp_path: Path) -> None:
     rows = [(shop, week, 5 * week % 52) for shop in ("A", "B") for week in range(1, 121)]
     config = x.configured(tmp_path, x.write(tmp_path / "cheese.csv", [("RETAILER", "WEEK_IDX", "VOLUME"), *rows]))
@@ -260,6 +280,10 @@ def test_packed_and_wide_encodings(tmp_path: Path) -> None:
         ([(day, place) for place, day in enumerate(x.days(9))], "looks like data: add a header line"),
         ([("date", "sales"), *((day, 1 + day.day) for day in x.days(9, step=4))], "4 days apart"),
         ([("date", "sales"), ("2024-01-01", 1), ("2024-01-02", 2)], "a forecast that is tested needs 4"),
+        (
+            [("year", "month", "sales"), *((2020 + n // 12, n % 12 + 1, n) for n in range(48))],
+            "year and month: add one",
+        ),
         ([("date", "sales", "Sales"), ("2024-01-01", 1, 2)], "are the same to Spark"),
         ([("to whom it may concern",), ("this is a letter and no table",), ("yours",)], "neither a table nor baskets"),
     ],

@@ -102,6 +102,15 @@ def test_guessed_lines_become_baskets_and_a_panel(lakehouse: Lakehouse, tmp_path
     assert lakehouse.read("silver.panel").select("unique_id").distinct().count() == 2
 
 
+def test_visits_become_baskets_and_their_number_a_panel(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    clean.run(guessed(tmp_path, x.visits(tmp_path / "visits.csv")), lakehouse)
+
+    names = {row["basket_id"] for row in lakehouse.read("silver.lines").collect()}
+    assert "1001/2024-01-02" in names
+    assert len(names) == 60
+    assert lakehouse.read("silver.panel").where("y = 1").count() == 60
+
+
 def test_guessed_baskets_keep_items_of_several_words(lakehouse: Lakehouse, tmp_path: Path) -> None:
     clean.run(guessed(tmp_path, x.baskets(tmp_path / "groceries.csv")), lakehouse)
 
