@@ -27,6 +27,8 @@ _REPEATS = 0.98
 _FREE_TEXT = 0.5
 """Different texts over rows, from which a long text is a remark rather than a label."""
 _LONG_TEXT = 60
+_MOST_LABELS = 200
+"""Different texts of a covariate; more are no labels."""
 _RARE = 0.2
 """Share of lines with a quantity or price of no sale, up to which they are taken for returns."""
 _NO_VALUE = (w.AHEAD, w.TIME, w.STORE, w.CUSTOMER, w.ITEM, w.BASKET, w.SEEN_AFTER)
@@ -397,6 +399,8 @@ def _covariates(
             problem = "rows are summed to dates, and this is different in them"
         if problem is None and one.distinct == 1 and one.known == table.rows:
             problem = "is the same in all rows"
+        if problem is None and role == "past_only" and one.type == "string" and one.distinct > _MOST_LABELS:
+            problem = f"{one.distinct:,} different texts, too many to learn from"
         if problem is not None:
             left.append((one.name, problem))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_a_column_of_any_name_is_found_again(tmp_path: Path, name: str) -> None:
 
     assert source.columns["y"].source == name.strip()
     assert source.path == str(file)
+
+
+def test_a_line_break_in_a_name_ends_no_comment(tmp_path: Path) -> None:
+    name = "sold\nreport: {title: taken over}\n#"
+    records = [{"date": f"{day}", name: day.day} for day in x.days(20)]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, records)))
+
+    init.run([str(tmp_path / "s.jsonl")], tmp_path / "s.yaml")
+
+    config = load_config([tmp_path / "s.yaml"])
+    assert config.sources["s"].columns["y"].source == name
+    assert config.report.title == "S"
 
 
 def test_covariates_get_names_that_tables_can_have(tmp_path: Path) -> None:
