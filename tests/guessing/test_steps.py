@@ -31,12 +31,14 @@ def test_neighbours_are_those_of_a_series() -> None:
     assert (found.first, found.last, found.horizon) == ("2024-01-01", "2025-02-21", 12)
 
 
-def test_short_series_tell_their_step_too() -> None:
-    pairs = [
-        pd.DataFrame({"at": pd.date_range("2024-01-01", periods=2, freq="7D"), "series": f"S{n}"}) for n in range(30)
+def test_series_of_one_row_tell_no_step() -> None:
+    lengths = [2] * 10 + [1] * 40
+    series = [
+        pd.DataFrame({"at": pd.date_range("2024-01-01", periods=length, freq="7D"), "series": f"S{place:02d}"})
+        for place, length in enumerate(lengths)
     ]
 
-    assert steps(pd.concat(pairs, ignore_index=True)).distance == "7 days"
+    assert steps(pd.concat(series, ignore_index=True)).distance == "7 days"
 
 
 def test_rows_of_two_stretches_of_a_file_are_no_neighbours() -> None:
