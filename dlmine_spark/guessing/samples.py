@@ -106,9 +106,13 @@ def look_at(path: str) -> Sample:
     # Nothing is asked of what Parquet files begin with, so this only lists them.
     listing = SourceConfig(kind="table", path=path, format="parquet")
     files = files_of("", listing)
-    formats: dict[Format, list[Path]] = {}
+    # One file of each ending is opened: a folder may hold a hundred thousand.
+    endings: dict[str, list[Path]] = {}
     for file in files:
-        formats.setdefault(_format_of(file), []).append(file)
+        endings.setdefault("".join(file.suffixes[-2:] if file.suffix in COMPRESSED else [file.suffix]), []).append(file)
+    formats: dict[Format, list[Path]] = {}
+    for alike in endings.values():
+        formats.setdefault(_format_of(alike[0]), []).extend(alike)
     if len(formats) > 1:
         found = ", ".join(f"{len(some)} {name} (e.g. {some[0].name})" for name, some in formats.items())
         raise SourceError(f"{path}: holds files of several formats, {found}: name those of one format, or each file")

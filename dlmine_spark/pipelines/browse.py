@@ -76,7 +76,7 @@ def show(config: Config, table: str, rows: int, where: str | None = None) -> str
         name = _full_name(table, names)
         excerpt = browser.excerpt(name, rows, where)
         lines = aligned([excerpt.columns, *excerpt.rows], widest=_WIDEST_CELL)
-        of = "" if where is not None else f" of {browser.state(name).rows:,}"
+        of = "" if where is not None else f" of {_count(browser.state(name).rows)}"
         return "\n".join([*lines, f"{name}: {len(excerpt.rows):,}{of} rows"])
 
     return _with_browser(config, look)
@@ -165,8 +165,7 @@ def _full_name(table: str, names: Sequence[str]) -> str:
 
 
 def _cells(state: TableState) -> tuple[str, str, str, str, str]:
-    rows = "?" if state.rows is None else f"{state.rows:,}"
-    return (state.name, rows, _bytes(state.size), str(state.version), _at(state.written_at))
+    return (state.name, _count(state.rows), _bytes(state.size), str(state.version), _at(state.written_at))
 
 
 def _run_cells(run: Mapping[str, Any]) -> tuple[str, ...]:
@@ -175,6 +174,10 @@ def _run_cells(run: Mapping[str, Any]) -> tuple[str, ...]:
     counts = ("" if run[name] is None else f"{run[name]:,}" for name in ("rows_in", "rows_out", "rows_rejected"))
     said = run["error"] or run["message"] or ("has no end: it runs, or was killed" if ended is None else "")
     return (_at(started), run["stage"], run["status"], seconds, *counts, said)
+
+
+def _count(rows: int | None) -> str:
+    return "?" if rows is None else f"{rows:,}"
 
 
 def _bytes(size: int) -> str:

@@ -48,7 +48,7 @@ def run(paths: Sequence[str], out: Path, *, force: bool = False) -> str:
     text = config_text(sources, f"build/{out.stem}/lakehouse", title, str(out))
     with written_whole(out, force=force) as partial:
         partial.write_text(text, encoding="utf-8")
-        _check(partial, sources)
+        _check(partial, out, sources)
     return table_text(sources)
 
 
@@ -67,14 +67,22 @@ def reshape(path: str, out: Path, *, force: bool = False) -> str:
         return write_long(table, target)
 
 
-def _check(written: Path, sources: Sequence[Source]) -> None:
+def _check(written: Path, out: Path, sources: Sequence[Source]) -> None:
     """Refuse a configuration that does not load to what was decided, or whose files are not as it says.
+
+    Args:
+        written: the configuration, not yet in its place.
+        out: that place, for messages.
+        sources: what was decided.
 
     Raises:
         ConfigError: naming the source.
         SourceError: naming the file.
     """
-    config = load_config([written])
+    try:
+        config = load_config([written])
+    except ConfigError as error:
+        raise ConfigError(f"would not load, so it was not written: {error}".replace(str(written), str(out))) from error
     for source in sources:
         if config.sources[source.name] != SourceConfig.model_validate(settings_of(source)):
             raise ConfigError(
