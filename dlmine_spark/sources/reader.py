@@ -464,7 +464,9 @@ def _structured(
         raise SourceError(explain_missing(f"{source.path} (source {name})", name, list(renamed.values()), missing))
     raw = [F.col(_BROKEN).alias(s.RAW_LINE)] if _BROKEN in records.columns else []
     cells = {column: F.col(f"`{column}`") for column in renamed}
-    cells |= {column: _moment(cells[column], in_utc=in_utc) for column, in_utc in (nanos or {}).items()}
+    # The old twelve-byte times count as nanoseconds, too, and are times to Spark already.
+    numbers = {column: in_utc for column, in_utc in (nanos or {}).items() if types.get(column) == "bigint"}
+    cells |= {column: _moment(cells[column], in_utc=in_utc) for column, in_utc in numbers.items()}
     return records.select(
         *(_as_text(cells[column], types[column]).alias(bronze) for column, bronze in renamed.items()),
         *raw,
