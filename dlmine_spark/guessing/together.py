@@ -98,7 +98,7 @@ def _beside(table: TableFacts, known: set[str], kinds: set[str]) -> Guess:
     key = _shared_column(table, known)
     time = time_of(table)
     rows = table.sample.cells.drop_duplicates()
-    if time is not None and "calendar" not in kinds and not kinds & {"baskets"} - {"panel", "lines"}:
+    if time is not None and "calendar" not in kinds and kinds & {"panel", "lines"}:
         names = [time.name] if key is None else [key, time.name]
         if len(rows.drop_duplicates(names)) >= _ONCE * len(rows) and (found := calendar_of(table, key)) is not None:
             return found
@@ -115,7 +115,9 @@ def _series_names(tables: Sequence[TableFacts], guesses: dict[str, Guess]) -> se
             continue
         table, guess = by_kind[kind]
         column = guess.column_of(name)
-        is_joined = any(one.key == "rules" and "concat" in str(one.value) for one in guess.settings)
+        rules = [rule for one in guess.settings if one.key == "rules" for rule in one.value]
+        # A name that a rule joins from several columns is in no other file.
+        is_joined = any(name in rule.get("set", ()) for rule in rules)
         return set() if column is None or is_joined else set(table.sample.cells[column].dropna())
     return set()
 

@@ -71,6 +71,14 @@ def test_a_calendar_may_hold_for_all_series(tmp_path: Path) -> None:
     assert sources["holidays"]["columns"] == {"ds": "day"}
 
 
+def test_beside_mere_baskets_there_are_no_dates_to_say_something_of(tmp_path: Path) -> None:
+    holidays = x.write(tmp_path / "holidays.csv", [("day", "what"), *((day, "fair") for day in x.days(9, step=30))])
+
+    sources = x.configured(tmp_path, holidays, x.baskets(tmp_path / "groceries.csv"))["sources"]
+
+    assert {name: source["kind"] for name, source in sources.items()} == {"holidays": "table", "groceries": "baskets"}
+
+
 def test_what_has_nothing_to_do_with_the_series_is_a_table(tmp_path: Path) -> None:
     products = x.write(tmp_path / "panel.csv", [("Article", "group"), *((f"A{item}", item % 2) for item in range(5))])
 
