@@ -331,11 +331,12 @@ def _profile(config: Config, chosen: Path | None, *, force: bool) -> None:
     """Profile every source, write the plan, and print what was found."""
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines import profile as profiling
+    from dlmine_spark.pipelines.files import refuse_overwriting
     from dlmine_spark.pipelines.graph import check_sources
     from dlmine_spark.session import open_session
 
     plan = profiling.plan_path(config, chosen)
-    profiling.refuse_overwriting(plan, force=force)
+    refuse_overwriting(plan, option="--plan", force=force)
     check_sources(config)
     with open_session(config.spark) as spark:
         tables = profiling.run(config, Lakehouse(spark, config.lakehouse), plan)
@@ -610,6 +611,43 @@ def run_all(
     _run_stages(targets, Asked(resolved, force=force, json_logs=json_logs))
 
 
+@app.command("init")
+def init(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines, Parquet, Delta folders, lines of baskets.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="The configuration; default: named for the first file.")
+    ] = None,
+    long: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="First write the one file, which has a column for each series or date, anew with a row for each.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Look at files, guess what they are, say why, and write a configuration that runs: dlmine init sales.csv."""
+    from dlmine_spark.pipelines import init as guessing
+    from dlmine_spark.pipelines.files import refuse_overwriting
+
+    _start_logging(json_logs, verbose)
+    if long is not None:
+        if len(files) > 1:
+            raise ConfigError("--long writes one file anew: give one FILE with it")
+        refuse_overwriting(long, option="--long", force=force)
+        output.print(f"{long}: {guessing.reshape(files[0], long, force=force)}", markup=False)
+        files = [str(long)]
+    config = guessing.config_path(files, out)
+    refuse_overwriting(config, option="--out", force=force)
+    typer.echo(guessing.run(files, config, force=force))
+    output.print(f"{config}: a configuration to look at; run it: dlmine run --config {config}", markup=False)
+
+
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")],
@@ -638,6 +676,56 @@ def simulate(
             write(spark)
     else:
         write()
+
+
+@app.command("tables")
+def tables(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """List every table of the lakehouse: rows, size, version, when it was written, by which stage and run."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.tables(_load(config, overrides, tuned=False)))
+
+
+@app.command("show")
+def show(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="silver.panel, or panel where only one layer has it.")],
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at most.")] = 10,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows like \"unique_id = 'S1'\".")] = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Print some rows of a table."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.show(_load(config, overrides, tuned=False), table, rows, where))
+
+
+@app.command("history")
+def history(
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only runs of this stage.")] = None,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at most, the newest.")] = 20,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """List the runs of all stages, newest first: what became of each, seconds, rows and errors."""
+    from dlmine_spark.pipelines import browse
+
+    _start_logging(json_logs, verbose)
+    typer.echo(browse.history(_load(config, overrides, tuned=False), stage, last))
 
 
 @app.command()

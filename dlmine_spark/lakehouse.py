@@ -14,6 +14,8 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
@@ -44,6 +46,15 @@ CHECK_PREFIX = "dlmine_clean_"
 
 FILE_PREFIX = "file "
 """What a file among a run's outputs starts with; no name of a table does."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableDetails:
+    """Bytes of a table's current files, its newest version, and when that was written."""
+
+    size: int
+    version: int
+    written_at: datetime
 
 
 class Lakehouse:
@@ -168,6 +179,15 @@ class Lakehouse:
         if version is None:
             raise self._missing(table)
         return version
+
+    def describe(self, table: str) -> TableDetails:
+        """Size, version and time of a table as it is now, from its log."""
+        name = self._sql_name(table)
+        size = self.spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["sizeInBytes"]
+        history = self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1")
+        # A number instead of a time: Python's would pass through the zone of this machine.
+        last = history.select("version", F.unix_millis("timestamp").alias("at")).collect()[0]
+        return TableDetails(int(size or 0), int(last["version"]), datetime.fromtimestamp(last["at"] / 1000, UTC))
 
     # Reading and writing
 

@@ -14,7 +14,7 @@ import pytest
 
 from dlmine_spark import cli, session
 from dlmine_spark.cli import STAGE_HELP, main
-from dlmine_spark.config import Config, LakehouseConfig
+from dlmine_spark.config import Config, LakehouseConfig, load_config
 from dlmine_spark.pipelines import graph
 from dlmine_spark.places import lock
 from dlmine_spark.progress import JsonFormatter
@@ -46,6 +46,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["mine", "--by", "month"], 2, "--by month: no source of kind lines is configured"),
         (["nonsense"], 2, "nonsense"),
         (["simulate"], 2, "--out"),
+        (["init"], 2, "FILE..."),
+        (["init", "nowhere.csv"], 1, "nowhere.csv: no such file"),
+        (["init", "a.csv", "b.csv", "--long", "c.csv"], 2, "--long writes one file anew"),
+        (["show"], 2, "TABLE"),
+        (["show", "panel", "--rows", "0"], 2, "--rows"),
+        (["tables", "--set", "lakehouse.root=nowhere"], 1, "holds no tables yet"),
         (["mine", "--set", "mining.min_support"], 2, "expected section.key=value"),
     ],
 )
@@ -204,3 +210,38 @@ def test_json_logs_are_one_object_a_line() -> None:
     entry = json.loads(line)
     assert entry["message"] == "mine: 385\nitemsets"
     assert (entry["stage"], entry["event"], entry["seconds"], entry["level"]) == ("mine", "finished", 1.5, "info")
+
+
+def test_init_writes_a_configuration_beside_and_says_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = [f"2024-01-{day:02d},{100 + day}" for day in range(1, 31)]
+    Path("my sales.csv").write_text("\n".join(["date,sales", *days]))
+
+    code, told, _ = run(capsys, "init", "my sales.csv")
+
+    assert code == 0
+    assert "sales   y         sounds like what is forecast" in told
+    assert told.splitlines()[-1].endswith("run it: dlmine run --config my_sales.yaml")
+    assert load_config([Path("my_sales.yaml")]).sources["my_sales"].path == "my sales.csv"
+
+    code, _, error = run(capsys, "init", "my sales.csv")
+    assert (code, "my_sales.yaml: is there already; name another file by --out" in error) == (2, True)
+    assert run(capsys, "init", "my sales.csv", "--force", "--out", "my_sales.yaml")[0] == 0
+
+
+def test_init_turns_a_wide_file_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    months = [",".join([f"2024-{month:02d}", *(str(unit * month) for unit in range(1, 7))]) for month in range(1, 13)]
+    Path("wide.csv").write_text("\n".join(["month,T1,T2,T3,T4,T5,T6", *months]))
+
+    code, _, error = run(capsys, "init", "wide.csv")
+    assert (code, "dlmine init wide.csv --long wide_long.csv" in error) == (1, True)
+
+    code, told, _ = run(capsys, "init", "wide.csv", "--long", "wide_long.csv")
+    assert code == 0
+    assert "wide_long.csv: 72 rows, one for each date and series" in told
+    assert load_config([Path("wide_long.yaml")]).sources["wide_long"].columns["unique_id"].source == "unique_id"

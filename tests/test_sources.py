@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -235,6 +237,20 @@ def test_json_over_several_lines(spark: SparkSession, tmp_path: Path) -> None:
     assert rows(spark, source(file, format="json", multiline=True), "date", "sales") == [("1", "2")]
     with pytest.raises(SourceError, match=r"(?s)s\.json.*multiline=true"):
         rows(spark, source(file, format="json"))
+
+
+def test_parquet_times_in_nanoseconds_are_read_to_the_microsecond(spark: SparkSession, tmp_path: Path) -> None:
+    clock = pa.array([1_709_254_861_123_456_789, -1_500, None], pa.timestamp("ns"))
+    utc = pa.array([0, 1_709_254_861_000_000_000, None], pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"date": clock, "sales": utc, "n": [1, 2, 3]}), tmp_path / "p.parquet")
+
+    found = rows(spark, source(tmp_path / "p.parquet", format="parquet"), "date", "sales", "n")
+
+    assert found == [
+        ("2024-03-01 01:01:01.123456", "1970-01-01 00:00:00", "1"),
+        ("1969-12-31 23:59:59.999998", "2024-03-01 01:01:01", "2"),
+        (None, None, "3"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "delta"])

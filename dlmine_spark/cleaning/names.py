@@ -22,3 +22,14 @@ def bronze_names(headers: list[str]) -> list[str]:
     """The names of all columns of a file; those without one are numbered by their place."""
     names = [bronze_name(header) for header in headers]
     return [name or f"unnamed_{place}" for place, name in enumerate(names, start=1)]
+
+
+def free_name(bronze: str, taken: set[str]) -> str:
+    """A name that a silver table can have; ``taken`` is told of it."""
+    name = re.sub(r"[ ,;{}()\n\t=.`]+", "_", bronze).lstrip("_") or "column"
+    if name.endswith(s.IMPUTED_SUFFIX):
+        name += "_"
+    while name.lower() in taken:
+        name += "_"
+    taken.add(name.lower())
+    return name

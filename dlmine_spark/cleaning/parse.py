@@ -16,6 +16,23 @@ from dataclasses import dataclass
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from dlmine_spark.cleaning.notation import (
+    COMMA_NUMBER,
+    DECIMAL_COMMA,
+    DECORATION,
+    FALSE,
+    FIRST_YEAR,
+    GROUPED,
+    ISO,
+    ISO_PATTERNS,
+    LAST_YEAR,
+    NEGATIVE,
+    OTHER_PATTERNS,
+    PLAINLY,
+    POINT_NUMBER,
+    TRUE,
+    UNGROUPED,
+)
 from dlmine_spark.config import ColumnConfig, ColumnType
 
 SHOWN_LETTERS = 100
@@ -23,41 +40,14 @@ SHOWN_LETTERS = 100
 _FIRST_UNSURE = float(1 << 53)
 NUMERIC: tuple[ColumnType, ...] = ("double", "integer")
 MOMENTS: tuple[ColumnType, ...] = ("date", "timestamp")
-FIRST_YEAR, LAST_YEAR = 1800, 2200
-"""Years that no business has are typing errors or mean "never" (9999), and some readers of Parquet shift them."""
 
-_TRUE = ("1", "true", "t", "yes", "y", "on", "ja", "wahr", "oui", "si", "sì", "sí")
-_FALSE = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non")
 _ZERO_WIDTH = "[\\u0000\\u200b-\\u200d\\u2060\\ufeff]"
 _SPACES = "[\\s\\p{Z}]+"
 
 _MARK = "\\p{M}"
 
-# No more digits than a double can hold, so that nothing reads as infinity.
-_POINT_NUMBER = r"^[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,2})?$"
-_COMMA_NUMBER = r"^[+-]?\d{1,64}(?:,\d{1,64})?$"
-# Currencies, spaces beside no digit, spaces and apostrophes between groups of three digits.
-_DECORATION = (
-    r"(?i)(?:us|a|c)?\$|[€£¥₹]|(?<![a-z])(?:eur|usd|gbp|chf|jpy|cny|inr|aud|cad|sek|nok|dkk|pln|czk)(?![a-z])"
-    r"|(?<=\d)[ '’](?=\d{3}(?:\D|$))|(?<!\d) | (?!\d)"
-)
-# (12.50) and 12.50- are how accountants and SAP write what is owed.
-_NEGATIVE = r"^\((.*)\)$|^[−–](.*)$|^(.+)-$"
-_GROUPED = {
-    ".": r"([+-]?[1-9]\d{0,2}),(?:(\d{2,3}),)?(?:(\d{2,3}),)?(?:(\d{2,3}),)?(\d{3})(?:\.(\d*))?([eE].*)?$",
-    ",": r"([+-]?[1-9]\d{0,2})\.(?:(\d{3})\.)?(?:(\d{3})\.)?(?:(\d{3})\.)?(\d{3})(?:,(\d*))?([eE].*)?$",
-}
-"""Numbers with thousands separators, by decimal sign: 1,234.5 (also 1,00,000 as in India) and 1.234,5."""
-_UNGROUPED = "$1$2$3$4$5.$6$7"
-# What is grouped the other way than declared must show it: by a decimal sign, or by two separators.
-_PLAINLY = {".": r"^(?=.*\.|.*,.*,)", ",": r"^(?=.*,|.*\..*\.)"}
-_DECIMAL_COMMA = r"^([+-]?\d*),(\d+(?:[eE].*)?)$"
-
-_ISO = r"^\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$"
-ISO_PATTERNS = ("yyyy-MM-dd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd'T'HH:mm")
 _ISO_ZONE = r":.*(?:Z|[+-]\d{2}:?\d{2})$"
 _ZONE_LETTERS = "[VzOXxZ]"
-_OTHER_PATTERNS = ("yyyy/MM/dd", "yyyyMMdd", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd HH:mm")
 
 
 @dataclass(frozen=True)
@@ -134,12 +124,12 @@ def number(text: Column, decimal: str) -> Column:
     if decimal == ",":
         plain = F.replace(text, F.lit(","), F.lit("."))
     other = "," if decimal == "." else "."
-    bare = F.regexp_replace(F.regexp_replace(text, _DECORATION, ""), _NEGATIVE, "-$1$2$3")
+    bare = F.regexp_replace(F.regexp_replace(text, DECORATION, ""), NEGATIVE, "-$1$2$3")
     bare = F.regexp_replace(bare, "%$", "e-2")
-    bare = F.regexp_replace(bare, f"^{_GROUPED[decimal]}", _UNGROUPED)
-    bare = F.regexp_replace(bare, _DECIMAL_COMMA, "$1.$2")
-    bare = F.regexp_replace(bare, f"{_PLAINLY[other]}{_GROUPED[other]}", _UNGROUPED)
-    read = F.regexp_extract(bare, _POINT_NUMBER, 0)
+    bare = F.regexp_replace(bare, f"^{GROUPED[decimal]}", UNGROUPED)
+    bare = F.regexp_replace(bare, DECIMAL_COMMA, "$1.$2")
+    bare = F.regexp_replace(bare, f"{PLAINLY[other]}{GROUPED[other]}", UNGROUPED)
+    read = F.regexp_extract(bare, POINT_NUMBER, 0)
     return F.when(is_plain, plain).otherwise(read).try_cast("double")
 
 
@@ -151,7 +141,7 @@ def whole(value: Column) -> Column:
 def truth(text: Column) -> Column:
     """1 or 0 from a word for yes or no, in one of five languages."""
     word = F.lower(text)
-    return F.when(word.isin(*_TRUE), F.lit(1.0)).when(word.isin(*_FALSE), F.lit(0.0))
+    return F.when(word.isin(*TRUE), F.lit(1.0)).when(word.isin(*FALSE), F.lit(0.0))
 
 
 def moments(text: Column, formats: Sequence[str], time_zone: str | None = None) -> list[Column]:
@@ -161,9 +151,9 @@ def moments(text: Column, formats: Sequence[str], time_zone: str | None = None) 
     go forward, a time that they skip is as much later as they skip; where they go back, a time that comes twice is the
     first of the two (``java.time``).
     """
-    iso = F.when(text.rlike(_ISO), in_zone(text, time_zone).try_cast("timestamp"))
+    iso = F.when(text.rlike(ISO), in_zone(text, time_zone).try_cast("timestamp"))
     declared = [_in_format(text, pattern, time_zone) for pattern in formats if pattern not in ISO_PATTERNS]
-    others = [_in_format(text, pattern, time_zone) for pattern in _OTHER_PATTERNS if pattern not in formats]
+    others = [_in_format(text, pattern, time_zone) for pattern in OTHER_PATTERNS if pattern not in formats]
     is_iso_first = not formats or formats[0] in ISO_PATTERNS
     return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
 
@@ -297,7 +287,7 @@ def nearest_allowed(text: Column, spec: ColumnConfig) -> Column:
 
 
 def _normal_number(decimal: str) -> str:
-    return _POINT_NUMBER if decimal == "." else _COMMA_NUMBER
+    return POINT_NUMBER if decimal == "." else COMMA_NUMBER
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from dlmine_spark.cleaning.notation import MISSING_WORDS
 from dlmine_spark.cleaning.texts import COLUMN, ROW_ID, VALUE, ColumnFacts
 
 LOOSE, DECIMALS, WIDTH = "loose", "decimals", "width"
@@ -28,12 +29,6 @@ ONE_CASE = 0.95
 FEWEST_CELLS = 20
 SAMPLE = 1_000_000
 """Rows that patterns are counted on."""
-MISSING_WORDS = (
-    "empty", "unknown", "unkown", "n/a", "na", "n.a.", "#n/a", "none", "null", "nil", "nan", "nat", "missing", "blank",
-    "undefined", "unspecified", "not available", "not applicable", "not known", "not provided", "tbd", "tba",
-    "no data", "unbekannt", "inconnu", "?", "??", "???", "-", "--", "---", ".", "..", "...", "*", "xxx", "void",
-)  # fmt: skip
-"""Words for a missing value, in lower case."""
 MOST_MISSING = 0.2
 """Share of a column's cells above which such a word is a category of its own."""
 FEW_BLANKS = 0.03

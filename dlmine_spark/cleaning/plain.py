@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark.cleaning import parse
 from dlmine_spark.cleaning.names import bronze_name
+from dlmine_spark.cleaning.notation import ISO_PATTERNS
 from dlmine_spark.cleaning.plan import SQL_TYPES
 from dlmine_spark.config import ColumnConfig, SourceConfig
 
@@ -88,7 +89,7 @@ def within_rules(columns: Mapping[str, ColumnConfig]) -> Column | None:
 def _is_supported(spec: ColumnConfig) -> bool:
     if len(spec.allowed) > _MOST_ALLOWED:
         return False
-    is_iso = not spec.formats or spec.formats[0] in parse.ISO_PATTERNS
+    is_iso = not spec.formats or spec.formats[0] in ISO_PATTERNS
     return spec.type not in parse.MOMENTS or (is_iso and spec.time_zone is None)
 
 

@@ -13,8 +13,9 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark.cleaning.dependencies import Dependency, find_dependencies
+from dlmine_spark.cleaning.notation import DATE_PATTERNS, MISSING_WORDS
 from dlmine_spark.cleaning.parse import number, present, trimmed
-from dlmine_spark.cleaning.patterns import DECIMALS, LOOSE, MISSING_WORDS, Format, formats_of, with_structural_blanks
+from dlmine_spark.cleaning.patterns import DECIMALS, LOOSE, Format, formats_of, with_structural_blanks
 from dlmine_spark.cleaning.quality import choose_columns
 from dlmine_spark.cleaning.texts import (
     COLUMN,
@@ -29,27 +30,6 @@ from dlmine_spark.cleaning.texts import (
 )
 from dlmine_spark.config import ColumnType, MinedRules
 
-DATE_PATTERNS = (
-    "yyyy-MM-dd",
-    "yyyy-MM-dd HH:mm:ss",
-    "yyyy-MM-dd HH:mm",
-    "yyyy/MM/dd",
-    "yyyyMMdd",
-    "dd.MM.yyyy",
-    "dd.MM.yyyy HH:mm",
-    "d.M.yyyy",
-    "dd/MM/yyyy",
-    "MM/dd/yyyy",
-    "M/d/yyyy",
-    "d/M/yyyy",
-    "M/d/yy",
-    "d/M/yy",
-    "dd-MM-yyyy",
-    "MM-dd-yyyy",
-    "dd/MM/yyyy HH:mm",
-    "M/d/yyyy H:mm",
-)
-"""Date and time patterns that are tried, Spark's."""
 QUANTILES = (0.25, 0.5, 0.75)
 TOP_VALUES = 10
 FEW_VALUES = 20

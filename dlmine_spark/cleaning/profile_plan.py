@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from dlmine_spark import schemas as s
+from dlmine_spark.aligned import aligned, one_line
 from dlmine_spark.cleaning.dependencies import Dependency
+from dlmine_spark.cleaning.names import free_name
 from dlmine_spark.cleaning.profile import ColumnProfile, Profile
 from dlmine_spark.config import SourceConfig
 
@@ -69,7 +70,7 @@ def _source_lines(source: SourceConfig, profile: Profile) -> Iterator[str]:
     for one in profile.columns:
         if one.name.lower() in mapped:
             continue
-        name = _free_name(one.name, names)
+        name = free_name(one.name, names)
         sign = "# " if source.columns else ""
         yield f"  {sign}{_quoted(name)}:  # {_evidence(one)}"
         yield f"  {sign}  from: {_quoted(one.name)}"
@@ -144,7 +145,7 @@ def _evidence(one: ColumnProfile) -> str:
         parts.append("e.g. " + ", ".join(f"{_shown(value)} ({copies:,})" for value, copies in one.top[:3]))
     if one.usual:
         parts.append("written " + " or ".join(_shown(pattern) for pattern in one.usual))
-    return _one_line("; ".join(parts))
+    return one_line("; ".join(parts))
 
 
 def table_text(name: str, profile: Profile) -> str:
@@ -155,11 +156,8 @@ def table_text(name: str, profile: Profile) -> str:
         top = ", ".join(f"{_shown(value)} {copies:,}" for value, copies in one.top[:3])
         low, high = (_shown(value or "") for value in (one.low, one.high))
         rows.append((one.name, type_, f"{one.missing:.1%}", f"{one.distinct:,}", low, high, top))
-    widths = [min(32, max(len(row[place]) for row in rows)) for place in range(len(rows[0]))]
     lines = [f"{name}: {profile.rows:,} rows, {len(profile.columns):,} columns"]
-    lines += [
-        "  ".join(f"{text[:width]:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines += aligned(rows)
     if profile.left_out:
         lines.append(f"not profiled: {len(profile.left_out):,} further columns")
     lines.append(f"candidate keys: {', '.join(profile.keys) or 'none'}")
@@ -170,18 +168,7 @@ def table_text(name: str, profile: Profile) -> str:
 def _name_of(bronze: str, source: SourceConfig) -> str:
     """The name that a column of the file has after cleaning."""
     mapped = {(spec.source or name).lower(): name for name, spec in source.columns.items()}
-    return mapped.get(bronze.lower()) or _free_name(bronze, set())
-
-
-def _free_name(bronze: str, taken: set[str]) -> str:
-    """A name that a silver table can have; ``taken`` is told of it."""
-    name = re.sub(r"[ ,;{}()\n\t=.`]+", "_", bronze).lstrip("_") or "column"
-    if name.endswith(s.IMPUTED_SUFFIX):
-        name += "_"
-    while name.lower() in taken:
-        name += "_"
-    taken.add(name.lower())
-    return name
+    return mapped.get(bronze.lower()) or free_name(bronze, set())
 
 
 def _dumped(values: Mapping[str, Any]) -> list[str]:
@@ -196,13 +183,8 @@ def _quoted(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return _one_line(text if len(text) <= 30 else f"{text[:29]}…")
+    return one_line(text if len(text) <= 30 else f"{text[:29]}…")
 
 
 def _list(words: Sequence[str]) -> str:
     return ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
-
-
-def _one_line(text: str) -> str:
-    """What a comment or a line of a table can hold."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)

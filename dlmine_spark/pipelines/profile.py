@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from dlmine_spark import schemas as s
@@ -11,8 +10,9 @@ from dlmine_spark import sources
 from dlmine_spark.cleaning.profile import profile_table
 from dlmine_spark.cleaning.profile_plan import plan_text, table_text
 from dlmine_spark.config import Config, MinedRules
-from dlmine_spark.errors import ConfigError, SourceError
+from dlmine_spark.errors import SourceError
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.files import written_whole
 from dlmine_spark.places import local_path
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,6 @@ def plan_path(config: Config, chosen: Path | None) -> Path:
         return chosen
     root = local_path(config.lakehouse.root) if config.lakehouse.catalog is None else None
     return (root.parent if root is not None else Path()) / PLAN
-
-
-def refuse_overwriting(plan: Path, *, force: bool) -> None:
-    """Raise ConfigError if the plan is there already: it may have been edited."""
-    if plan.exists() and not force:
-        raise ConfigError(f"{plan}: is there already; name another file by --plan, or replace it by --force")
 
 
 def run(config: Config, lakehouse: Lakehouse, plan: Path) -> dict[str, str]:
@@ -57,16 +51,6 @@ def run(config: Config, lakehouse: Lakehouse, plan: Path) -> dict[str, str]:
         profiles[name] = (source, profile)
         log.info("source %s: %s rows profiled", name, f"{profile.rows:,}")
     text = plan_text(config.lakehouse.root, profiles)
-    _write(plan, text)
-    return {name: table_text(name, profile) for name, (_, profile) in profiles.items()}
-
-
-def _write(plan: Path, text: str) -> None:
-    """Whole or not at all: a plan cut off would load."""
-    partial = plan.with_name(f".{plan.name}.{os.getpid()}")
-    try:
-        plan.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(plan, force=True) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(plan)
-    except OSError as error:
-        raise ConfigError(f"{plan}: cannot be written: {error}") from error
+    return {name: table_text(name, profile) for name, (_, profile) in profiles.items()}

@@ -15,14 +15,14 @@ from pathlib import Path
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.errors import SourceError
 
-_MAGIC = {
+MAGIC = {
     b"PAR1": "is a Parquet file: set sources.{name}.format=parquet",
     b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save it as CSV",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save it as CSV",
     b"\x1f\x8b": "is compressed: give it a name that ends with .gz, which Spark goes by",
     b"BZh": "is compressed: give it a name that ends with .bz2, which Spark goes by",
 }
-_COMPRESSED = (".gz", ".bz2")
+COMPRESSED = (".gz", ".bz2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,23 @@ def folder_columns(source: SourceConfig, files: Iterable[Path]) -> list[str]:
     return sorted({part.partition("=")[0] for part in parts if re.fullmatch(r"\w+=.+", part)})
 
 
+def nanosecond_columns(file: Path) -> dict[str, bool]:
+    """Columns of a Parquet file that hold times in nanoseconds, as pandas writes them, and whether these are in UTC.
+
+    Raises:
+        SourceError: it is no Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{file}: cannot be read as Parquet: {error}") from error
+    times = [column for column in schema if pa.types.is_timestamp(column.type) and column.type.unit == "ns"]
+    return {column.name: column.type.tz is not None for column in times}
+
+
 def spark_path(file: Path | str) -> str:
     """A path or address that Spark takes literally: its own globs would read [ ] { } ? * in a file's name."""
     path = str(file.absolute()) if isinstance(file, Path) else file
@@ -187,8 +204,8 @@ def _check_start(file: Path, name: str, source: SourceConfig) -> None:
         raise SourceError(f"{file}: is empty; remove it or give another path")
     if ":" in file.name:
         raise SourceError(f"{file}: Spark cannot read a file whose name holds a colon; rename it")
-    if source.format == "parquet" or file.suffix in _COMPRESSED:
+    if source.format == "parquet" or file.suffix in COMPRESSED:
         return
-    for magic, problem in _MAGIC.items():
+    for magic, problem in MAGIC.items():
         if start.startswith(magic):
             raise SourceError(f"{file}: {problem.format(name=name or '<name>')}")

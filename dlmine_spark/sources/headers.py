@@ -26,7 +26,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_BYTES = 1 << 16
 _LONGEST_HEADER_BYTES = 1 << 22
 _SHOWN_NAMES = 20
-_UNREADABLE = (".zst", ".xz", ".zip", ".7z", ".lz4", ".snappy", ".deflate")
+UNREADABLE = (".zst", ".xz", ".zip", ".7z", ".lz4", ".snappy", ".deflate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def check_quotes(file: Path, name: str, encoding: Encoding) -> None:
     decoder = codecs.getincrementaldecoder(encoding.codec)(errors="replace")
     quotes = 0
     try:
-        with _opened(file) as stream:
+        with opened(file) as stream:
             for chunk in iter(lambda: stream.read(_LONGEST_HEADER_BYTES), b""):
                 quotes += decoder.decode(chunk).count('"') if encoding.is_wide else chunk.count(b'"')
     except (OSError, EOFError, zlib.error) as error:
@@ -137,10 +137,10 @@ def check_quotes(file: Path, name: str, encoding: Encoding) -> None:
 
 def _start_of(file: Path, name: str, encoding: Encoding) -> str:
     """The first lines of a file as text, at least the whole header."""
-    if file.suffix in _UNREADABLE:
+    if file.suffix in UNREADABLE:
         raise SourceError(f"{file}: {file.suffix} is not read; unpack it, or compress it as .gz")
     try:
-        with _opened(file) as stream:
+        with opened(file) as stream:
             sample = stream.read(_SAMPLE_BYTES)
             if len(sample) == _SAMPLE_BYTES:
                 # A header may be longer than the sample, and a sample may end inside the first line after it.
@@ -154,7 +154,8 @@ def _start_of(file: Path, name: str, encoding: Encoding) -> str:
     return text.lstrip("\ufeff")
 
 
-def _opened(file: Path) -> io.BufferedIOBase:
+def opened(file: Path) -> io.BufferedIOBase:
+    """The bytes of a file, unpacked where its name says that it is compressed."""
     if file.suffix == ".gz":
         return gzip.open(file, "rb")
     return bz2.open(file, "rb") if file.suffix == ".bz2" else file.open("rb")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -25,7 +25,15 @@ from dlmine_spark.cleaning.names import bronze_name, bronze_names
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError
 from dlmine_spark.sources.encoding import Encoding, encoding_of
-from dlmine_spark.sources.files import SourceFile, files_of, folder_columns, is_local, list_local, spark_path
+from dlmine_spark.sources.files import (
+    SourceFile,
+    files_of,
+    folder_columns,
+    is_local,
+    list_local,
+    nanosecond_columns,
+    spark_path,
+)
 from dlmine_spark.sources.headers import (
     Header,
     check_quotes,
@@ -44,6 +52,8 @@ TEXT_COLUMN = "value"
 _CELLS, _PARTS, _BROKEN = "__cells", "__parts", "__broken_record"
 _PLACE = (s.SOURCE_FILE, s.SOURCE_BLOCK)
 _UNDECODABLE = "\ufffd"
+_NANOS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+"""Lets Spark read times in nanoseconds, as pandas writes them, instead of refusing the file."""
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 # Spark would pass over missing and corrupt files if a session's settings told it to.
 _READ_ALL = {"ignoreCorruptFiles": "false", "ignoreMissingFiles": "false"}
@@ -208,7 +218,11 @@ def _rows(
     if source.format == "delta":
         return _structured(spark.read.format("delta").load(source.path), name, source, from_folders)
     if source.format == "parquet":
-        return _structured(spark.read.options(**_READ_ALL).parquet(*paths), name, source, from_folders)
+        nanos = nanosecond_columns(files[0]) if isinstance(files[0], Path) else {}
+        if nanos:
+            # To be set when the rows are read, too, which is later.
+            spark.conf.set(_NANOS_AS_NUMBERS, "true")
+        return _structured(spark.read.options(**_READ_ALL).parquet(*paths), name, source, from_folders, nanos)
     if source.format == "json":
         return _json(spark, name, source, paths, from_folders)
     if _is_read_by_line(source):
@@ -425,8 +439,17 @@ def _json(
     return _structured(records, name, source, from_folders)
 
 
-def _structured(records: DataFrame, name: str, source: SourceConfig, from_folders: Sequence[str]) -> DataFrame:
-    """Every column as text under its bronze name, nested values as JSON."""
+def _structured(
+    records: DataFrame,
+    name: str,
+    source: SourceConfig,
+    from_folders: Sequence[str],
+    nanos: Mapping[str, bool] | None = None,
+) -> DataFrame:
+    """Every column as text under its bronze name, nested values as JSON.
+
+    ``nanos``: columns of nanoseconds since 1970, which Spark has as numbers, and whether they are in UTC.
+    """
     types = {column: type_ for column, type_ in records.dtypes if column != _BROKEN}
     renamed = dict(zip(types, bronze_names(list(types)), strict=True))
     by_case: dict[str, str] = {}
@@ -440,11 +463,24 @@ def _structured(records: DataFrame, name: str, source: SourceConfig, from_folder
     if missing:
         raise SourceError(explain_missing(f"{source.path} (source {name})", name, list(renamed.values()), missing))
     raw = [F.col(_BROKEN).alias(s.RAW_LINE)] if _BROKEN in records.columns else []
+    cells = {column: F.col(f"`{column}`") for column in renamed}
+    # The old twelve-byte times count as nanoseconds, too, and are times to Spark already.
+    numbers = {column: in_utc for column, in_utc in (nanos or {}).items() if types.get(column) == "bigint"}
+    cells |= {column: _moment(cells[column], in_utc=in_utc) for column, in_utc in numbers.items()}
     return records.select(
-        *(_as_text(F.col(f"`{column}`"), types[column]).alias(bronze) for column, bronze in renamed.items()),
+        *(_as_text(cells[column], types[column]).alias(bronze) for column, bronze in renamed.items()),
         *raw,
         *_place(),
     )
+
+
+def _moment(nanoseconds: Column, *, in_utc: bool) -> Column:
+    """The time that so many nanoseconds since 1970 are, to the microsecond: an instant, or what a clock showed."""
+    micros = F.floor(nanoseconds / F.lit(1_000)).cast("bigint")
+    if in_utc:
+        return F.timestamp_micros(micros)
+    seconds = (micros / F.lit(1_000_000)).cast("decimal(18,6)")
+    return F.lit("1970-01-01").cast("timestamp_ntz") + F.make_dt_interval(secs=seconds)
 
 
 def _as_text(column: Column, type_: str) -> Column:

@@ -1,0 +1,69 @@
+"""Files that commands write for people to edit: whole or not at all, and never over an earlier one unasked."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlmine_spark.errors import ConfigError
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems say that have no second names for files."""
+
+
+def refuse_overwriting(file: Path, *, option: str, force: bool) -> None:
+    """Raise ConfigError if the file is there already: it may have been edited.
+
+    Args:
+        file: to be written.
+        option: of the command that names another file.
+        force: whether it may be replaced.
+    """
+    if file.exists() and not force:
+        raise ConfigError(f"{file}: is there already; name another file by {option}, or replace it by --force")
+
+
+@contextmanager
+def written_whole(file: Path, *, force: bool) -> Iterator[Path]:
+    """Have a file written beside its place, and put it there at the end: one that is cut off would load.
+
+    Args:
+        file: its folder is made if it is not there.
+        force: whether a file that is there is replaced.
+
+    Yields:
+        The path to write to. What is raised meanwhile keeps the file from being there.
+
+    Raises:
+        ConfigError: it cannot be written, or came to be there meanwhile.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if force or not _linked(partial, file):
+            partial.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _linked(partial: Path, file: Path) -> bool:
+    """Give a file a second name if that is free, which a rename would not ask; False where there are no such names.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    try:
+        os.link(partial, file)
+    except FileExistsError as error:
+        raise ConfigError(f"{file}: came to be there meanwhile; nothing was replaced") from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""Init: look at files that nobody declared, guess what they are, and write a configuration that runs as it is."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from dlmine_spark.config import SourceConfig, load_config
+from dlmine_spark.errors import ConfigError, SourceError
+from dlmine_spark.guessing.samples import Sample, look_at, merged
+from dlmine_spark.guessing.tables import TableFacts
+from dlmine_spark.guessing.text import config_text, settings_of, table_text
+from dlmine_spark.guessing.together import Source, decide
+from dlmine_spark.guessing.wide import write_long
+from dlmine_spark.pipelines.files import written_whole
+from dlmine_spark.pipelines.graph import check_sources
+from dlmine_spark.schemas import TABLES
+
+_SUFFIXES = re.compile(r"(\.(csv|tsv|txt|dat|json|jsonl|ndjson|parquet|basket))?(\.(gz|bz2))?$", re.IGNORECASE)
+
+
+def config_path(paths: Sequence[str], chosen: Path | None) -> Path:
+    """Where the configuration is written: where the user says, else in the working folder, named for the first file."""
+    return chosen if chosen is not None else Path(f"{_name_of(paths[0])}.yaml")
+
+
+def run(paths: Sequence[str], out: Path, *, force: bool = False) -> str:
+    """Guess from a sample of the files, and write the configuration once it has been read back.
+
+    Args:
+        paths: files, folders of files of one shape, Delta tables; files of one shape in one folder are one source.
+        out: the configuration.
+        force: whether an earlier one is replaced.
+
+    Returns:
+        What was guessed and why, as tables to read.
+
+    Raises:
+        SourceError: a file cannot be read, or nothing says what to forecast or to mine; nothing is written then.
+        ConfigError: the configuration cannot be written, or is there already.
+    """
+    sources = _named(decide(_tables([look_at(path) for path in dict.fromkeys(paths)])))
+    title = out.stem.replace("_", " ").capitalize()
+    text = config_text(sources, f"build/{out.stem}/lakehouse", title, str(out))
+    with written_whole(out, force=force) as partial:
+        partial.write_text(text, encoding="utf-8")
+        _check(partial, out, sources)
+    return table_text(sources)
+
+
+def reshape(path: str, out: Path, *, force: bool = False) -> str:
+    """Write a file that has a column for each series (or date) anew, with a row for each series and date.
+
+    Returns:
+        What was written, in a line.
+
+    Raises:
+        SourceError: the file has no such columns, or cannot be read.
+        ConfigError: the new file is there already, or cannot be written.
+    """
+    table = TableFacts(_name_of(path), look_at(path))
+    with written_whole(out, force=force) as partial, partial.open("w", encoding="utf-8", newline="") as target:
+        return write_long(table, target)
+
+
+def _check(written: Path, out: Path, sources: Sequence[Source]) -> None:
+    """Refuse a configuration that does not load to what was decided, or whose files are not as it says.
+
+    Args:
+        written: the configuration, not yet in its place.
+        out: that place, for messages.
+        sources: what was decided.
+
+    Raises:
+        ConfigError: naming the source.
+        SourceError: naming the file.
+    """
+    try:
+        config = load_config([written])
+    except ConfigError as error:
+        raise ConfigError(f"would not load, so it was not written: {error}".replace(str(written), str(out))) from error
+    for source in sources:
+        if config.sources[source.name] != SourceConfig.model_validate(settings_of(source)):
+            raise ConfigError(
+                f"{source.table.sample.path}: its names do not survive YAML, please report this; rename its columns"
+            )
+    check_sources(config)
+
+
+def _tables(samples: Sequence[Sample]) -> list[TableFacts]:
+    """The samples under names of sources, those of one shape in one folder as one."""
+    groups: dict[tuple[object, ...], list[Sample]] = {}
+    for one in samples:
+        place = Path(one.path)
+        alone = one.path if place.is_dir() or one.baskets is not None else str(place.parent)
+        groups.setdefault((alone, *one.shape), []).append(one)
+    tables: list[TableFacts] = []
+    for group in groups.values():
+        sample = group[0] if len(group) == 1 else _as_one(group)
+        tables.append(TableFacts(_free_name(_name_of(sample.path), [one.name for one in tables]), sample))
+    return tables
+
+
+def _as_one(group: Sequence[Sample]) -> Sample:
+    """Files of one shape as one source: by a pattern that matches these and no other.
+
+    Raises:
+        SourceError: there is none.
+    """
+    names = [Path(one.path).name for one in group]
+    start = _shared_start(names)
+    end = _shared_start([name[len(start) :][::-1] for name in names])[::-1]
+    folder = Path(group[0].path).parent
+    pattern = str(folder / f"{glob.escape(start)}*{glob.escape(end)}")
+    if set(glob.glob(pattern)) != {str(Path(one.path)) for one in group}:
+        raise SourceError(
+            f"{', '.join(names)}: have the same columns, so they are one source, but {pattern} matches others, too: "
+            "put them into a folder of their own, and name that"
+        )
+    return merged(group, pattern, len(group), sum(one.size for one in group), is_all=True)
+
+
+def _shared_start(names: Sequence[str]) -> str:
+    return "".join(signs[0] for signs in takewhile(lambda signs: len(set(signs)) == 1, zip(*names, strict=False)))
+
+
+def _name_of(path: str) -> str:
+    """The name of a source: of its file or folder, in small letters, digits and _."""
+    stem = _SUFFIXES.sub("", Path(path.rstrip("/")).name)
+    plain = re.sub(r"[\d_-]*[*?].*$", "", stem)
+    name = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")
+    return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_2"
+    return name
+
+
+def _named(sources: Sequence[Source]) -> list[Source]:
+    """The sources, tables among them under names that no table of silver has."""
+    return [
+        replace(one, name=f"{one.name}_data") if one.guess.kind == "table" and f"silver.{one.name}" in TABLES else one
+        for one in sources
+    ]
