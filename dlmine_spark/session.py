@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,17 +19,21 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from py4j.protocol import Py4JError
-from pyspark import SparkContext
-from pyspark.errors import PySparkException
+import pyspark
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from dlmine_spark.clusters import cause, first_line, require_answer, require_executors
 from dlmine_spark.config import SparkConfig
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.slots import is_local
 
 log = logging.getLogger(__name__)
 
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+DELTA_VERSION = "4.4.0"
+"""The one that this program is made for (pyproject.toml), where none is installed as a package."""
 DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _SETTINGS = {
     "spark.sql.extensions": DELTA_EXTENSION,
@@ -59,6 +64,7 @@ THROUGHPUT_GC = "-XX:+UseParallelGC"
 DEEP_STACK = "-Xss16m"
 """MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
 basket of some hundred frequent items ends the JVM."""
+_NO_DELTA = re.compile(r"ClassNotFoundException: (org\.apache\.spark\.sql\.delta|io\.delta)")
 _OUT_OF_MEMORY = 52  # Spark's exit code for an executor, here the local one, without memory
 
 
@@ -67,7 +73,8 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     """A session with Delta Lake, built if there is none; stopped at the end only if it was built here.
 
     Raises:
-        EnvironmentProblem: no Java, no Delta jars, no cluster at the address; or the JVM ended while it was in use.
+        EnvironmentProblem: no Java, no Delta jars, no cluster at the address, no executors or such as cannot run our
+            code; or the JVM ended while it was in use.
     """
     existing = SparkSession.getActiveSession()
     if existing is not None:
@@ -76,6 +83,8 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
         return
     spark = _build(config)
     try:
+        if config.remote is None and not is_local(spark):
+            require_executors(spark, config.executor_timeout)
         _check_delta(spark)
         yield spark
     except KeyboardInterrupt:
@@ -84,10 +93,10 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
             spark.sparkContext.setLogLevel("OFF")
         raise
     except (Py4JError, ConnectionError) as error:
-        ended = _end_of_jvm(config)
-        if ended is None:
+        reason = _end_of_jvm(config) or _lack_of_executors(error)
+        if reason is None:
             raise
-        raise EnvironmentProblem(ended) from error
+        raise EnvironmentProblem(reason) from error
     finally:
         # A JVM that died under us (kill -9) must not hide the error that ended the job.
         with suppress(Exception):
@@ -115,10 +124,12 @@ def _end_of_jvm(config: SparkConfig) -> str | None:
 def delta_coordinates() -> str:
     """Maven coordinates of the Delta jar that fits the installed pyspark and delta-spark."""
     try:
-        spark_version, delta_version = version("pyspark"), version("delta-spark")
-    except PackageNotFoundError as error:
-        raise EnvironmentProblem(f"{error.name} is not installed: pip install 'dlmine-spark[spark]'") from error
-    return f"io.delta:delta-spark_{'.'.join(spark_version.split('.')[:2])}_2.13:{delta_version}"
+        delta_version = version("delta-spark")
+    except PackageNotFoundError:
+        # A cluster's own Spark, or a packed environment, which has no packages that only bring jars.
+        delta_version = DELTA_VERSION
+    # Of the Spark that is in use; a cluster's own is no installed package.
+    return f"io.delta:delta-spark_{'.'.join(pyspark.__version__.split('.')[:2])}_2.13:{delta_version}"
 
 
 def spark_home() -> Path:
@@ -146,10 +157,13 @@ def _build(config: SparkConfig) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(config.app_name)
     if config.remote is not None:
+        require_answer(config.remote)
         builder = builder.remote(config.remote)
     else:
         if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
             raise EnvironmentProblem("Java is not installed: install a JDK 17 or newer, or set JAVA_HOME")
+        require_answer(config.master or _submitted_settings().get("spark.master", ""))
+        _tell_of_contradictions(config)
         for key, value in {**_SETTINGS, **_master_settings(config)}.items():
             builder = builder.config(key, value)
     for key, setting in config.conf.items():
@@ -160,7 +174,7 @@ def _build(config: SparkConfig) -> SparkSession:
     except Exception as error:
         # The launcher raises whatever it met: a Py4J error, a PySparkException, an OSError.
         raise EnvironmentProblem(
-            f"Spark did not start ({config.remote or config.master or 'default master'}): {_first_line(error)}; "
+            f"Spark did not start ({config.remote or config.master or 'default master'}): {first_line(error)}; "
             "run 'dlmine doctor'"
         ) from error
     if config.remote is None:
@@ -172,6 +186,45 @@ def _build(config: SparkConfig) -> SparkSession:
     else:
         spark.conf.set("spark.sql.session.timeZone", _SETTINGS["spark.sql.session.timeZone"])
     return spark
+
+
+def _submitted_settings() -> dict[str, str]:
+    """What spark-submit was told, by options and by the cluster's own defaults; nothing where it was not used."""
+    if not _is_submitted():
+        return {}
+    SparkContext._ensure_initialized()
+    return dict(SparkConf(loadDefaults=True).getAll())
+
+
+def _is_submitted() -> bool:
+    """Whether spark-submit started this program, and the JVM before it."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _tell_of_contradictions(config: SparkConfig) -> None:
+    """What a program sets counts more for Spark than an option of spark-submit, which users may not expect."""
+    submitted = _submitted_settings()
+    for key, value in config.conf.items():
+        if submitted.get(key, _plain(value)) != _plain(value):
+            log.warning(
+                "%s: the configuration's %s counts, not %s, which spark-submit was told (--set spark.conf.%s=%s)",
+                *(key, value, submitted[key], key, submitted[key]),
+            )
+
+
+def _plain(value: str | int | float | bool) -> str:
+    """A setting as Spark writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lack_of_executors(error: BaseException) -> str | None:
+    """What executors turned out to lack in the midst of the work, in our words; None if it is something else."""
+    if not isinstance(error, Py4JJavaError) or not _NO_DELTA.search(str(error)):
+        return None
+    return (
+        "the executors have no Delta Lake: put its jars beside Spark's on every machine, or give spark-submit "
+        f"--packages {delta_coordinates()} ({cause(str(error))})"
+    )
 
 
 @contextmanager
@@ -197,7 +250,7 @@ def _master_settings(config: SparkConfig) -> dict[str, str]:
     """Settings that depend on where the session runs."""
     settings: dict[str, str] = {}
     # spark-submit has chosen a master and started the JVM already; both must stay as they are.
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    submitted = _is_submitted()
     master = config.master or (None if submitted else "local[*]")
     if master is not None:
         settings["spark.master"] = master
@@ -247,11 +300,5 @@ def _check_delta(spark: SparkSession) -> None:
             raise EnvironmentProblem(
                 "this Spark session has no Delta Lake: start it with "
                 f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
-                f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
+                f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({first_line(error)})"
             ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, PySparkException) and error.getCondition():
-        return f"{error.getCondition()}: {str(error).splitlines()[0]}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
