@@ -75,8 +75,8 @@ def require_executors(spark: SparkSession, timeout: float) -> None:
         cores, memory = settings.get("spark.executor.cores", "all"), settings.get("spark.executor.memory", "1g")
         raise EnvironmentProblem(
             f"{context.master} gave no executor in {timeout:.0f} s; asked for were such of {cores} cores and {memory} "
-            "of memory. Ask for less (--executor-cores, --executor-memory, or spark.conf), wait until other applications "
-            f"leave some, or raise spark.executor_timeout where machines start first; if executors started and ended, "
+            "of memory. Ask for less (--executor-cores, --executor-memory, or spark.conf), wait until others leave "
+            f"some, or raise spark.executor_timeout where machines start first; if executors started and ended, "
             f"{pages}"
         )
     python = str(context.pythonExec)

@@ -133,7 +133,7 @@ class SparkConfig(Section):
         None, ge=1, description="spark.sql.shuffle.partitions; default: twice the cores in local mode"
     )
     executor_timeout: float = Field(
-        45.0, gt=0, description="seconds to wait for a cluster's first executor; more where machines start first"
+        40.0, gt=0, description="seconds to wait for a cluster's first executor; more where machines start first"
     )
     conf: dict[str, Scalar] = Field(default_factory=dict, description="further Spark settings, passed as they are")
 

@@ -12,7 +12,7 @@ from dlmine_spark.errors import EnvironmentProblem
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-WAIT_SECONDS = 45.0
+WAIT_SECONDS = 40.0
 """Longest wait for executors that are to come; some ten seconds are usual. Nobody learns more by waiting longer."""
 
 

@@ -53,6 +53,8 @@ LIBRARY_LEFT_OUT = (
     "turtledemo",
 )  # fmt: skip
 """Of the standard library: what belongs to an installation, needs a display, or tests."""
+TESTS = "tests"
+"""Packages' folders of tests are a third of all files, and every executor unpacks and removes each."""
 LAUNCHER = """\
 #!/bin/sh
 # Wherever the archive was unpacked: this folder's interpreter, its own library, and nothing of the user's packages.
@@ -181,10 +183,10 @@ def _is_left_out(folder: str) -> bool:
 
 
 def package_files(package: Distribution, folder: str) -> Iterator[Entry]:
-    """Yield a package's files; not its programs, whose first line names this machine's interpreter."""
+    """Yield a package's files; not its tests, nor its programs, whose first line names this machine's interpreter."""
     for path in package.files or []:
         source = Path(str(package.locate_file(path)))
-        if ".." in path.parts or path.suffix == ".pyc" or not source.is_file():
+        if not {"..", TESTS}.isdisjoint(path.parts) or path.suffix == ".pyc" or not source.is_file():
             continue
         yield from _with_compiled(Entry(f"{folder}/{path.as_posix()}", source))
 
