@@ -2,14 +2,14 @@
 
     .venv/bin/python scripts/check_cluster.py [--folder build/check-cluster] [--ranks 2]
 
-Simulates a tiny world and runs all stages on it twice through spark-submit, from outside the project's folder: in local
-mode, and on a standalone cluster of this machine (scripts/cluster: a worker of one core for each rank) as on a real one,
-with conf/cluster.yaml, the zip of the code and the packed environment of scripts/package. Then compares all tables row
-by row: to 1e-9 where no network is involved, else to 1e-4. Prints a row a table, where the ranks of Horovod ran, and
-which files of this project's environment the executors' Python mapped (there must be none).
+Simulates a tiny world and runs all stages on it twice through spark-submit, from outside the project's folder: in
+local mode, and on a standalone cluster of this machine (scripts/cluster: a worker of one core for each rank), with
+conf/cluster.yaml, the zip of the code and the packed environment of scripts/package. Then compares all tables row by
+row: to 1e-9 where no network is involved, else to 1e-4. Prints a row a table, where the ranks of Horovod ran, and which
+files of this project's environment the executors' Python mapped (there must be none).
 
-Exits with 1 if a value differs, if two ranks shared a worker, or if an executor used this environment. What a killed
-check has run is not run again; --folder of an earlier check is used up first.
+Exits with 1 if a value differs, if two ranks shared a worker, or if an executor used this environment. What an
+earlier check in the same folder has run is not run again.
 """
 
 from __future__ import annotations
@@ -247,7 +247,8 @@ def _compared(name: str, local: Path, there: Path) -> bool:
             )
             for trained in (False, True)
         ]
-    return all([_judged(name + part, *both, trained=trained) for part, *both, trained in parts])
+    verdicts = [_judged(name + part, *both, trained=trained) for part, *both, trained in parts]
+    return all(verdicts)
 
 
 def _judged(title: str, rows: list[dict[str, Any]], others: list[dict[str, Any]], *, trained: bool) -> bool:
