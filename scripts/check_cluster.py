@@ -34,7 +34,9 @@ import package
 import psutil
 from deltalake import DeltaTable
 
+from dlmine_spark.config import SparkConfig
 from dlmine_spark.datasets.simulate import simulate
+from dlmine_spark.session import DEEP_STACK, QUICK_JVM, java_options
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {
@@ -126,6 +128,7 @@ class Submissions:
             settings = {
                 "spark.conf.spark.executor.cores": 1,
                 "spark.conf.spark.executor.memory": "1g",
+                "spark.conf.spark.executor.extraJavaOptions": f"{DEEP_STACK} {QUICK_JVM}",
                 "spark.conf.spark.eventLog.enabled": True,
                 "spark.conf.spark.eventLog.compress": False,
                 "spark.conf.spark.eventLog.rolling.enabled": False,
@@ -146,7 +149,8 @@ class Submissions:
         config = self.folder / "tiny.yaml"
         config.write_text(demo.replace("build/demo/raw", str(self.folder / "raw")), encoding="utf-8")
         own = {**SETTINGS, **settings, "training.workers": self.ranks, "lakehouse.root": lakehouse}
-        command = [Path(sys.executable).with_name("spark-submit"), "--driver-memory", "1500m", *options]
+        java = ["--driver-memory", "1500m", "--driver-java-options", " ".join(java_options(SparkConfig(jvm="quick")))]
+        command: list[str | Path] = [Path(sys.executable).with_name("spark-submit"), *java, *options]
         command += [ROOT / "jobs" / "run.py"]
         command += [word for file in (*configs, config) for word in ("--config", file)]
         command += [word for key, value in own.items() for word in ("--set", f"{key}={_as_yaml(value)}")]
