@@ -114,7 +114,8 @@ def why_no_python(trace: str, python: str) -> str:
         found = re.search(r"different version: (\S+) than", trace)
         return f"the executors' Python ({python}) is {found[1] if found else 'another version'}: {remedy}"
     if "Cannot run program" in trace:
-        return f"the executors have no Python at {python}: {remedy}"
+        reason = re.search(r"error=\d+, ([^\n]+)", trace)
+        return f"the executors have no Python at {python} ({reason[1] if reason else 'it cannot be run'}): {remedy}"
     return f"the executors' Python ({python}) does not run ({cause(trace)}): {remedy}"
 
 
@@ -129,4 +130,7 @@ def first_line(error: BaseException) -> str:
     """What an error of Spark says in short, with its condition where it has one."""
     if isinstance(error, PySparkException) and error.getCondition():
         return f"{error.getCondition()}: {str(error).splitlines()[0]}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # Py4J begins with which of its objects was called; what Java said follows.
+    java = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
+    return lines[1].removeprefix(": ") if java else lines[0]

@@ -64,7 +64,10 @@ THROUGHPUT_GC = "-XX:+UseParallelGC"
 DEEP_STACK = "-Xss16m"
 """MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
 basket of some hundred frequent items ends the JVM."""
-_NO_DELTA = re.compile(r"ClassNotFoundException: (org\.apache\.spark\.sql\.delta|io\.delta)")
+_NO_DELTA = re.compile(
+    r"ClassNotFoundException: (org\.apache\.spark\.sql\.delta|io\.delta)|cannot assign instance of \S*SerializedLambda"
+)
+"""What Java says of a task that needs Delta where there is none; of a function among its arguments, the latter."""
 _OUT_OF_MEMORY = 52  # Spark's exit code for an executor, here the local one, without memory
 
 
@@ -222,8 +225,9 @@ def _lack_of_executors(error: BaseException) -> str | None:
     if not isinstance(error, Py4JJavaError) or not _NO_DELTA.search(str(error)):
         return None
     return (
-        "the executors have no Delta Lake: put its jars beside Spark's on every machine, or give spark-submit "
-        f"--packages {delta_coordinates()} ({cause(str(error))})"
+        "the executors lack classes that the driver has, Delta's most likely: put its jars beside Spark's on every "
+        f"machine, or give spark-submit --packages {delta_coordinates()}; both need the same version of Spark, too "
+        f"({cause(str(error))})"
     )
 
 
@@ -296,9 +300,14 @@ def _check_delta(spark: SparkSession) -> None:
     try:
         spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
     except Exception as error:
-        if "DELTA" not in str(error).upper() or "PARSE_SYNTAX" in str(error):
+        if not _told_by_delta(str(error)):
             raise EnvironmentProblem(
                 "this Spark session has no Delta Lake: start it with "
                 f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
                 f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({first_line(error)})"
             ) from error
+
+
+def _told_by_delta(message: str) -> bool:
+    """Whether an error is one of Delta's own, such as [DELTA_TABLE_ONLY_OPERATION]; others name its classes, too."""
+    return re.search(r"\bDELTA_[A-Z]", message) is not None

@@ -123,7 +123,7 @@ class Submissions:
                 *("--conf", f"spark.pyspark.driver.python={sys.executable}"),
                 *("--conf", "spark.pyspark.python=./environment/bin/python"),
                 *("--py-files", str(ROOT / "dist" / "dlmine_spark.zip")),
-                *("--archives", f"{ROOT / 'dist' / 'environment-training.tar'}#environment"),
+                *("--archives", f"{ROOT / 'dist' / 'environment-training.tar.gz'}#environment"),
             ]
             settings = {
                 "spark.conf.spark.executor.cores": 1,

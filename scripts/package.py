@@ -3,7 +3,7 @@
     scripts/package                       everything
     scripts/package code                  the wheel, and the same as a zip for spark-submit --py-files
     scripts/package mining                environment-mining.tar.gz for --archives: Python and what all jobs need
-    scripts/package training              environment-training.tar: torch, Horovod and the rest of training, too
+    scripts/package training              environment-training.tar.gz: torch, Horovod and the rest of training, too
 
 An archive holds an interpreter and the installed packages of .venv, byte for byte, and neither Spark (a cluster has
 its own) nor this project (whose zip is small and changes more often). Unpacked anywhere, ``bin/python`` in it runs: the
@@ -204,11 +204,11 @@ def _with_compiled(entry: Entry) -> Iterator[Entry]:
 
 
 def write_archive(target: Path, entries: Sequence[Entry], launcher: str, compression: int) -> int:
-    """Write a tar file; return the bytes that its files take once they are unpacked."""
+    """Write a .tar.gz file; return the bytes that its files take once they are unpacked."""
     python = entries[0].name.removeprefix("bin/")
     unpacked = 0
-    options = {"compresslevel": compression} if compression else {}
-    with tarfile.open(target, "w:gz" if compression else "w", dereference=True, copybufsize=1 << 20, **options) as tar:
+    # Level 0 stores. A plain .tar would do, but Spark unpacks those by itself, and forgets what may be executed.
+    with tarfile.open(target, "w:gz", dereference=True, copybufsize=1 << 20, compresslevel=compression) as tar:
         tar.addfile(*_launcher("bin/python", launcher.replace("@python@", python)))
         tar.addfile(*_launcher("bin/python3", launcher.replace("@python@", python)))
         for entry in entries:
@@ -238,8 +238,7 @@ def pack_environment(part: str, out: Path, compression: int) -> None:
     packages = installed_for(requirements_of(part))
     records = [(package.name, package.version, package.read_text("RECORD")) for package in packages]
     key = fingerprint(Path(__file__), str(interpreter), records, compression)
-    plain, compressed = out / f"environment-{part}.tar", out / f"environment-{part}.tar.gz"
-    target, other = (compressed, plain) if compression else (plain, compressed)
+    target = out / f"environment-{part}.tar.gz"
     stamps = Stamps(out / ".stamps")
     if stamps.holds(target.name, key) and target.exists():
         tell(target, f"{len(packages)} packages, up to date", started)
@@ -248,7 +247,6 @@ def pack_environment(part: str, out: Path, compression: int) -> None:
     entries += [entry for package in packages for entry in package_files(package, interpreter.packages)]
     with whole_file(target) as partial:
         unpacked = write_archive(partial, entries, LAUNCHER, compression)
-    other.unlink(missing_ok=True)
     stamps.write(target.name, key)
     tell(target, f"{len(packages)} packages, {unpacked / 1e6:,.0f} MB unpacked", started)
 

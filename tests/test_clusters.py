@@ -63,7 +63,7 @@ def test_other_masters_are_found_by_their_own_clients(master: str) -> None:
         ),
         (
             'java.io.IOException: Cannot run program "./environment/bin/python": error=2, No such file or directory',
-            "the executors have no Python at ./environment/bin/python: they need Python 3.",
+            "the executors have no Python at ./environment/bin/python (No such file or directory): they need Python 3.",
         ),
         (
             "An error occurred while calling o1.x.\n: Job aborted\n\tat S.java\nCaused by: java.io.EOFException: x",
