@@ -104,7 +104,8 @@ def test_executors_that_fit_nowhere_are_told_of(place: Place) -> None:
     done = place.submit("clean", *config, *(part for setting in own for part in ("--set", setting)))
 
     assert done.returncode == 3
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    # spark-submit passes on what a program writes to either in its own standard output.
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert said.startswith(f"error: {place.address} gave no executor in 2 s; asked for were such of 4 cores and 8g")
     assert "--executor-memory" in said
 

@@ -23,6 +23,7 @@ from dlmine_spark.slots import WAIT_SECONDS, require_slots
 from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
+from dlmine_spark.training.launch.shipped import with_shipped_code
 from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,7 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
         ended_with_its_ranks(request.folder, spark),
     ):
         horovod.spark.run(
-            _rank,
-            args=(request,),
+            with_shipped_code(_rank, request, spark),
             num_proc=config.workers,
             start_timeout=int(config.launch_timeout),
             use_gloo=True,

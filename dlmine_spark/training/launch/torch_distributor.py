@@ -16,6 +16,7 @@ from dlmine_spark.slots import WAIT_SECONDS, is_local, require_slots
 from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
+from dlmine_spark.training.launch.shipped import with_shipped_code
 from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 THREADS_PER_RANK = 1
@@ -83,7 +84,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
         distributor = TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False)
         # It gives its logger a level of its own, and would tell every user that it started.
         distributor.logger.setLevel(logging.WARNING)
-        distributor.run(_rank, request)
+        distributor.run(with_shipped_code(_rank, request, spark))
 
 
 def _rank(request: LaunchRequest) -> None:
