@@ -109,7 +109,9 @@ def _say(error: Exception, *, debug: bool) -> int:
     if isinstance(error, DlmineError):
         errors.print(f"error: {' '.join(str(error).split())}", markup=False)
         return error.exit_code
-    first = (str(error).strip().splitlines() or [""])[0]
+    # Py4J begins with which of its objects was called; what Java said follows.
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("An error occurred while calling")]
+    first = (lines or [""])[0].removeprefix(": ")
     hint = "" if debug else " (--debug shows where)"
     errors.print(f"error: {type(error).__name__}: {first}{hint}", markup=False)
     return 1

@@ -132,7 +132,16 @@ class SparkConfig(Section):
     shuffle_partitions: int | None = Field(
         None, ge=1, description="spark.sql.shuffle.partitions; default: twice the cores in local mode"
     )
+    executor_timeout: float = Field(
+        40.0, gt=0, description="seconds to wait for a cluster's first executor; more where machines start first"
+    )
     conf: dict[str, Scalar] = Field(default_factory=dict, description="further Spark settings, passed as they are")
+
+    @field_validator("conf", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        """``--set spark.conf.spark.executor.memory=8g`` comes as sections within sections; Spark's names have dots."""
+        return dict(_joined(value)) if isinstance(value, dict) else value
 
 
 class OutlierRule(Section):
@@ -1654,6 +1663,15 @@ def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
         nested = {key: nested}
     result: dict[str, Any] = nested
     return result
+
+
+def _joined(nested: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names joined by dots, and their values, of sections within sections."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _joined(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _overlay(

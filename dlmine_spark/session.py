@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,19 +18,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import urlsplit
 
-from py4j.protocol import Py4JError
-from pyspark import SparkContext
-from pyspark.errors import PySparkException
+import pyspark
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from dlmine_spark.clusters import cause, first_line, require_answer, require_executors
 from dlmine_spark.config import SparkConfig
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.slots import is_local
 
 log = logging.getLogger(__name__)
 
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+DELTA_VERSION = "4.4.0"
+"""The one that this program is made for (pyproject.toml), where none is installed as a package."""
 DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _SETTINGS = {
     "spark.sql.extensions": DELTA_EXTENSION,
@@ -67,10 +71,10 @@ THROUGHPUT_GC = "-XX:+UseParallelGC"
 DEEP_STACK = "-Xss16m"
 """MLlib sends the trees of FP-growth through Java's serializer, which recurses an item at a time: with Java's 1 MB a
 basket of some hundred frequent items ends the JVM."""
-CONNECT_PORT = 15002
-"""Where a server of Spark Connect listens if its address does not say."""
-SERVER_TIMEOUT = 20.0
-"""Seconds to wait for it."""
+_NO_DELTA = re.compile(
+    r"ClassNotFoundException: (org\.apache\.spark\.sql\.delta|io\.delta)|cannot assign instance of \S*SerializedLambda"
+)
+"""What Java says of a task that needs Delta where there is none; of a function among its arguments, the latter."""
 _OUT_OF_MEMORY = 52  # Spark's exit code for an executor, here the local one, without memory
 
 
@@ -79,7 +83,8 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
     """A session with Delta Lake, built if there is none; stopped at the end only if it was built here.
 
     Raises:
-        EnvironmentProblem: no Java, no Delta jars, no cluster at the address; or the JVM ended while it was in use.
+        EnvironmentProblem: no Java, no Delta jars, no cluster at the address, no executors or such as cannot run our
+            code; or the JVM ended while it was in use.
     """
     existing = SparkSession.getActiveSession()
     if existing is not None:
@@ -88,6 +93,8 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
         return
     spark = _build(config)
     try:
+        if config.remote is None and not on_databricks() and not is_local(spark):
+            require_executors(spark, config.executor_timeout)
         _check_delta(spark)
         yield spark
     except KeyboardInterrupt:
@@ -96,10 +103,10 @@ def open_session(config: SparkConfig) -> Iterator[SparkSession]:
             spark.sparkContext.setLogLevel("OFF")
         raise
     except (Py4JError, ConnectionError) as error:
-        ended = _end_of_jvm(config)
-        if ended is None:
+        reason = _end_of_jvm(config) or _lack_of_executors(error)
+        if reason is None:
             raise
-        raise EnvironmentProblem(ended) from error
+        raise EnvironmentProblem(reason) from error
     finally:
         # A JVM that died under us (kill -9) must not hide the error that ended the job.
         with suppress(Exception):
@@ -128,10 +135,12 @@ def _end_of_jvm(config: SparkConfig) -> str | None:
 def delta_coordinates() -> str:
     """Maven coordinates of the Delta jar that fits the installed pyspark and delta-spark."""
     try:
-        spark_version, delta_version = version("pyspark"), version("delta-spark")
-    except PackageNotFoundError as error:
-        raise EnvironmentProblem(f"{error.name} is not installed: pip install 'dlmine-spark[spark]'") from error
-    return f"io.delta:delta-spark_{'.'.join(spark_version.split('.')[:2])}_2.13:{delta_version}"
+        delta_version = version("delta-spark")
+    except PackageNotFoundError:
+        # A cluster's own Spark, or a packed environment, which has no packages that only bring jars.
+        delta_version = DELTA_VERSION
+    # Of the Spark that is in use; a cluster's own is no installed package.
+    return f"io.delta:delta-spark_{'.'.join(pyspark.__version__.split('.')[:2])}_2.13:{delta_version}"
 
 
 def spark_home() -> Path:
@@ -159,11 +168,14 @@ def _build(config: SparkConfig) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(config.app_name)
     if config.remote is not None:
-        _require_server(config.remote)
+        _refuse_other_addresses(config.remote)
+        require_answer(_place(config))
         builder = builder.remote(config.remote)
     elif not on_databricks():
         if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
             raise EnvironmentProblem("Java is not installed: install a JDK 17 or newer, or set JAVA_HOME")
+        require_answer(config.master or _submitted_settings().get("spark.master", ""))
+        _tell_of_contradictions(config)
         for key, value in {**_SETTINGS, **_master_settings(config)}.items():
             builder = builder.config(key, value)
     for key, setting in config.conf.items():
@@ -174,7 +186,7 @@ def _build(config: SparkConfig) -> SparkSession:
     except Exception as error:
         # The launcher raises whatever it met: a Py4J error, a PySparkException, an OSError.
         raise EnvironmentProblem(
-            f"Spark did not start ({_place(config)}): {_first_line(error)}; run 'dlmine doctor'"
+            f"Spark did not start ({_place(config)}): {first_line(error)}; run 'dlmine doctor'"
         ) from error
     if on_databricks():
         return spark
@@ -202,27 +214,59 @@ def _place(config: SparkConfig) -> str:
     return config.master or "default master"
 
 
-def _require_server(remote: str) -> None:
-    """Fail at once where nobody listens: Spark's own client would try for many minutes.
+def _refuse_other_addresses(remote: str) -> None:
+    """Refuse an address that is none of Spark Connect's, and to go on without its packages.
 
     Raises:
-        EnvironmentProblem: the packages of Spark Connect are missing, or nobody answers.
+        EnvironmentProblem: without the address, which may hold a token.
     """
     if importlib.util.find_spec("grpc") is None:
         raise EnvironmentProblem(
             "spark.remote needs the packages of Spark Connect: pip install 'dlmine-spark[connect]'"
         )
-    address = urlparse(remote.partition(";")[0])
+    address = urlsplit(remote.partition(";")[0])
     if address.scheme != "sc" or not address.hostname:
         raise EnvironmentProblem("spark.remote is no address of a server: expected sc://host:port")
-    place = (address.hostname, address.port or CONNECT_PORT)
-    try:
-        socket.create_connection(place, timeout=SERVER_TIMEOUT).close()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"spark.remote: nobody answers at {place[0]}:{place[1]} ({error.strerror or error}): is the server up, the "
-            "port right, and the way there open?"
-        ) from error
+
+
+def _submitted_settings() -> dict[str, str]:
+    """What spark-submit was told, by options and by the cluster's own defaults; nothing where it was not used."""
+    if not _is_submitted():
+        return {}
+    SparkContext._ensure_initialized()
+    return dict(SparkConf(loadDefaults=True).getAll())
+
+
+def _is_submitted() -> bool:
+    """Whether spark-submit started this program, and the JVM before it."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _tell_of_contradictions(config: SparkConfig) -> None:
+    """What a program sets counts more for Spark than an option of spark-submit, which users may not expect."""
+    submitted = _submitted_settings()
+    for key, value in config.conf.items():
+        if submitted.get(key, _plain(value)) != _plain(value):
+            log.warning(
+                "%s: the configuration's %s counts, not %s, which spark-submit was told (--set spark.conf.%s=%s)",
+                *(key, value, submitted[key], key, submitted[key]),
+            )
+
+
+def _plain(value: str | int | float | bool) -> str:
+    """A setting as Spark writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lack_of_executors(error: BaseException) -> str | None:
+    """What executors turned out to lack in the midst of the work, in our words; None if it is something else."""
+    if not isinstance(error, Py4JJavaError) or not _NO_DELTA.search(str(error)):
+        return None
+    return (
+        "the executors lack classes that the driver has, Delta's most likely: put its jars beside Spark's on every "
+        f"machine, or give spark-submit --packages {delta_coordinates()}; both need the same version of Spark, too "
+        f"({cause(str(error))})"
+    )
 
 
 @contextmanager
@@ -248,7 +292,7 @@ def _master_settings(config: SparkConfig) -> dict[str, str]:
     """Settings that depend on where the session runs."""
     settings: dict[str, str] = {}
     # spark-submit has chosen a master and started the JVM already; both must stay as they are.
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    submitted = _is_submitted()
     master = config.master or (None if submitted else "local[*]")
     if master is not None:
         settings["spark.master"] = master
@@ -294,15 +338,14 @@ def _check_delta(spark: SparkSession) -> None:
     try:
         spark.sql("DESCRIBE HISTORY delta.`/nonexistent-dlmine-probe`")
     except Exception as error:
-        if "DELTA" not in str(error).upper() or "PARSE_SYNTAX" in str(error):
+        if not _told_by_delta(str(error)):
             raise EnvironmentProblem(
                 "this Spark session has no Delta Lake: start it with "
                 f"--packages {delta_coordinates()} --conf spark.sql.extensions={DELTA_EXTENSION} "
-                f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({_first_line(error)})"
+                f"--conf spark.sql.catalog.spark_catalog={DELTA_CATALOG} ({first_line(error)})"
             ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, PySparkException) and error.getCondition():
-        return f"{error.getCondition()}: {str(error).splitlines()[0]}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _told_by_delta(message: str) -> bool:
+    """Whether an error is one of Delta's own, such as [DELTA_TABLE_ONLY_OPERATION]; others name its classes, too."""
+    return re.search(r"\bDELTA_[A-Z]", message) is not None

@@ -22,7 +22,7 @@ import logging
 import os
 import resource
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cluster
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -44,7 +45,7 @@ from simulated_panel import panel_rows, request_on
 from dlmine_spark.config import SparkConfig, TrainingConfig
 from dlmine_spark.datasets.world import make_world
 from dlmine_spark.errors import DlmineError
-from dlmine_spark.session import open_session, spark_home
+from dlmine_spark.session import open_session
 from dlmine_spark.training.job import LaunchRequest, read_results
 from dlmine_spark.training.launch import launch
 from dlmine_spark.training.launch.relay import LOG_FILE
@@ -218,44 +219,21 @@ def _kill_rank(variable: str) -> None:
 def _worker(scratch: Path, calm: LaunchRequest, backend: str) -> Outcome:
     request = _with(calm, scratch / f"worker-{backend}", backend=backend, workers=2)
     with (
-        _cluster(scratch / f"cluster-{backend}") as (master, workers),
-        _session(master, **{"spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1"}) as spark,
+        _cluster(scratch / f"cluster-{backend}") as running,
+        _session(running.address, **{"spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1"}) as spark,
     ):
-        return _disturbed(request, calm, spark, workers[0].kill)
+        return _disturbed(request, calm, spark, lambda: os.kill(running.workers[0].pid, signal.SIGKILL))
 
 
 @contextmanager
-def _cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A master and two workers of one core each; its address, and the processes of the workers."""
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    master = f"spark://127.0.0.1:{port}"
-    deploy = "org.apache.spark.deploy"
-    place = ["--work-dir", str(folder)]
-    own = ["--host", "127.0.0.1", "--webui-port", "0"]
-    commands = [[f"{deploy}.master.Master", *own, "--port", str(port)]]
-    commands += [[f"{deploy}.worker.Worker", *own, "-c", "1", "-m", "700m", *place, master]] * 2
-    environment = {
-        **os.environ,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_HOME": str(spark_home()),
-        "PYSPARK_PYTHON": sys.executable,
-        # What ranks import has to be found by processes that did not start in this folder.
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    with (folder / "log").open("wb") as log:
-        program = str(spark_home() / "bin" / "spark-class")
-        started = [
-            subprocess.Popen([program, *command], env=environment, stdout=log, stderr=log) for command in commands
-        ]
+def _cluster(folder: Path) -> Iterator[cluster.Cluster]:
+    """A master and two workers of one core each."""
+    # What ranks import has to be found by processes that did not start in this folder.
+    here = {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        yield master, started[1:]
+        yield cluster.up(folder, cluster.Shape(workers=2, cores=1, memory="700m"), port=0, environment=here)
     finally:
-        for process in started:
-            process.kill()
-            process.wait()
+        cluster.down(folder)
 
 
 def _disk(scratch: Path, calm: LaunchRequest) -> Outcome:

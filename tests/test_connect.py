@@ -102,7 +102,7 @@ def test_a_server_that_is_not_there_is_told_of_at_once() -> None:
     config = SparkConfig(remote=f"sc://127.0.0.1:{free_port()}/;token=secret")
     start = time.monotonic()
     with (
-        pytest.raises(EnvironmentProblem, match=r"nobody answers at 127\.0\.0\.1:\d+ \(") as caught,
+        pytest.raises(EnvironmentProblem, match=r"no Spark cluster answers at sc://127\.0\.0\.1:\d+") as caught,
         open_session(config),
     ):
         pass

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from dlmine_spark.clusters import first_line
+from dlmine_spark.session import _NO_DELTA, _told_by_delta
+
 PROGRAM = """
 import os, signal
 from dlmine_spark.config import SparkConfig
@@ -45,3 +48,35 @@ def test_an_interrupt_while_spark_starts_leaves_no_jvm_behind() -> None:
 
     assert done.stderr.strip().splitlines()[-1] == "KeyboardInterrupt"
     assert "NoSuchFileException" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "is_there"),
+    [
+        ("[DELTA_TABLE_ONLY_OPERATION] `/nonexistent-dlmine-probe` is not a Delta table.", True),
+        (
+            "Cannot find catalog plugin class for 'spark_catalog': org.apache.spark.sql.delta.catalog.DeltaCatalog.",
+            False,
+        ),
+        ("[PARSE_SYNTAX_ERROR] Syntax error at or near 'HISTORY'. DESCRIBE HISTORY delta.`/nonexistent`", False),
+    ],
+)
+def test_delta_is_there_if_it_is_delta_that_refuses(message: str, is_there: bool) -> None:
+    assert _told_by_delta(message) is is_there
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        "Caused by: java.lang.ClassNotFoundException: org.apache.spark.sql.delta.files.DeltaFileFormatWriter$$",
+        "Caused by: java.lang.ClassCastException: cannot assign instance of java.lang.invoke.SerializedLambda to x",
+    ],
+)
+def test_executors_without_delta_are_known_by_their_traces(trace: str) -> None:
+    assert _NO_DELTA.search(trace)
+
+
+def test_what_java_says_is_told_not_which_object_was_called() -> None:
+    told = first_line(Exception("An error occurred while calling o80.sql.\n: java.io.IOException: no\n\tat x"))
+
+    assert told == "java.io.IOException: no"

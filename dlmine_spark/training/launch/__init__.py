@@ -16,10 +16,10 @@ from dataclasses import replace
 from pyspark.sql import SparkSession
 
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.slots import slots_left
 from dlmine_spark.training.job import LaunchRequest, RunResult, read_results
 from dlmine_spark.training.launch.local import launch_local
 from dlmine_spark.training.launch.relay import RankFailed
-from dlmine_spark.training.launch.slots import slots_left
 
 __all__ = ["LaunchRequest", "RunResult", "launch"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,11 @@ import torch
 from horovod.common.exceptions import HorovodInternalError
 from pyspark.sql import SparkSession
 
+from dlmine_spark.slots import WAIT_SECONDS, require_slots
 from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
-from dlmine_spark.training.launch.slots import require_slots
+from dlmine_spark.training.launch.shipped import with_shipped_code
 from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
         TrainingError: a rank's own error.
     """
     config = request.training
-    require_slots(spark, config.workers, config.launch_timeout)
+    require_slots(spark, config.workers, min(config.launch_timeout, WAIT_SECONDS))
     # Horovod starts its ranks by the executors' launcher, which on local-cluster masters looks for Spark here.
     os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
     with (
@@ -87,8 +87,7 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
         ended_with_its_ranks(request.folder, spark),
     ):
         horovod.spark.run(
-            _rank,
-            args=(request,),
+            with_shipped_code(_rank, request, spark),
             num_proc=config.workers,
             start_timeout=int(config.launch_timeout),
             use_gloo=True,
@@ -98,7 +97,8 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
             stdout=stream,
             stderr=stream,
             verbose=0,
-            executable=sys.executable,
+            # What Spark's own tasks run: the driver's interpreter need not be on other machines.
+            executable=spark.sparkContext.pythonExec,
         )
 
 

@@ -12,10 +12,11 @@ import torch.distributed as dist
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from dlmine_spark.slots import WAIT_SECONDS, is_local, require_slots
 from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
-from dlmine_spark.training.launch.slots import is_local, require_slots
+from dlmine_spark.training.launch.shipped import with_shipped_code
 from dlmine_spark.training.launch.waiting import ended_with_its_ranks
 
 THREADS_PER_RANK = 1
@@ -72,7 +73,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
     config = request.training
     local = is_local(spark)
     if not local:
-        require_slots(spark, config.workers, config.launch_timeout)
+        require_slots(spark, config.workers, min(config.launch_timeout, WAIT_SECONDS))
     with (
         listening(request.folder, config.workers) as output,
         output.open("a", encoding="utf-8") as stream,
@@ -83,7 +84,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
         distributor = TorchDistributor(num_processes=config.workers, local_mode=local, use_gpu=False)
         # It gives its logger a level of its own, and would tell every user that it started.
         distributor.logger.setLevel(logging.WARNING)
-        distributor.run(_rank, request)
+        distributor.run(with_shipped_code(_rank, request, spark))
 
 
 def _rank(request: LaunchRequest) -> None:

@@ -1,4 +1,4 @@
-"""Whether Spark can run all ranks at the same time; asked first, since a gang that waits for a slot hangs."""
+"""How many tasks Spark can run at the same time; asked first, since what waits for a slot that never comes hangs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dlmine_spark.errors import EnvironmentProblem
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+WAIT_SECONDS = 40.0
+"""Longest wait for executors that are to come; some ten seconds are usual. Nobody learns more by waiting longer."""
 
 
 def require_slots(spark: SparkSession, ranks: int, timeout: float) -> None:
@@ -24,17 +26,28 @@ def require_slots(spark: SparkSession, ranks: int, timeout: float) -> None:
     master = _master(spark)
     deadline = time.monotonic() + timeout
     while True:
-        slots = _slots(spark)
+        slots = count_slots(spark)
         if slots >= ranks:
             return
         # A local master never gets more slots than it has.
         if master.startswith("local") or time.monotonic() > deadline:
             break
         time.sleep(POLL_SECONDS)
+    more = "" if is_local(spark) else " (more executors, or more cores for each: --num-executors, --executor-cores)"
     raise EnvironmentProblem(
         f"training.workers is {ranks}, but Spark ({master}) can run only {slots} tasks at once: "
-        f"set training.workers={max(1, slots)}, or give Spark more cores"
+        f"set training.workers={max(1, slots)}, or give Spark more cores{more}"
     )
+
+
+def first_slot(spark: SparkSession, timeout: float) -> bool:
+    """Wait until Spark can run a task, which on a cluster means that an executor is there; whether it can."""
+    deadline = time.monotonic() + timeout
+    while count_slots(spark) == 0:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def slots_left(spark: SparkSession, wanted: int, timeout: float) -> int:
@@ -47,9 +60,9 @@ def slots_left(spark: SparkSession, wanted: int, timeout: float) -> int:
         # Nothing of it can be lost without the session.
         return wanted
     deadline = time.monotonic() + timeout
-    while _slots(spark) < wanted and time.monotonic() < deadline:
+    while count_slots(spark) < wanted and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    left = min(wanted, _slots(spark))
+    left = min(wanted, count_slots(spark))
     require_slots(spark, max(1, left), 0.0)
     return left
 
@@ -63,7 +76,12 @@ def _master(spark: SparkSession) -> str:
     return str(spark.conf.get("spark.master", ""))
 
 
-def _slots(spark: SparkSession) -> int:
+def count_slots(spark: SparkSession) -> int:
+    """Tasks that Spark can run at once, now.
+
+    Raises:
+        EnvironmentProblem: the session is a remote one (Spark Connect).
+    """
     try:
         context = spark.sparkContext._jsc.sc()
     except Exception as error:
