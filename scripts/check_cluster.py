@@ -54,7 +54,7 @@ SETTINGS = {
     "mining.min_support": 0.02,
     "spark.shuffle_partitions": 4,
 }
-IGNORED = {"run_id", "_run_id", "_ingested_at", "corrected_at", "at", "seconds"}
+IGNORED = {"run_id", "_run_id", "_ingested_at", "corrected_at", "fitted_at", "seconds"}
 """Columns that differ from run to run: who wrote a row, and when."""
 LAYERS = ("bronze", "silver", "gold")
 TRAINED_MODELS = ("lstm", "blend")
