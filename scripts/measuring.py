@@ -32,7 +32,9 @@ def largest_memory() -> Iterator[dict[str, int]]:
         while not done.wait(1 / LOOKS_A_SECOND):
             for process in _all():
                 with suppress(psutil.NoSuchProcess):
-                    kind = "driver" if process == me else "JVM" if process.name() == "java" else "worker"
+                    # What a JVM starts shares its memory for a moment, under the name of the thread that started it.
+                    is_python = process.name().startswith("python")
+                    kind = "driver" if process == me else "worker" if is_python else "JVM"
                     largest[kind] = max(largest[kind], process.memory_info().rss)
 
     watcher = threading.Thread(target=watch, daemon=True)
