@@ -290,7 +290,7 @@ class Lakehouse:
             return False
         if contract is None or not contract.moments:
             return True
-        there, new = dict(self.read(table, self.version(table)).dtypes), dict(frame.dtypes)
+        there, new = dict(self._dtypes(table)), dict(frame.dtypes)
         if not there.keys() >= set(contract.moments):
             # A table of another layout altogether is not ours to remove; Delta will refuse it.
             return True
@@ -301,7 +301,11 @@ class Lakehouse:
 
     def _has_columns_of(self, table: str, frame: DataFrame) -> bool:
         """Whether there is a table with a frame's columns, of the same types in the same order."""
-        return self.version(table) is not None and self.read(table, self.version(table)).dtypes == frame.dtypes
+        return self.version(table) is not None and self._dtypes(table) == frame.dtypes
+
+    def _dtypes(self, table: str) -> list[tuple[str, str]]:
+        """Columns and types of a table that is to be written, as it is now: a run need not be one that may read it."""
+        return Lakehouse(self.spark, self.config).read(table, self.version(table)).dtypes
 
     def _drop_other_checks(self, table: str, name: str | None) -> bool:
         """Whether a table is held to the check of this name already; others of ours are dropped."""

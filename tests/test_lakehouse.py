@@ -225,11 +225,29 @@ def test_a_partitioned_table_of_a_catalog_is_replaced_again_and_again(spark: Spa
     for names in (("a", "b"), ("c",), ("d", "e")):
         lakehouse.overwrite("gold.parts", rows(*names), partition_by=["name"])
         assert {row["name"] for row in lakehouse.read("gold.parts").collect()} == set(names)
+    # A later run that does not read what it replaces.
+    lakehouse = lakehouse.for_run("later", {})
+    lakehouse.overwrite("gold.parts", rows("d", "e"), partition_by=["name"])
     for _ in range(2):
         lakehouse.overwrite("gold.parts", rows("f"), replace_where="name IN ('d', 'f')", partition_by=["name"])
         assert {row["name"] for row in lakehouse.read("gold.parts").collect()} == {"e", "f"}
     assert spark.sql("DESCRIBE DETAIL dlmine_test.gold_parts").collect()[0]["partitionColumns"] == ["name"]
     spark.sql("DROP SCHEMA dlmine_test CASCADE")
+
+
+def test_a_later_run_replaces_some_rows_of_a_table_that_it_does_not_read(lakehouse: Lakehouse) -> None:
+    def rows(name: str) -> DataFrame:
+        moments = "'s' unique_id, date'2024-01-01' cutoff, date'2024-01-02' ds, 1 h, 1d y_hat"
+        bounds = "0d lo_80, 2d hi_80, 0d lo_95, 3d hi_95"
+        return lakehouse.spark.sql(
+            f"select '{name}' scenario, 'm' model, {moments}, {bounds}, 1d as_planned, true is_changed"
+        )
+
+    for run, name in enumerate(("one", "two", "one")):
+        later = lakehouse.for_run(f"run-{run}", {})
+        later.overwrite(s.SCENARIOS.name, rows(name), replace_where=f"scenario = '{name}'")
+    found = lakehouse.read(s.SCENARIOS.name).orderBy("scenario").collect()
+    assert [row["scenario"] for row in found] == ["one", "two"]
 
 
 @pytest.mark.parametrize("name", ["panel", "silver.", "silver.a/../b", "silver.`x`"])

@@ -47,6 +47,7 @@ PLANNED = "as_planned"
 PLACE = "scenario"
 """Ending of the names of staging tables."""
 STAGED_ARIMA, STAGED_PANEL = "staging.scenario_arima", "staging.scenario_panel"
+STAGED_FORECASTS = "staging.scenario_forecasts"
 FILE = "scenario.parquet"
 """The networks' forecasts, beside those without a change."""
 SHOWN = 10
@@ -122,7 +123,9 @@ def run(config: Config, lakehouse: Lakehouse, scenario: Scenario) -> tuple[str, 
     made.append(_of_networks(config, lakehouse, replace(material, planned=planned.applied), cutoff))
 
     columns = (s.MODEL, s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, *BOUNDS)
-    forecasts = reduce(DataFrame.unionByName, (frame.select(*columns) for frame in made))
+    # Read by the blend and by what is written.
+    lakehouse.overwrite(STAGED_FORECASTS, reduce(DataFrame.unionByName, (frame.select(*columns) for frame in made)))
+    forecasts = lakehouse.read(STAGED_FORECASTS)
     if lakehouse.exists(s.BLEND_WEIGHTS.name):
         blend = blended(forecasts, weights_at(lakehouse, cutoff)).withColumn(s.MODEL, F.lit(BLEND))
         forecasts = forecasts.unionByName(blend.select(*columns))
@@ -140,7 +143,7 @@ def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahe
     there = series.where(F.col(s.UNIQUE_ID).isin(asked)).select(s.UNIQUE_ID).distinct()
     missing = sorted(set(asked) - {row[s.UNIQUE_ID] for row in there.collect()}) if asked else []
     if missing:
-        near = difflib.get_close_matches(missing[0], [row[0] for row in _some_ids(series)], n=3)
+        near = difflib.get_close_matches(missing[0], _some_ids(series), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise ConfigError(f"scenario {scenario.name}: there is no series {missing[0]!r}{hint}")
     for change in scenario.changes:
@@ -163,9 +166,9 @@ def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahe
         raise ConfigError(f"scenario {scenario.name}: {error}") from error
 
 
-def _some_ids(series: DataFrame) -> Sequence[tuple[str]]:
+def _some_ids(series: DataFrame) -> Sequence[str]:
     """Some thousand ids, to find one like a misspelt one among."""
-    return [(row[s.UNIQUE_ID],) for row in series.select(s.UNIQUE_ID).distinct().limit(5_000).collect()]
+    return [row[s.UNIQUE_ID] for row in series.select(s.UNIQUE_ID).distinct().limit(5_000).collect()]
 
 
 def _refuse_other_type(scenario: Scenario, name: str, value: Scalar, type_: str) -> None:
