@@ -616,7 +616,11 @@ def run_all(
 @app.command("init")
 def init(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines, Parquet, Delta folders, lines of baskets.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="CSV, JSON lines, Parquet, Delta folders, lines of baskets; or jdbc:... of a database with --table.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="The configuration; default: named for the first file.")
@@ -626,6 +630,13 @@ def init(
         typer.Option(
             metavar="FILE.csv",
             help="First write the one file, which has a column for each series or date, anew with a row for each.",
+        ),
+    ] = None,
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="Of a database: the table to look at.")] = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of a database: DLMINE_NAME_USER and DLMINE_NAME_PASSWORD hold who may read."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
@@ -644,9 +655,13 @@ def init(
         refuse_overwriting(long, option="--long", force=force)
         output.print(f"{long}: {guessing.reshape(files[0], long, force=force)}", markup=False)
         files = [str(long)]
-    config = guessing.config_path(files, out)
+    is_database = files[0].lower().startswith("jdbc:")
+    if is_database != (table is not None) or (is_database and len(files) > 1):
+        raise ConfigError("--table names the table of a database: give it with one address jdbc:...")
+    config = guessing.config_path(files, out, table)
     refuse_overwriting(config, option="--out", force=force)
-    typer.echo(guessing.run(files, config, force=force))
+    sample = None if table is None else guessing.of_database(files[0], table, credentials)
+    typer.echo(guessing.run(files, config, force=force, table=sample))
     output.print(f"{config}: a configuration to look at; run it: dlmine run --config {config}", markup=False)
 
 
@@ -711,6 +726,60 @@ def show(
 
     _start_logging(json_logs, verbose)
     typer.echo(browse.show(_load(config, overrides, tuned=False), table, rows, where))
+
+
+@app.command("export")
+def export(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="gold.forecasts, or another one of dlmine tables.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="FILE.csv, .parquet, .json or .csv.gz: one file; a folder or address with --format; or jdbc:... of a "
+            "database with --into.",
+        ),
+    ],
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows like \"model = 'lstm'\".")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these columns, in this order; default: all.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The table as it was in this version; default: as it is.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(metavar="MODE", help="What becomes of a target that is there: fail, replace or append.")
+    ] = "fail",
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Of a folder: csv, parquet or json.")
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Of a database: the table that gets the rows.")
+    ] = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of a database: DLMINE_NAME_USER and DLMINE_NAME_PASSWORD hold who may write."
+        ),
+    ] = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+) -> None:
+    """Write a table as a file, a folder of files or a table of a database: all of it or nothing."""
+    from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines import export as exports
+    from dlmine_spark.session import open_session
+
+    _start_logging(json_logs, verbose)
+    wanted = exports.target_of(target, format_=format_, into=into, credentials=credentials, mode=mode)
+    names = tuple(name.strip() for name in columns.split(",")) if columns is not None else ()
+    resolved = _load(config, overrides, tuned=False)
+    with open_session(resolved.spark) as spark:
+        selection = exports.Selection(table, where, names, version)
+        rows = exports.run(Lakehouse(spark, resolved.lakehouse), selection, wanted)
+    output.print(f"export: {rows:,} rows of {table} in {into or target}", markup=False)
 
 
 @app.command("history")

@@ -483,14 +483,61 @@ class Drift(Section):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
+STRUCTURED = ("json", "parquet", "delta", "jdbc")
+"""Formats that bring their columns, and may have lists in a cell."""
+
+
+class DatabaseConfig(Section):
+    """A table behind JDBC: what is read of it, by how many tasks, and who may."""
+
+    table: str = Field(min_length=1, description="name of the table or view, or (SELECT ...) AS name")
+    credentials: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="NAME of the variables DLMINE_NAME_USER and DLMINE_NAME_PASSWORD; on Databricks also of the "
+        "secrets NAME_user and NAME_password in scope dlmine. Default: what the driver finds by itself",
+    )
+    driver: str | None = Field(None, description="class of the JDBC driver; default: the one that claims the address")
+    partition_column: str | None = Field(
+        None, description="number, date or time by whose ranges tasks share the table; default: one task reads it"
+    )
+    partitions: int = Field(8, ge=1, le=1_000, description="tasks, and connections, with partition_column")
+    fetch_size: int = Field(10_000, ge=1, description="rows that a round trip to the database brings")
+    incremental_column: str | None = Field(
+        None,
+        description="number, date or time that is higher in rows that are new or changed. load: merge reads the rows "
+        "beyond the highest so far; load: replace reads the table only where it, or the number of rows, changed",
+    )
+    lookback: str | None = Field(
+        None,
+        description="load: merge reads again what lies this far below the highest so far, for rows that came late: a "
+        "number, or '2 days'",
+    )
+
+    @model_validator(mode="after")
+    def _lookback_has_a_column(self) -> DatabaseConfig:
+        if self.lookback is not None and self.incremental_column is None:
+            raise ValueError("lookback: needs incremental_column, which it is counted in")
+        if self.lookback is not None and not re.fullmatch(LOOKBACK, self.lookback):
+            raise ValueError(f"lookback: {self.lookback!r} is no number or time span: use 1000, 2 days or 6 hours")
+        return self
+
+
+LOOKBACK = r"\d+( (minute|hour|day|week)s?)?"
+"""A number, or a span of time in words that SQL has, too."""
+
+
 class SourceConfig(Section):
     """One source: files of one shape, and how they become rows of a silver table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     kind: Kind = Field(description="what a row is: basket line, series value, static attributes, calendar, basket")
-    path: str = Field(min_length=1, description="file, folder or glob")
-    format: Literal["csv", "json", "parquet", "delta", "text"] = Field("csv", description="file format")
+    path: str = Field(min_length=1, description="file, folder or glob; of format jdbc, the address jdbc:...")
+    format: Literal["csv", "json", "parquet", "delta", "text", "jdbc"] = Field(
+        "csv", description="file format; jdbc: a table of a database"
+    )
+    database: DatabaseConfig | None = Field(None, description="format jdbc: which table, and how it is read")
     delimiter: str = Field(",", min_length=1, max_length=4, description="between the cells of a CSV line")
     encoding: str = Field("UTF-8", description="of text files: UTF-8, UTF-16 or one with a byte a letter (cp1252)")
     multiline: bool = Field(
@@ -581,7 +628,7 @@ class SourceConfig(Section):
         for listed, names in listings.items():
             problems += [f"{listed}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         problems += [*_bad_repairs(self), *_bad_equations(self), *_bad_versions(self), *_bad_cancellations(self)]
-        problems += _bad_merge(self)
+        problems += [*_bad_merge(self), *_bad_database(self)]
         problems += [*_bad_references(self), *_bad_freshness(self), *_bad_drift(self)]
         if any(sign in self.delimiter for sign in '"\r\n'):
             problems.append("delimiter: a quote or line break cannot separate cells")
@@ -748,6 +795,39 @@ def _bad_merge(source: SourceConfig) -> Iterator[str]:
             yield f"columns.{name}: outliers: hampel looks at neighbours, which may come later: use load: replace"
 
 
+def _bad_database(source: SourceConfig) -> Iterator[str]:
+    """Settings of a database on files and the reverse; credentials where everybody reads them."""
+    if source.format != "jdbc":
+        if source.database is not None:
+            yield f"database: is for format jdbc, the format is {source.format}"
+        elif source.path.lower().startswith("jdbc:"):
+            yield "format: path is the address of a database: set format: jdbc and database: {table: NAME}"
+        return
+    if source.database is None:
+        yield "database: format jdbc needs it: {table: NAME}"
+        return
+    if holds_credentials(source.path):
+        # Not repeated: the message ends in logs.
+        yield (
+            "path: holds a user or a password, which a configuration must not: take it out, and name the variables "
+            "that hold them by database.credentials"
+        )
+    elif not source.path.lower().startswith("jdbc:"):
+        yield f"path: format jdbc needs an address like jdbc:postgresql://host:5432/name, got {source.path!r}"
+    if source.encoding != "UTF-8":
+        yield "encoding: is for text files, a database says its own"
+    if source.load == "merge" and source.database.incremental_column is None:
+        yield "load: merge of a database needs database.incremental_column, by which new rows are told"
+    if source.load == "replace" and source.database.lookback is not None:
+        yield "database.lookback: is for load: merge"
+
+
+def holds_credentials(address: str) -> bool:
+    """Whether the address of a database says who may read it (``//user:word@host``, ``?password=``)."""
+    place = re.split("[?;]", address)[0]
+    return bool(re.search("[^:/]@", place) or re.search(r"(?i)[?&;](user|username|uid|password|pwd)=", address))
+
+
 def _bad_references(source: SourceConfig) -> Iterator[str]:
     """What is wrong with the columns that refer to other sources; ``_bad_relations`` looks at those sources."""
     for place, reference in enumerate(source.references):
@@ -898,7 +978,7 @@ def _is_value_of(value: Scalar, type_: ColumnType) -> bool:
 
 def _bad_baskets(source: SourceConfig) -> Iterator[str]:
     """What a source of one basket a line cannot use."""
-    if source.format in ("json", "parquet", "delta") and s.ITEMS not in source.columns:
+    if source.format in STRUCTURED and s.ITEMS not in source.columns:
         yield f"columns: format {source.format} has to map items (a list, or text with a separator)"
     for name, spec in source.columns.items():
         if name not in (s.BASKET_ID, s.ITEMS):

@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON, PYTHON_LIMIT = (3, 11), (3, 13)
 OLDEST_JAVA = 17
 SCALA = "2.13"
+POSTGRESQL_DRIVER = "org.postgresql:postgresql:42.7.7"
 HOROVOD_DEFAULTS = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITH_GLOO": "1",
@@ -461,7 +462,7 @@ def jars_to_add(resolved: Sequence[Path], spark_jars: Sequence[Path]) -> list[Pa
 
 
 def resolve_jars(project: Project, coordinates: str, target: Path, machine: Machine) -> None:
-    """Resolve Delta's jars with Spark's own Ivy; keep those that Spark lacks in ``target``, all or none."""
+    """Resolve jars with Spark's own Ivy; keep those that Spark lacks in ``target``, all or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     spark = project.site_packages() / "pyspark"
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="resolving-") as scratch:
@@ -474,30 +475,33 @@ def resolve_jars(project: Project, coordinates: str, target: Path, machine: Mach
         resolved = sorted(Path(scratch).glob("ivy/cache/**/*.jar"))
         kept = Path(scratch) / "jars"
         kept.mkdir()
-        delta_artifact = coordinates.split(":")[1]
+        artifacts = [one.split(":")[1] for one in coordinates.split(",")]
         # An earlier set-up may have placed some already; a jar of the same name is the same jar.
         names = {jar.name for jar in resolved}
         own = [jar for jar in sorted((spark / "jars").glob("*.jar")) if jar.name not in names]
         for jar in jars_to_add(resolved, own):
             shutil.copy(jar, kept)
-        if not list(kept.glob(f"{delta_artifact}-*.jar")):
-            raise SetupError(f"Ivy resolved no {coordinates} (log: {machine.logs / 'delta-jars.log'})")
+        for artifact in artifacts:
+            if not list(kept.glob(f"{artifact}-*.jar")):
+                raise SetupError(f"Ivy resolved no {artifact} (log: {machine.logs / 'delta-jars.log'})")
         kept.replace(target)
 
 
 def place_delta_jars(project: Project, machine: Machine) -> None:
-    """Put Delta's jars beside Spark's own: every start finds them, offline too, and no option is needed."""
+    """Put Delta's jars, and PostgreSQL's driver, beside Spark's own: every start finds them, offline too."""
     spark, delta = project.installed_version("pyspark"), project.installed_version("delta_spark")
     if not spark or not delta:
         raise SetupError("pyspark and delta-spark are not installed: remove .venv and run `make setup` again")
-    coordinates = f"io.delta:delta-spark_{'.'.join(spark.split('.')[:2])}_{SCALA}:{delta}"
-    kept = project.cache / "jars" / f"delta-{delta}-spark-{spark}"
+    coordinates = f"io.delta:delta-spark_{'.'.join(spark.split('.')[:2])}_{SCALA}:{delta},{POSTGRESQL_DRIVER}"
+    kept = (
+        project.cache / "jars" / f"delta-{delta}-spark-{spark}-{POSTGRESQL_DRIVER.split(':', 1)[1].replace(':', '-')}"
+    )
     placed = project.site_packages() / "pyspark" / "jars"
     key = fingerprint(coordinates, spark)
     names = project.stamps.read("delta-jars").get("jars", "").split()
     if project.stamps.holds("delta-jars", key) and all((placed / name).exists() for name in names):
         return
-    with machine.step("Delta's jars"):
+    with machine.step("Delta's jars, PostgreSQL's driver"):
         if not kept.exists():
             resolve_jars(project, coordinates, kept, machine)
         for jar in kept.iterdir():

@@ -22,7 +22,7 @@ from dlmine_spark.cleaning.plan import (
     shown_row,
     unusable_line,
 )
-from dlmine_spark.config import SourceConfig
+from dlmine_spark.config import STRUCTURED, SourceConfig
 
 _FIRST, _SHIFT, _NAME = "__first", "__shift", "__name"
 
@@ -49,7 +49,7 @@ def split_baskets(bronze: DataFrame, text: str, source: SourceConfig) -> DataFra
         rows = bronze.withColumn(s.BASKET_ID, present(trimmed(F.col(f"`{id_from}`")), source.null_tokens))
     else:
         rows = number_lines(bronze, bronze).withColumn(s.BASKET_ID, F.concat_ws(":", s.SOURCE_FILE, s.SOURCE_ROW))
-    is_list = source.format in ("json", "parquet", "delta")
+    is_list = source.format in STRUCTURED
     cell = F.col(f"`{items_from}`")
     parts = _listed(cell, source.separator) if is_list else _separated(cell, source.separator)
     tokens = ("", *source.null_tokens)

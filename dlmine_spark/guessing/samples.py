@@ -15,7 +15,7 @@ import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +39,7 @@ ROWS = 20_000
 """Of each row group."""
 MOST_COLUMNS = 2_000
 
-Format = Literal["csv", "json", "parquet", "delta", "text"]
+Format = Literal["csv", "json", "parquet", "delta", "text", "jdbc"]
 DELIMITERS = (",", ";", "\t", "|")
 _CONSISTENT = 0.9
 """Share of lines with the usual number of cells, for them to be a table."""
@@ -67,6 +67,7 @@ class Sample:
         multiline: cells, or JSON records, hold line breaks.
         baskets: what the lines are where the file is no table.
         odd_lines: lines that have more or fewer cells than the header.
+        database: which table of it this is, and who may read it; empty for files.
     """
 
     path: str
@@ -83,6 +84,7 @@ class Sample:
     multiline: bool = False
     baskets: BasketLines | None = None
     odd_lines: int = 0
+    database: dict[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -512,6 +514,17 @@ def _delta(path: str) -> Sample:
         raise SourceError(f"{path}: holds no rows")
     is_whole = len(fragments) == len(chosen) and all(one.num_rows < ROWS for one in tables)
     return _arrow(path, "delta", tables, sum(sizes), is_whole=is_whole)
+
+
+def of_database(path: str, rows: pa.Table, database: dict[str, str], *, is_whole: bool) -> Sample:
+    """The first rows of a table of a database, as it gave them.
+
+    Raises:
+        SourceError: there are none.
+    """
+    if not rows.num_rows:
+        raise SourceError(f"{path}#{database['table']}: holds no rows")
+    return replace(_arrow(path, "jdbc", [rows], rows.nbytes, is_whole=is_whole), database=database)
 
 
 def _arrow(path: str, format_: Format, tables: Sequence[Any], size: int, *, is_whole: bool) -> Sample:

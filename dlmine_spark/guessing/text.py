@@ -57,6 +57,8 @@ def settings_of(source: Source) -> dict[str, Any]:
     settings: dict[str, Any] = {"kind": guess.kind, "path": sample.path}
     if sample.format != "csv":
         settings["format"] = sample.format
+    if sample.database:
+        settings["database"] = sample.database
     if sample.delimiter != ",":
         settings["delimiter"] = sample.delimiter
     if sample.encoding != "UTF-8":
@@ -118,6 +120,8 @@ def sampled(source: Source) -> str:
     count = sample.baskets.baskets if sample.baskets is not None else source.table.rows
     if sample.is_whole:
         return f"guessed from all {count:,} rows{files}"
+    if sample.database:
+        return f"guessed from the first {count:,} rows that the database gave"
     size = sample.size / 2**20
     return f"guessed from {count:,} rows at the start, in the middle and at the end of {size:,.1f} MB{files}"
 

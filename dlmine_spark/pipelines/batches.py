@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 BEGUN, DONE, VOID = "begun", "done", "void"
 _FILE = ("path", "size", "modified")
 _NOT_CLEANING = {
-    "path", "format", "delimiter", "encoding", "multiline", "roles", "default_role", "load", "new_columns",
+    "path", "format", "database", "delimiter", "encoding", "multiline", "roles", "default_role", "load", "new_columns",
     "freshness", "drift",
 }  # fmt: skip
 """Settings of a source that say nothing about what becomes of a row of bronze."""
@@ -165,9 +165,9 @@ def next_batch(lakehouse: Lakehouse, name: str, source: SourceConfig) -> Batch:
             f"bronze.{name}: is gone, and with it the rows of {state.number - state.since:,} batches: restore it, or "
             f"start over with the files that are there now by running once with sources.{name}.load=replace"
         )
-    listed = sources.list_files(lakehouse.spark, name, source)
+    listed = _listed(lakehouse, name, source, state, state.number)
     if not listed and state.plan is None:
-        raise NoRowsError(f"{source.path} (source {name}): there is no file yet")
+        raise NoRowsError(f"{source.path} (source {name}): there is no {'row' if source.database else 'file'} yet")
     batch = Batch(name, number, tuple(_unknown(lakehouse, name, listed, state)), False, state)
     if not batch.files:
         # What a killed or refused attempt noted did not come.
@@ -190,10 +190,10 @@ def _resumed(lakehouse: Lakehouse, name: str, source: SourceConfig, state: State
 def fingerprint(lakehouse: Lakehouse, name: str, source: SourceConfig) -> str:
     """Hash of every file that ever came and those that lie there now: it changes when one is new, and never else."""
     state = _state_of(lakehouse, name)
-    files = _frame(lakehouse, sources.list_files(lakehouse.spark, name, source))
+    last = state.number + (1 if _has_rows(lakehouse, name, state.number + 1) else 0)
+    files = _frame(lakehouse, _listed(lakehouse, name, source, state, last))
     if lakehouse.version(s.FILES.name) is not None:
-        last = state.number + (1 if _has_rows(lakehouse, name, state.number + 1) else 0)
-        files = files.unionByName(_files(lakehouse, name).where(_is_between(state.since + 1, last)).select(*_FILE))
+        files = files.unionByName(_came(lakehouse, name, state, last))
     row = files.distinct().agg(F.count(F.lit(1)), F.bit_xor(F.xxhash64(*_FILE))).collect()[0]
     return f"{row[0]} files since batch {state.since}: {row[1]}"
 
@@ -231,6 +231,19 @@ def _unknown(lakehouse: Lakehouse, name: str, listed: Sequence[SourceFile], stat
     known = _files(lakehouse, name).where(_is_between(state.since + 1, state.number))
     new = _frame(lakehouse, listed).join(known, on=list(_FILE), how="left_anti").orderBy("path")
     return [SourceFile(*row) for row in new.select(*_FILE).collect()]
+
+
+def _listed(lakehouse: Lakehouse, name: str, source: SourceConfig, state: State, last: int) -> list[SourceFile]:
+    """The files there are; of a database, the rows beyond those of the batches up to ``last``."""
+    came = []
+    if source.format == "jdbc" and lakehouse.version(s.FILES.name) is not None:
+        came = [SourceFile(*row) for row in _came(lakehouse, name, state, last).collect()]
+    return sources.list_files(lakehouse.spark, name, source, came)
+
+
+def _came(lakehouse: Lakehouse, name: str, state: State, last: int) -> DataFrame:
+    """The files of a source's batches up to this one."""
+    return _files(lakehouse, name).where(_is_between(state.since + 1, last)).select(*_FILE)
 
 
 def _frame(lakehouse: Lakehouse, files: Sequence[SourceFile]) -> DataFrame:
@@ -348,7 +361,7 @@ def _can_come_again(lakehouse: Lakehouse, batch: Batch, source: SourceConfig) ->
     if any(plan != _ANOTHER_PLAN for plan, _ in batch.state.begun):
         return False
     try:
-        return set(batch.files) <= set(sources.list_files(lakehouse.spark, batch.source, source))
+        return sources.are_there(lakehouse.spark, batch.source, source, batch.files)
     except SourceError:
         return False
 

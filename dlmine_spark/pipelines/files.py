@@ -14,16 +14,17 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 """What file systems say that have no second names for files."""
 
 
-def refuse_overwriting(file: Path, *, option: str, force: bool) -> None:
+def refuse_overwriting(file: Path, *, option: str, force: bool, replacing: str = "--force") -> None:
     """Raise ConfigError if the file is there already: it may have been edited.
 
     Args:
         file: to be written.
         option: of the command that names another file.
         force: whether it may be replaced.
+        replacing: option of the command that says so.
     """
     if file.exists() and not force:
-        raise ConfigError(f"{file}: is there already; name another file by {option}, or replace it by --force")
+        raise ConfigError(f"{file}: is there already; name another file by {option}, or replace it by {replacing}")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+from uuid import uuid4
 
 from dlmine_spark import sources
 from dlmine_spark.config import Config
@@ -248,7 +249,10 @@ def _input_versions(config: Config, stage: Stage, lakehouse: Lakehouse, finished
     if not stage.upstream:
         return {
             f"source {name}": (
-                batches.fingerprint(lakehouse, name, source) if source.load == "merge" else sources.fingerprint(source)
+                batches.fingerprint(lakehouse, name, source)
+                if source.load == "merge"
+                # What nobody can tell to be the same is read again.
+                else sources.contents(lakehouse.spark, name, source) or f"read {uuid4()}"
             )
             for name, source in sorted(config.sources.items())
         }

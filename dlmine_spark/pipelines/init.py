@@ -9,9 +9,12 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from dlmine_spark.config import SourceConfig, load_config
+from pydantic import ValidationError
+
+from dlmine_spark.config import SourceConfig, SparkConfig, load_config
 from dlmine_spark.errors import ConfigError, SourceError
-from dlmine_spark.guessing.samples import Sample, look_at, merged
+from dlmine_spark.guessing import samples
+from dlmine_spark.guessing.samples import ROWS, Sample, look_at, merged
 from dlmine_spark.guessing.tables import TableFacts
 from dlmine_spark.guessing.text import config_text, settings_of, table_text
 from dlmine_spark.guessing.together import Source, decide
@@ -19,22 +22,46 @@ from dlmine_spark.guessing.wide import write_long
 from dlmine_spark.pipelines.files import written_whole
 from dlmine_spark.pipelines.graph import check_sources
 from dlmine_spark.schemas import TABLES
+from dlmine_spark.session import open_session
+from dlmine_spark.sources import look_at as look_outside
+from dlmine_spark.sources import reading
+from dlmine_spark.sources.database import read_table
 
 _SUFFIXES = re.compile(r"(\.(csv|tsv|txt|dat|json|jsonl|ndjson|parquet|basket))?(\.(gz|bz2))?$", re.IGNORECASE)
 
 
-def config_path(paths: Sequence[str], chosen: Path | None) -> Path:
-    """Where the configuration is written: where the user says, else in the working folder, named for the first file."""
-    return chosen if chosen is not None else Path(f"{_name_of(paths[0])}.yaml")
+def config_path(paths: Sequence[str], chosen: Path | None, table: str | None = None) -> Path:
+    """Where the configuration is written: where the user says, else here, named for the first file or the table."""
+    return chosen if chosen is not None else Path(f"{_name_of(table.rpartition('.')[2] if table else paths[0])}.yaml")
 
 
-def run(paths: Sequence[str], out: Path, *, force: bool = False) -> str:
+def of_database(address: str, table: str, credentials: str | None) -> Sample:
+    """The first rows of a table of a database, by a local Spark session.
+
+    Raises:
+        ConfigError: the address is none, or holds a password.
+        SourceError: the database cannot be asked, or the table is empty.
+        EnvironmentProblem: the variables of the credentials, or the driver, are not there.
+    """
+    database = {"table": table} | ({} if credentials is None else {"credentials": credentials})
+    try:
+        source = SourceConfig.model_validate({"kind": "table", "format": "jdbc", "path": address, "database": database})
+    except ValidationError as error:
+        raise ConfigError("; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())) from error
+    look_outside(table, source)
+    with open_session(SparkConfig()) as spark, reading(table, source):
+        rows = read_table(spark, table, source, None).limit(ROWS).toArrow()
+    return samples.of_database(address, rows, database, is_whole=rows.num_rows < ROWS)
+
+
+def run(paths: Sequence[str], out: Path, *, force: bool = False, table: Sample | None = None) -> str:
     """Guess from a sample of the files, and write the configuration once it has been read back.
 
     Args:
         paths: files, folders of files of one shape, Delta tables; files of one shape in one folder are one source.
         out: the configuration.
         force: whether an earlier one is replaced.
+        table: rows of a database in the place of files.
 
     Returns:
         What was guessed and why, as tables to read.
@@ -43,7 +70,11 @@ def run(paths: Sequence[str], out: Path, *, force: bool = False) -> str:
         SourceError: a file cannot be read, or nothing says what to forecast or to mine; nothing is written then.
         ConfigError: the configuration cannot be written, or is there already.
     """
-    sources = _named(decide(_tables([look_at(path) for path in dict.fromkeys(paths)])))
+    if table is not None:
+        tables = [TableFacts(_name_of(table.database["table"].rpartition(".")[2]), table)]
+    else:
+        tables = _tables([look_at(path) for path in dict.fromkeys(paths)])
+    sources = _named(decide(tables))
     title = out.stem.replace("_", " ").capitalize()
     text = config_text(sources, f"build/{out.stem}/lakehouse", title, str(out))
     with written_whole(out, force=force) as partial:

@@ -250,10 +250,10 @@ def _ingest(
     lakehouse: Lakehouse, name: str, source: SourceConfig, rows: DataFrame, partition_by: Sequence[str]
 ) -> DataFrame:
     """Write bronze; refuse files that changed while they were read, of which it may hold half."""
-    before = sources.fingerprint(source)
+    before = sources.contents(lakehouse.spark, name, source)
     with sources.reading(name, source), _naming_rules(name, source):
         lakehouse.overwrite(f"bronze.{name}", rows, partition_by=partition_by)
-    if sources.fingerprint(source) != before:
+    if sources.contents(lakehouse.spark, name, source) != before:
         raise SourceError(
             f"{source.path} (source {name}): changed while it was read; run again when nobody writes there"
         )

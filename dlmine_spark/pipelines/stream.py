@@ -42,7 +42,13 @@ def run(config: Config, spark: SparkSession, take_in: Callable[[], None], every:
         ConfigError: no source is added to by new files.
         DlmineError: from ``take_in``, or what Spark says of a path that it cannot list.
     """
-    paths = sorted({source.path for source in config.sources.values() if source.load == "merge"})
+    merged = {name: source for name, source in config.sources.items() if source.load == "merge"}
+    paths = sorted({source.path for source in merged.values() if source.database is None})
+    if merged and not paths:
+        raise ConfigError(
+            f"--stream looks for new files, and source {next(iter(merged))} is a table of a database: run dlmine clean "
+            "on a schedule, each run takes in what is new"
+        )
     if not paths:
         raise ConfigError("--stream: no source has load: merge, so there is nothing that new files are added to")
     try:

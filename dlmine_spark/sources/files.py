@@ -35,7 +35,9 @@ class SourceFile:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path names files that Python can look at, rather than an address (s3a://..., dbfs:/...)."""
+    """Whether a path names files that Python can look at, rather than an address (s3a://..., dbfs:/..., jdbc:...)."""
+    if path.lower().startswith("jdbc:"):
+        return False
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", path)
     return scheme is None or scheme[1] == "file"
 
@@ -64,19 +66,14 @@ def files_of(name: str, source: SourceConfig) -> list[Path]:
 
 
 def fingerprint(source: SourceConfig) -> str:
-    """Hash of what identifies a source's content: name, size and time of every file.
-
-    Files at an address that Python cannot list are identified by the address alone: new files there are seen with
-    ``--force``.
-    """
+    """Hash of what identifies the content of a local source: name, size and time of every file."""
     digest = hashlib.sha256(source.path.encode())
-    if is_local(source.path):
-        for file in files_of("", source):
-            try:
-                status = file.stat()
-            except OSError as error:
-                raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
-            digest.update(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode(errors="surrogateescape"))
+    for file in files_of("", source):
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
+        digest.update(f"{file}|{status.st_size}|{status.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

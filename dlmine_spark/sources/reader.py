@@ -7,10 +7,11 @@ encoding of one byte a letter.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,10 +25,12 @@ from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.names import bronze_name, bronze_names
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError
+from dlmine_spark.sources import database
 from dlmine_spark.sources.encoding import Encoding, encoding_of
 from dlmine_spark.sources.files import (
     SourceFile,
     files_of,
+    fingerprint,
     folder_columns,
     is_local,
     list_local,
@@ -64,7 +67,10 @@ def look_at(name: str, source: SourceConfig) -> None:
 
     Raises:
         SourceError: files are not there, empty or plainly of another kind, or the first header is not as declared.
+        EnvironmentProblem: the user and password of a database are not there.
     """
+    if source.format == "jdbc":
+        database.check_credentials(name, source)
     if not is_local(source.path):
         return
     files = files_of(name, source)
@@ -72,14 +78,42 @@ def look_at(name: str, source: SourceConfig) -> None:
         read_header(files[0], name, source, encoding_of(source.encoding, name), folder_columns(source, files))
 
 
-def list_files(spark: SparkSession, name: str, source: SourceConfig) -> list[SourceFile]:
+def contents(spark: SparkSession, name: str, source: SourceConfig) -> str | None:
+    """What changes when a source's rows do: its files, their sizes and times, the version of a Delta table.
+
+    Returns:
+        None where only reading the rows would tell, of a database without an ``incremental_column``.
+
+    Raises:
+        SourceError: files or tables are not there.
+    """
+    if is_local(source.path):
+        return fingerprint(source)
+    if source.format == "jdbc":
+        return database.contents(spark, name, source)
+    if source.format == "delta":
+        with reading(name, source):
+            table = source.path.replace("`", "``")
+            row = spark.sql(f"DESCRIBE HISTORY delta.`{table}` LIMIT 1").collect()[0]
+        return f"version {row['version']} of {row['timestamp']}"
+    files = sorted((file.path, file.size, file.modified) for file in list_files(spark, name, source))
+    return hashlib.sha256(repr(files).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def list_files(
+    spark: SparkSession, name: str, source: SourceConfig, came: Iterable[SourceFile] = ()
+) -> list[SourceFile]:
     """The files that a source's path stands for now; Spark lists those at an address, without reading them.
+
+    Of a database, the rows beyond those that ``came`` count as a file.
 
     Raises:
         SourceError: a local file is not there, or not what the source says.
     """
     if is_local(source.path):
         return list_local(name, source)
+    if source.format == "jdbc":
+        return database.list_ranges(spark, name, source, came)
     try:
         found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(source.path)
         rows = found.select("path", "length", F.unix_millis("modificationTime").alias("modified")).collect()
@@ -89,6 +123,13 @@ def list_files(spark: SparkSession, name: str, source: SourceConfig) -> list[Sou
             return []
         raise SourceError(f"{source.path} (source {name}): cannot be listed: {_problem_of(error)}") from error
     return [SourceFile(row["path"], row["length"], row["modified"]) for row in rows]
+
+
+def are_there(spark: SparkSession, name: str, source: SourceConfig, files: Sequence[SourceFile]) -> bool:
+    """Whether files, or ranges of a database, are still as they were when they were listed."""
+    if source.format == "jdbc":
+        return database.are_there(spark, name, source, files)
+    return set(files) <= set(list_files(spark, name, source))
 
 
 def read_source(
@@ -123,14 +164,11 @@ def read_source(
     encoding = encoding_of(source.encoding, name)
     if encoding.spark != "UTF-8" and source.format not in ("csv", "text"):
         raise ConfigError(f"sources.{name}.encoding: format {source.format} is always UTF-8, got {source.encoding}")
-    files = None
-    if is_local(source.path):
-        files = files_of(name, source) if only is None else [Path(file.path) for file in only]
-    addresses = [source.path] if only is None else [spark_path(file.path) for file in only]
-    from_folders = folder_columns(source, files or [])
     with reading(name, source):
-        rows = _rows(spark, name, source, encoding, files or addresses, from_folders, plain)
-        rows = _with_folder_columns(rows, from_folders)
+        if source.format == "jdbc":
+            rows = _of_database(spark, name, source, only)
+        else:
+            rows = _of_files(spark, name, source, encoding, plain, only)
     cells = [column for column in rows.columns if column not in s.BRONZE_METADATA]
     raw = F.col(s.RAW_LINE) if s.RAW_LINE in rows.columns else F.lit(None).cast("string")
     is_plain = F.coalesce(F.col(s.PLAIN), F.lit(False)) if s.PLAIN in rows.columns else F.lit(False)
@@ -148,15 +186,43 @@ def read_source(
     )
 
 
+def _of_files(
+    spark: SparkSession,
+    name: str,
+    source: SourceConfig,
+    encoding: Encoding,
+    plain: PlainPattern | None,
+    only: Sequence[SourceFile] | None,
+) -> DataFrame:
+    """Cells, file, block and, where lines can be wrong, ``RAW_LINE``, of files and the folders they are in."""
+    files = None
+    if is_local(source.path):
+        files = files_of(name, source) if only is None else [Path(file.path) for file in only]
+    addresses = [source.path] if only is None else [spark_path(file.path) for file in only]
+    from_folders = folder_columns(source, files or [])
+    rows = _rows(spark, name, source, encoding, files or addresses, from_folders, plain)
+    return _with_folder_columns(rows, from_folders)
+
+
+def _of_database(spark: SparkSession, name: str, source: SourceConfig, only: Sequence[SourceFile] | None) -> DataFrame:
+    """Cells, and the table or range of it in the place of a file."""
+    rows = database.read_table(spark, name, source, only)
+    where = only[0].path if only else database.address_of(source)
+    # As Spark escapes the paths of files.
+    place = [F.lit(where.replace("%", "%25")).alias(s.SOURCE_FILE), F.lit(0).alias(s.SOURCE_BLOCK)]
+    return _structured(rows, name, source, (), place=place)
+
+
 @contextmanager
 def reading(name: str, source: SourceConfig) -> Iterator[None]:
     """Turn what Spark says about files that it cannot read into one line that names them; pass on all else.
 
     Raises:
-        SourceError: a file vanished, was cut off or is not of the declared format.
+        SourceError: a file vanished, was cut off or is not of the declared format; a database does not answer.
     """
     try:
-        yield
+        with database.database_of(name, source).asking() if source.database is not None else nullcontext():
+            yield
     except DlmineError:
         raise
     except Exception as error:
@@ -445,10 +511,12 @@ def _structured(
     source: SourceConfig,
     from_folders: Sequence[str],
     nanos: Mapping[str, bool] | None = None,
+    place: Sequence[Column] | None = None,
 ) -> DataFrame:
     """Every column as text under its bronze name, nested values as JSON.
 
     ``nanos``: columns of nanoseconds since 1970, which Spark has as numbers, and whether they are in UTC.
+    ``place``: file and block, of rows that Spark does not read from files.
     """
     types = {column: type_ for column, type_ in records.dtypes if column != _BROKEN}
     renamed = dict(zip(types, bronze_names(list(types)), strict=True))
@@ -470,7 +538,7 @@ def _structured(
     return records.select(
         *(_as_text(cells[column], types[column]).alias(bronze) for column, bronze in renamed.items()),
         *raw,
-        *_place(),
+        *(_place() if place is None else place),
     )
 
 

@@ -88,7 +88,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     }
     monkeypatch.setattr(graph, "STAGES", stages)
     monkeypatch.setattr(graph, "_stage_function", lambda name: getattr(made, name))
-    monkeypatch.setattr(sources, "fingerprint", lambda source: made.content)
+    monkeypatch.setattr(sources, "contents", lambda *_: made.content)
     return made
 
 

@@ -1,0 +1,320 @@
+"""Export: a table of the lakehouse as one file, a folder of files or a table of a database; all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.utils import is_remote
+
+from dlmine_spark.config import holds_credentials
+from dlmine_spark.errors import ConfigError, EnvironmentProblem
+from dlmine_spark.jdbc import Database
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.files import refuse_overwriting, written_whole
+from dlmine_spark.places import local_path
+from dlmine_spark.slots import is_local
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["fail", "replace", "append"]
+Format = Literal["csv", "parquet", "json"]
+
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+_COMPRESSED = ".gz"
+_ROWS_A_TRIP = "10000"
+_MOMENT = "yyyy-MM-dd'T'HH:mm:ss[.SSSSSS]"
+_NO_TABLE = re.compile(r"relation \".*\" does not exist|Table .* doesn't exist|Invalid object name|ORA-00942")
+_CAN_RENAME = ("postgresql", "mysql", "mariadb", "oracle")
+"""Databases that rename a table by the same statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows go to.
+
+    Attributes:
+        place: a file, a folder, an address of an object store, or ``jdbc:...``.
+        format: of files; None: by the ending of ``place``.
+        into: table of a database.
+        credentials: name of the variables that hold its user and password.
+        mode: what becomes of a target that is there: the export fails, its rows are replaced, or it gets more.
+    """
+
+    place: str
+    format: Format | None = None
+    into: str | None = None
+    credentials: str | None = None
+    mode: Mode = "fail"
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a table of a database."""
+        return self.place.lower().startswith("jdbc:")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows and columns of a table, as of which version; None: all, the present one."""
+
+    table: str
+    where: str | None = None
+    columns: tuple[str, ...] = ()
+    version: int | None = None
+
+
+def target_of(place: str, *, format_: str | None, into: str | None, credentials: str | None, mode: str) -> Target:
+    """The target that options of the command mean, looked at before Spark is started.
+
+    Raises:
+        ConfigError: options that are none or do not fit each other, or a file that is there.
+        EnvironmentProblem: variables of the credentials are not set.
+    """
+    for option, value, known in (("mode", mode, get_args(Mode)), ("format", format_, get_args(Format))):
+        if value is not None and value not in known:
+            raise ConfigError(f"--{option} {value}: is none of {', '.join(known)}")
+    target = Target(place, cast("Format | None", format_), into, credentials, cast("Mode", mode))
+    if target.is_database:
+        _check_database(target)
+    else:
+        _check_files(target)
+    return target
+
+
+def _check_database(target: Target) -> None:
+    if holds_credentials(target.place):
+        raise ConfigError("TARGET holds a user or a password: take it out, and name their variables by --credentials")
+    if target.into is None:
+        raise ConfigError("--into is missing: the table of the database that gets the rows")
+    if target.format is not None:
+        raise ConfigError("--format is for files, and TARGET is a database")
+    _database(target).options()
+
+
+def _check_files(target: Target) -> None:
+    for option, value in (("--into", target.into), ("--credentials", target.credentials)):
+        if value is not None:
+            raise ConfigError(f"{option} is for databases, and {target.place} is none (jdbc:...)")
+    file = _single_file(target)
+    if file is None:
+        if _format(target) is None:
+            endings = ", ".join(SUFFIXES)
+            raise ConfigError(f"{target.place}: of what format? Give a file an ending ({endings}), a folder --format")
+        return
+    if target.format not in (None, SUFFIXES[Path(file.name.removesuffix(_COMPRESSED)).suffix]):
+        raise ConfigError(f"--format {target.format} and the name {file.name} contradict each other")
+    if target.mode == "append":
+        raise ConfigError(f"--mode append: {file} is one file, which is written as a whole: use replace")
+    refuse_overwriting(file, option="TARGET", force=target.mode == "replace", replacing="--mode replace")
+
+
+def run(lakehouse: Lakehouse, selection: Selection, target: Target) -> int:
+    """Write the selected rows to the target.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ConfigError: no such table, column, version or condition; the target is there already.
+        DlmineError: the target cannot be written; it is as it was before.
+    """
+    rows = _selected(lakehouse, selection)
+    if target.is_database:
+        return _to_database(rows, target)
+    file = _single_file(target)
+    if file is not None:
+        _to_file(rows, target, file)
+    else:
+        _to_folder(rows, target)
+    return rows.count()
+
+
+def _selected(lakehouse: Lakehouse, selection: Selection) -> DataFrame:
+    if lakehouse.version(selection.table) is None:
+        raise ConfigError(f"{selection.table}: there is no such table; see dlmine tables")
+    try:
+        rows = lakehouse.read(selection.table, selection.version)
+        unknown = [name for name in selection.columns if name not in rows.columns]
+        if unknown:
+            raise ConfigError(f"{selection.table} has no column {unknown[0]}; it has {', '.join(rows.columns)}")
+        if selection.where is not None:
+            rows = rows.where(selection.where)
+        if selection.columns:
+            rows = rows.select(*(f"`{name}`" for name in selection.columns))
+        rows.schema  # noqa: B018  # Conditions are looked at here, also through Spark Connect.
+    except (AnalysisException, ParseException) as error:
+        raise ConfigError(f"--where {selection.where!r}: {str(error).splitlines()[0]}") from error
+    return rows
+
+
+def _texts_of_nested(rows: DataFrame) -> DataFrame:
+    """Lists and the like as JSON, for targets that have cells only."""
+    nested = (T.ArrayType, T.MapType, T.StructType, T.VariantType)
+    return rows.select(
+        *(
+            F.to_json(F.col(f"`{field.name}`")).alias(field.name)
+            if isinstance(field.dataType, nested)
+            else F.col(f"`{field.name}`")
+            for field in rows.schema
+        )
+    )
+
+
+# Files
+
+
+def _single_file(target: Target) -> Path | None:
+    """The file of this machine that a target names by its ending; None for folders and object stores."""
+    path = local_path(target.place)
+    is_file = path is not None and Path(path.name.removesuffix(_COMPRESSED)).suffix in SUFFIXES
+    return path.absolute() if is_file and path is not None and not path.is_dir() else None
+
+
+def _format(target: Target) -> Format | None:
+    return target.format or SUFFIXES.get(Path(target.place.removesuffix(_COMPRESSED)).suffix)
+
+
+def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
+    """One file: Spark writes it beside its place by one task, and it is put there at the end."""
+    spark = rows.sparkSession
+    if not is_local(spark):
+        raise EnvironmentProblem(
+            f"{target.place}: lies on this machine, and the executors are on others: export to a place that all reach "
+            "(hdfs:, s3a:, a mounted folder with --format)"
+        )
+    with (
+        written_whole(file, force=target.mode == "replace") as partial,
+        tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch,
+    ):
+        folder = Path(scratch, "rows")
+        _write(rows.coalesce(1), target, str(folder), "error", is_compressed=file.suffix == _COMPRESSED)
+        (part,) = folder.glob("part-*")
+        shutil.move(part, partial)
+
+
+def _to_folder(rows: DataFrame, target: Target) -> None:
+    """A folder of files, as many as Spark has tasks; ``_SUCCESS`` in it says that it is whole."""
+    mode = {"fail": "error", "replace": "overwrite", "append": "append"}[target.mode]
+    try:
+        _write(rows, target, target.place, mode, is_compressed=False)
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_ALREADY_EXISTS":
+            raise
+        raise ConfigError(f"{target.place}: is there already: --mode replace or --mode append") from error
+
+
+def _write(rows: DataFrame, target: Target, place: str, mode: str, *, is_compressed: bool) -> None:
+    format_ = _format(target)
+    options: dict[str, Any] = {"timestampFormat": _MOMENT + "XXX", "timestampNTZFormat": _MOMENT}
+    if format_ == "csv":
+        rows = _texts_of_nested(rows)
+        # A quote inside quotes is doubled, as RFC 4180 has it; spaces are data.
+        options |= {"header": "true", "escape": '"', "ignoreLeadingWhiteSpace": "false"}
+        options |= {"ignoreTrailingWhiteSpace": "false"}
+    if is_compressed:
+        options["compression"] = "gzip"
+    elif format_ != "parquet":
+        options["compression"] = "none"
+    writer = rows.write.mode(mode).format(str(format_))
+    (writer if format_ == "parquet" else writer.options(**options)).save(place)
+
+
+# Databases
+
+
+def _database(target: Target) -> Database:
+    keys = {"address": "TARGET", "table": "--into", "credentials": "--credentials", "driver": "TARGET"}
+    return Database(target.place, f"{target.place}#{target.into}", target.credentials, None, keys)
+
+
+def _to_database(rows: DataFrame, target: Target) -> int:
+    """Rows go to a new table first, written by all tasks; one transaction makes them those of the target.
+
+    A run that is killed leaves the new table behind, which the next one drops, and the target as it was.
+    """
+    spark, database, into = rows.sparkSession, _database(target), str(target.into)
+    staging = f"{into}_dlmine_new"
+    rows = _texts_of_nested(rows)
+    with database.asking():
+        _execute(spark, database, [])
+        is_there = _is_there(spark, database, into)
+        if is_there and target.mode == "fail":
+            raise ConfigError(f"{database.where}: is there already: --mode replace or --mode append")
+        if not is_there and database.product not in _CAN_RENAME:
+            raise ConfigError(f"{database.where}: is not there: create the table first, with these columns")
+        _execute(spark, database, [f"DROP TABLE IF EXISTS {staging}"])
+        options = {**database.options(), "dbtable": staging, "batchsize": _ROWS_A_TRIP}
+        with _dropped_on_failure(spark, database, staging):
+            rows.write.format("jdbc").options(**options).mode("error").save()
+            written = spark.read.format("jdbc").options(**database.options(), dbtable=staging).load().count()
+            _execute(spark, database, _swap(database, target, staging, rows.columns, is_there=is_there))
+    return written
+
+
+def _swap(database: Database, target: Target, staging: str, columns: Sequence[str], *, is_there: bool) -> list[str]:
+    """The statements that make the rows of the staging table those of the target."""
+    into = str(target.into)
+    if not is_there:
+        return [f"ALTER TABLE {staging} RENAME TO {into.rpartition('.')[2]}"]
+    names = ", ".join(database.quoted(name) for name in columns)
+    deleted = [f"DELETE FROM {into}"] if target.mode == "replace" else []
+    return [*deleted, f"INSERT INTO {into} ({names}) SELECT {names} FROM {staging}", f"DROP TABLE {staging}"]
+
+
+def _is_there(spark: SparkSession, database: Database, table: str) -> bool:
+    try:
+        spark.read.format("jdbc").options(**database.options(), dbtable=table).load()
+    except Exception as error:
+        if _NO_TABLE.search(str(error)):
+            return False
+        raise
+    return True
+
+
+@contextmanager
+def _dropped_on_failure(spark: SparkSession, database: Database, staging: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        try:
+            _execute(spark, database, [f"DROP TABLE IF EXISTS {staging}"])
+        except Exception as second:
+            # What went wrong first is what the user needs to know.
+            log.warning("%s: %s could not be dropped: %s", database.where, staging, type(second).__name__)
+        raise
+
+
+def _execute(spark: SparkSession, database: Database, statements: Sequence[str]) -> None:
+    """Run statements in one transaction, by the JVM's driver."""
+    if is_remote():
+        raise EnvironmentProblem(
+            f"{database.where}: databases are written from the driver, which a session of Spark Connect has none of: "
+            "use spark-submit or local mode, or export files"
+        )
+    java = cast("Any", spark._jvm)
+    options = database.options()
+    properties = java.java.util.Properties()
+    for key, value in options.items():
+        if key not in ("url", "driver"):
+            properties.setProperty(key, value)
+    connection = java.java.sql.DriverManager.getConnection(options["url"], properties)
+    try:
+        connection.setAutoCommit(False)
+        statement = connection.createStatement()
+        for sql in statements:
+            statement.execute(sql)
+        connection.commit()
+    finally:
+        # What was not committed is undone with it.
+        connection.close()
