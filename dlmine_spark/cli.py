@@ -510,8 +510,17 @@ def forecast(
         Path | None,
         typer.Option(metavar="FILE", help="Then forecast with covariates changed as this file says: gold.scenarios."),
     ] = None,
+    new_series: Annotated[
+        bool,
+        typer.Option(
+            "--new-series",
+            help="Then forecast series that have attributes (kind statics) and no history: gold.cold_start.",
+        ),
+    ] = False,
 ) -> None:
     follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    if new_series:
+        follow.append(_cold_start)
     if scenario is not None:
         from dlmine_spark.scenario import load_scenario
 
@@ -531,6 +540,19 @@ def _what_if(scenario: Scenario, config: Config, lakehouse: Lakehouse, made: Run
     message, table = what_if.run(config, tables_of(lakehouse, made), scenario)
     output.print(message, markup=False)
     typer.echo(table)
+
+
+def _cold_start(config: Config, lakehouse: Lakehouse, made: Run) -> None:
+    """Forecast series without history."""
+    from dlmine_spark.pipelines import cold_start
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import DONE
+
+    if made.status != DONE:
+        output.print(f"new series: nothing to learn from ({made.message})", markup=False)
+        return
+    for line in cold_start.run(config, tables_of(lakehouse, made)):
+        output.print(line, markup=False)
 
 
 @_stage_command("explain")

@@ -766,6 +766,35 @@ SCENARIOS = Table(
 """What would be forecast after the end of the data if covariates were others: one row per scenario, model, series and
 step. ``as_planned`` is the forecast of the same model without the change (null where there is none); ``is_changed``
 says whether the scenario changes this series' covariates at this step."""
+COLD_START = Table(
+    "gold.cold_start",
+    {
+        UNIQUE_ID: "string",
+        CUTOFF: "date",
+        DS: "date",
+        H: "int",
+        Y_HAT: "double",
+        **_FORECAST_BOUNDS,
+        "segment": "int",
+    },
+    moments=(CUTOFF, DS),
+)
+"""Forecasts of series that have attributes and no history: one row per series and step; ``segment`` is the one whose
+shape they have, -1 for none."""
+COLD_START_SCORES = Table(
+    "gold.cold_start_scores",
+    {
+        CUTOFF: "date",
+        MODEL: "string",
+        "series": "bigint",
+        "wape": "double",
+        "coverage_80": "double",
+        "coverage_95": "double",
+    },
+    moments=(CUTOFF,),
+)
+"""How series that were left out in turn were forecast at a backtest cutoff: by attributes and segments
+(``cold_start``), and by the mean of the others (``overall_mean``)."""
 ERROR_PATTERNS = Table(
     "gold.error_patterns",
     {
@@ -839,6 +868,8 @@ TABLES: dict[str, Table] = {
         TRAINING_PANEL,
         LINEAGE,
         EMBEDDINGS,
+        COLD_START,
+        COLD_START_SCORES,
         CALIBRATION,
         VALIDATION_FORECASTS,
         BLEND_WEIGHTS,

@@ -25,7 +25,7 @@ from dlmine_spark.schemas import TABLES
 from dlmine_spark.session import open_session
 from dlmine_spark.sources import look_at as look_outside
 from dlmine_spark.sources import reading
-from dlmine_spark.sources.database import read_table
+from dlmine_spark.sources.database import first_rows
 
 _SUFFIXES = re.compile(r"(\.(csv|tsv|txt|dat|json|jsonl|ndjson|parquet|basket))?(\.(gz|bz2))?$", re.IGNORECASE)
 
@@ -50,7 +50,7 @@ def of_database(address: str, table: str, credentials: str | None) -> Sample:
         raise ConfigError("; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())) from error
     look_outside(table, source)
     with open_session(SparkConfig()) as spark, reading(table, source):
-        rows = read_table(spark, table, source, None).limit(ROWS).toArrow()
+        rows = first_rows(spark, table, source, ROWS).toArrow()
     return samples.of_database(address, rows, database, is_whole=rows.num_rows < ROWS)
 
 

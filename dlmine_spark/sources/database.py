@@ -85,6 +85,16 @@ def contents(spark: SparkSession, name: str, source: SourceConfig) -> str | None
     return f"{row['rows']} rows up to {row['highest']}"
 
 
+def first_rows(spark: SparkSession, name: str, source: SourceConfig, count: int) -> DataFrame:
+    """So many rows of a table as its database gives them, with its types.
+
+    Raises:
+        SourceError: the database cannot be reached, or has no such table.
+    """
+    with database_of(name, source).asking():
+        return _reader(spark, name, source).option("dbtable", _settings(source).table).load().limit(count)
+
+
 def read_table(spark: SparkSession, name: str, source: SourceConfig, files: Iterable[SourceFile] | None) -> DataFrame:
     """The rows of a table, or of the ranges that ``list_ranges`` found in it, with the database's types.
 
