@@ -566,11 +566,35 @@ def explain(
         str | None,
         typer.Option(help="With --series: of this date of the horizon; default: that of the largest forecast."),
     ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--embeddings", help="Then write what the network learned of each series, and cluster it: gold.embeddings."
+        ),
+    ] = False,
 ) -> None:
     if date is not None and series is None:
         raise ConfigError("--date says which forecast of a series to explain: give --series, too")
-    follow = [] if series is None else [partial(_why, series, date)]
+    follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    if series is not None:
+        follow.append(partial(_why, series, date))
+    if embeddings:
+        follow.append(_embeddings)
     _run_stages(["explain"], asked, follow=follow)
+
+
+def _embeddings(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
+    """Write and cluster what the network learned of each series."""
+    from dlmine_spark.pipelines import embeddings
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import NOT_APPLICABLE
+
+    if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
+        output.print(f"embeddings: there are none ({explained.message})", markup=False)
+        return
+    message, compared = embeddings.run(config, tables_of(lakehouse, explained))
+    output.print(message, markup=False)
+    typer.echo(compared)
 
 
 def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, explained: Run) -> None:

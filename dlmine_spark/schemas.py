@@ -566,8 +566,14 @@ CATEGORY_PREFIX = "sc_"
 """Categorical attributes of the series as whole-numbered codes; 0 is unknown."""
 FEATURE_PREFIXES = (KNOWN_FUTURE_PREFIX, PAST_ONLY_PREFIX, STATIC_PREFIX, CATEGORY_PREFIX)
 EMBEDDINGS = Table(
-    "gold.embeddings", {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>"}, moments=(CUTOFF,)
+    "gold.embeddings",
+    {UNIQUE_ID: "string", CUTOFF: "date", "embedding": "array<double>", "cluster": "int"},
+    moments=(CUTOFF,),
 )
+"""What the networks remember of a series: one row per cutoff (the end of the data, and the newest one of the backtest)
+and series. Networks of two cutoffs do not share their numbers; ``cluster`` groups those of one."""
+EMBEDDING_SCORES = Table("gold.embedding_scores", {RUN_ID: "string", "measure": "string", "value": "double"})
+"""How clusters of embeddings compare with segments by hand-made features; null where one cannot be told."""
 CALIBRATION = Table(
     "gold.calibration",
     {
@@ -868,6 +874,7 @@ TABLES: dict[str, Table] = {
         TRAINING_PANEL,
         LINEAGE,
         EMBEDDINGS,
+        EMBEDDING_SCORES,
         COLD_START,
         COLD_START_SCORES,
         CALIBRATION,

@@ -141,12 +141,13 @@ def test_a_scenario_changes_the_forecasts_it_is_about_and_no_others(world: Path)
     scenario.write_text(
         "name: no_promotion\nchanges: [{series: [S001], set: {promo: 0, promoted_item: none}}]\n", encoding="utf-8"
     )
-    submit = [*spark_submit("forecast", world), "--scenario", str(scenario)]
+    submit = [*spark_submit("forecast", world), "--scenario", str(scenario), "--new-series"]
 
     done = run_command(submit)
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "scenario no_promotion: 14 forecasts of 1 series changed" in done.stdout
+    assert "left out in turn: WAPE" in done.stdout
     rows = DeltaTable(world / "lakehouse" / "gold" / "scenarios").to_pandas()
     assert {"lstm", "arima", "blend", "seasonal_naive"} <= set(rows["model"])
     about = rows["unique_id"] == "S001"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +19,7 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.common import all_cutoffs
 from dlmine_spark.pipelines.steps import panel_frequency
 from dlmine_spark.report.data import Truth
+from dlmine_spark.segmentation.choice import adjusted_rand
 
 
 def compare(config: Config, lakehouse: Lakehouse) -> Truth:
@@ -156,16 +156,12 @@ def _store_types_ari(lakehouse: Lakehouse, folder: Path) -> float | None:
     stores = lakehouse.read(s.SEGMENTS.name).where(F.col("entity") == "store").select("entity_id", "segment")
     types = _read(folder, "stores.csv", ("store", "type"))
     both = stores.toPandas().merge(types, left_on="entity_id", right_on="store")
-    return None if both.empty else adjusted_rand_index(list(both["segment"]), list(both["type"]))
+    return None if both.empty else adjusted_rand(both["segment"].to_numpy(), both["type"].to_numpy())
 
 
-def adjusted_rand_index(one: Sequence[object], other: Sequence[object]) -> float:
-    """Agreement of two groupings of the same things: 1 for equal ones, about 0 by chance (Hubert & Arabie 1985)."""
-
-    def pairs(groups: Iterable[object]) -> float:
-        return sum(count * (count - 1) / 2 for count in Counter(groups).values())
-
-    together, in_one, in_other = pairs(zip(one, other, strict=True)), pairs(one), pairs(other)
-    by_chance = in_one * in_other / max(1, len(one) * (len(one) - 1) / 2)
-    at_most = (in_one + in_other) / 2
-    return 1.0 if at_most == by_chance else (together - by_chance) / (at_most - by_chance)
+def true_types(config: Config) -> dict[str, str]:
+    """The type of each store of a simulated world; nothing where ``report.truth`` names none."""
+    if config.report.truth is None:
+        return {}
+    types = _read(Path(config.report.truth), "stores.csv", ("store", "type"))
+    return dict(zip(types["store"].astype(str), types["type"].astype(str), strict=True))

@@ -144,16 +144,7 @@ class Forecaster(nn.Module):
     def forward(self, batch: Batch, scaling: Scaling, dropout: Dropout | None = None) -> torch.Tensor:
         """Scaled quantiles, never decreasing along the last axis; windows x horizon x quantiles."""
         context = self._context(batch, scaling, dropout)
-        history = batch.y.shape[1]
-        seen = torch.cat(
-            [
-                (scaling.scale(batch.y) * batch.mask).unsqueeze(2),
-                batch.mask.unsqueeze(2),
-                batch.past,
-                context.unsqueeze(1).expand(-1, history, -1),
-            ],
-            dim=2,
-        )
+        seen = self._seen(batch, scaling, context)
         lags = self._scaled_lags(batch, scaling)
         position = torch.arange(1, self.shape.horizon + 1) / self.shape.horizon
         known = torch.cat(
@@ -179,6 +170,27 @@ class Forecaster(nn.Module):
         mixed = F.gelu(self.mix(torch.cat([steps, known], dim=2)))
         raw = self.head(mixed)
         return _without_crossing(raw, _anchor(lags, batch.lags_known))
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """What the encoder remembers at the end of the past; windows x hidden."""
+        scaling = self.scaling(batch)
+        hidden = self._seen(batch, scaling, self._context(batch, scaling, None))
+        for encoder in self.encoder:
+            hidden, _ = encoder(hidden)
+        last: torch.Tensor = hidden[:, -1]
+        return last
+
+    def _seen(self, batch: Batch, scaling: Scaling, context: torch.Tensor) -> torch.Tensor:
+        """What the encoder reads; windows x history x inputs."""
+        return torch.cat(
+            [
+                (scaling.scale(batch.y) * batch.mask).unsqueeze(2),
+                batch.mask.unsqueeze(2),
+                batch.past,
+                context.unsqueeze(1).expand(-1, batch.y.shape[1], -1),
+            ],
+            dim=2,
+        )
 
     def _scaled_lags(self, batch: Batch, scaling: Scaling) -> torch.Tensor:
         flat = scaling.scale(batch.lags.flatten(1)).view_as(batch.lags)

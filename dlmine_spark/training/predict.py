@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TrainingError
@@ -42,7 +43,8 @@ REHEARSED_FILE = "rehearsed.ckpt"
 """The same tuned up to a horizon before the cutoff only; likewise."""
 FORECAST_FILE = "forecasts.parquet"
 VALIDATION_FILE = "validation.parquet"
-ORIGIN = "origin"
+EMBEDDING_FILE = "embeddings.parquet"
+ORIGIN, EMBEDDING = "origin", "embedding"
 BOUNDS = {s.LO_95: 0.025, s.LO_80: 0.1, s.Y_HAT: 0.5, s.HI_80: 0.9, s.HI_95: 0.975}
 """Forecast columns by the quantile they hold."""
 FORECAST_COLUMNS = (s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, s.LO_80, s.HI_80, s.LO_95, s.HI_95)
@@ -193,6 +195,27 @@ def predict_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> Iterato
     yield from predict_blocks(model.networks, arrays, origins.predict, model.window)
 
 
+@torch.no_grad()
+def embed_cutoff(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
+    """What the networks in a folder remember of each series at a cutoff: their encoders' states, side by side.
+
+    Yields:
+        ``unique_id``, ``cutoff`` and ``embedding`` (members x hidden numbers between -1 and 1), some series at a time.
+    """
+    model = load_trained(folder)
+    arrays = read_for(model, source, cutoff)
+    origins = plan_origins(arrays, model.window, validation_origins=0)
+    for batch in in_batches(arrays, origins.predict, model.window):
+        states = torch.cat([network.encode(batch) for network in model.networks], dim=1)
+        ids = arrays.ids[batch.series.numpy()].astype(object)
+        yield pd.DataFrame({s.UNIQUE_ID: ids, s.CUTOFF: cutoff, EMBEDDING: list(states.numpy().astype(np.float64))})
+
+
+def write_embeddings(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment) -> None:
+    """Write ``embed_cutoff``'s rows as one parquet file, whole or not at all."""
+    _write_rows(frames, path, cutoff, (s.UNIQUE_ID, s.CUTOFF, EMBEDDING))
+
+
 def predict_rehearsal(folder: Path, source: PanelSource, cutoff: Moment) -> Iterator[pd.DataFrame]:
     """Forecasts of the last horizon before a cutoff by the networks in a folder that were tuned up to its start.
 
@@ -232,6 +255,7 @@ def write_forecasts(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment) 
 def _write_rows(frames: Iterable[pd.DataFrame], path: Path, cutoff: Moment, columns: Sequence[str]) -> None:
     moment = moment_type(cutoff)
     types = {s.UNIQUE_ID: pa.string(), s.CUTOFF: moment, ORIGIN: moment, s.DS: moment, s.H: pa.int32()}
+    types[EMBEDDING] = pa.list_(pa.float64())
     schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns])
     with written_whole(path) as file, pq.ParquetWriter(file, schema) as writer:
         for frame in frames:
