@@ -31,7 +31,13 @@ MODEL_COLOURS = {
     **dict.fromkeys(_ARIMA_OTHERS, RED),
     **dict.fromkeys(_SIMPLE, GREY),
 }
-MODEL_DASHES = {"arima": "6 4", **dict.fromkeys(_ARIMA_OTHERS, "6 4"), **dict.fromkeys(_SIMPLE, "2 3")}
+MODEL_DASHES = {
+    "arima": "6 4",
+    **dict.fromkeys(_ARIMA_OTHERS, "6 4"),
+    "seasonal_naive": "2 3",
+    "profile_median": "9 3 2 3",
+    "year_ago_growth": "14 4",
+}
 _ROLE_COLOURS = {
     "target": INK,
     "known_future": BLUE,
@@ -244,7 +250,11 @@ def cluster_map(entities: pd.DataFrame, centres: pd.DataFrame, *, by_segment: bo
         "height": 420,
         "equal": True,
         "x": {"title": "where the segments differ most", "format": "number", "bare": True},
-        "y": {"title": "second such direction", "format": "number", "bare": True},
+        "y": {
+            "title": "second such direction" if len(centres) > 2 else "distance from the line between the centres",
+            "format": "number",
+            "bare": True,
+        },
         "points": points,
         "labels": [
             {"x": _finite(row.x), "y": _finite(row.y), "text": str(row.segment)}

@@ -52,9 +52,8 @@ def project(
     # On a centre, memberships tell nothing of the others; the place is known then.
     on_centre = ~np.isfinite(squares).all(axis=1) | (of_own == 0)
     squares[on_centre] = 0.0
-    norms = (places**2).sum(axis=1)
-    right = ((norms - norms.mean()) - (squares - squares.mean(axis=1, keepdims=True))) / 2
-    found = right @ np.linalg.pinv(places).T
+    # |x - c|^2 = |x|^2 - 2 x.c + |c|^2 of every centre c; |x|^2 is the same in all and falls out, since they sum to 0.
+    found = ((places**2).sum(axis=1) - squares) / 2 @ np.linalg.pinv(places).T
     found[on_centre] = places[own[on_centre]]
     if len(kept) == 1:
         off = np.sqrt(np.maximum(of_own - (found[:, 0] - places[own, 0]) ** 2, 0.0))

@@ -55,7 +55,7 @@ const Charts = (() => {
       return (Math.abs(share) >= 1 ? fixed(share, 1) : significant(share, 2)) + " %";
     },
     pp: (value, step) => plus(value, step ? fixed(100 * value, decimalsOf(100 * step)) : significant(100 * value, 3)),
-    signed: (value) => plus(value, fixed(value, 1)),
+    signed: (value) => (Math.abs(value) < 0.05 ? "0.0" : plus(value, fixed(value, 1))),
     number: (value, step) => {
       if (!step) return significant(value, 4);
       if (Math.abs(value) >= 1e6) return fixed(value / 1e6, decimalsOf(step / 1e6)) + " M";
