@@ -1488,6 +1488,7 @@ class ReportConfig(Section):
     path: str | None = Field(None, description="file to write; default: <lakehouse.root>/report/index.html")
     series: tuple[str, ...] = Field((), description="series to draw; default: a choice of good and bad ones")
     max_series: int = Field(8, ge=1, description="series drawn when none are named")
+    max_listed: int = Field(1_000, ge=0, description="series that can be looked up on the page, those drawn included")
     max_rules: int = Field(25, ge=1, description="rules in the table")
     truth: str | None = Field(None, description="truth/ folder of a simulation, to compare with")
 

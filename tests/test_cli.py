@@ -193,7 +193,7 @@ def test_every_stage_that_is_asked_for_has_a_command_and_every_command_a_job() -
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = {"pyspark", "torch", "horovod", "statsmodels", "plotly", "pandas"}
+    heavy = {"pyspark", "torch", "horovod", "statsmodels", "jinja2", "pandas"}
     code = f"import sys, dlmine_spark, dlmine_spark.cli; print(*({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 

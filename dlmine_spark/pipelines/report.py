@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -37,6 +38,8 @@ from dlmine_spark.pipelines.truth import compare, summary
 from dlmine_spark.report.choice import choose_series
 from dlmine_spark.report.data import LSTM, ChosenSeries, Extent, ReportData
 from dlmine_spark.report.page import render
+from dlmine_spark.report.projection import project
+from dlmine_spark.report.series import MOST_BYTES, packed_bytes
 from dlmine_spark.runs import NOT_APPLICABLE, StageReport, newest_of_each_stage
 from dlmine_spark.segmentation.features import CUSTOMERS, STORES
 
@@ -44,7 +47,10 @@ log = logging.getLogger(__name__)
 
 HISTORY_STEPS = 56
 MEMBERS_PER_SEGMENT = 12
-CLOUD_RULES = 1_500
+CLOUD_RULES = 1_000
+SHOWN_RUNS = 30
+MAPPED_ENTITIES = 600
+"""Dots on a map of segments: more hide each other."""
 RANKED_SERIES = 50_000
 MOST_GROUPS = 1_000
 """Rows of an aggregation at most: combinations of source, column and rule, of segment and feature, of model and h."""
@@ -118,6 +124,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "series": partial(_series, config, tables),
         "truth": lambda: {"truth": compare(config, lakehouse)},
         "sources": partial(_row_fates, tables),
+        "map": partial(_map, tables),
         "rules": partial(_rules, config, tables),
         "sequences": partial(_sequences, config, tables),
         "segments": partial(_segments, tables),
@@ -220,21 +227,28 @@ def _shareable(config: Config) -> Config:
 
 
 def _row_fates(tables: Tables) -> Fields:
-    """Rows by source and what became of them, as the run that cleaned them counted."""
+    """Rows by source and what became of them, as the newest run that cleaned them counted, and in the runs before."""
     quality = tables.read(s.QUALITY.name, "clean")
     if quality is None:
         return {}
-    newest = quality.agg(F.max("cleaned_at").alias("cleaned_at"))
+    runs = quality.select("cleaned_at").distinct().orderBy(F.desc("cleaned_at")).limit(SHOWN_RUNS)
+    is_repair = (F.col("outcome") == "repair") & (F.col("rule") != "")
     counts = (
-        quality.where(F.col("rule") == "")
-        .join(F.broadcast(newest), on="cleaned_at", how="left_semi")
-        .groupBy("source")
-        .pivot("outcome", list(s.FATES))
-        .agg(F.first("count"))
-        .orderBy("source")
+        quality.where((F.col("rule") == "") | is_repair)
+        .join(F.broadcast(runs), on="cleaned_at", how="left_semi")
+        .groupBy("cleaned_at", "source")
+        .pivot("outcome", [*s.FATES, "repair"])
+        .agg(F.sum("count"))
+        .orderBy(F.desc("cleaned_at"), "source")
+        .limit(MOST_GROUPS)
+        .withColumnRenamed("repair", "repaired")
         .toPandas()
     )
-    return {"sources": counts}
+    newest = counts[counts["cleaned_at"] == counts["cleaned_at"].max()]
+    return {
+        "sources": newest[["source", *s.FATES]].reset_index(drop=True),
+        "quality_runs": counts.fillna({"repaired": 0}),
+    }
 
 
 def _repairs(tables: Tables) -> Fields:
@@ -286,6 +300,33 @@ def _segments(tables: Tables) -> Fields:
         "profiles": in_feature_order(ordered.toPandas()),
         "members": members.limit(MOST_GROUPS).toPandas(),
     }
+
+
+def _map(tables: Tables) -> Fields:
+    """A sample of the entities of each kind, where they lie between the centres of the segments."""
+    segments = tables.read(s.SEGMENTS.name, "segment")
+    models = tables.read(s.SEGMENT_MODELS.name, "segment")
+    if segments is None or models is None:
+        return {}
+    # By a hash: the same ones whatever the partitions, and no kind of id is preferred.
+    place = Window.partitionBy("entity").orderBy(F.xxhash64("entity_id"), "entity_id")
+    sample = (
+        segments.withColumn("place", F.row_number().over(place)).where(F.col("place") <= MAPPED_ENTITIES).drop("place")
+    ).toPandas()
+    found, centres = [], []
+    for entity, points in models.select("entity", "centres").collect():
+        rows = sample[sample["entity"] == entity]
+        if rows.empty:
+            continue
+        mapped = project(points, rows["segment"].tolist(), rows["distance"], rows["membership"].tolist())
+        if mapped is None:
+            continue
+        places, middles = mapped
+        found.append(rows[["entity", "entity_id", "segment", "is_outlier"]].assign(x=places[:, 0], y=places[:, 1]))
+        centres.append(
+            pd.DataFrame({"entity": entity, "segment": np.arange(len(middles)), "x": middles[:, 0], "y": middles[:, 1]})
+        )
+    return {"map_entities": pd.concat(found), "map_centres": pd.concat(centres)} if found else {}
 
 
 def in_feature_order(profiles: pd.DataFrame) -> pd.DataFrame:
@@ -343,8 +384,19 @@ def _accuracy(tables: Tables) -> Fields:
         "comparisons": pd.DataFrame() if compared is None else compared.drop(s.RUN_ID).toPandas(),
         "wape_by_step": by_step,
         "wape_by_segment": by_segment,
+        "wape_by_part": _by_part(_of_scope(metrics, (F.col("scope") == SEGMENT_STEPS) & wape)),
         "coverage": _coverage(metrics),
     }
+
+
+def _by_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of groups like ``0: 1-7`` with segment and part of the horizon apart, in their order."""
+    if rows.empty:
+        return pd.DataFrame()
+    groups = rows["scope_id"].str.split(": ", expand=True)
+    apart = rows.assign(segment=groups[0], steps=groups[1], first=groups[1].str.partition("-")[0].astype(int))
+    apart = apart.assign(length=apart["segment"].str.len())
+    return apart.sort_values([s.MODEL, "length", "segment", "first"])[[s.MODEL, "segment", "steps", "value"]]
 
 
 def _coverage(metrics: DataFrame) -> pd.DataFrame:
@@ -380,8 +432,8 @@ def _series(config: Config, tables: Tables) -> Fields:
     forecasts = tables.read(s.FORECASTS.name, "arima")
     if forecasts is None:
         return fields
-    picked = _picked(config, tables, panel)
-    names = list(picked)
+    picked, others = _picked(config, tables, panel)
+    names = [*picked, *others]
     cutoffs = _shown_cutoffs(forecasts, end)
     if not cutoffs or not names:
         return fields
@@ -393,8 +445,10 @@ def _series(config: Config, tables: Tables) -> Fields:
     is_drawn = ~F.col(s.MODEL).isin(YEAR_AGO, PROFILE, BLEND)
     rows = forecasts.where(F.col(s.UNIQUE_ID).isin(names) & is_asked & is_drawn)
     rows = to_common_clock(tables.lakehouse, rows)
+    listed = _described(tables, dict.fromkeys(names, "") | picked)
     return fields | {
-        "chosen": _chosen(tables, picked),
+        "chosen": listed[: len(picked)],
+        "listed": listed,
         "history": history.select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED).toPandas(),
         "forecasts": rows.select(*(name for name in s.FORECASTS.names if name != s.RUN_ID)).toPandas(),
     }
@@ -427,19 +481,34 @@ def _shown_cutoffs(forecasts: DataFrame, end: Moment) -> list[Moment]:
     return [cutoff for cutoff in (row["backtest"], row["final"]) if cutoff is not None]
 
 
-def _picked(config: Config, tables: Tables, panel: DataFrame) -> dict[str, str]:
-    """The series to draw and why: those named in the configuration, else a spread by error and size."""
-    if config.report.series:
-        return dict.fromkeys(config.report.series, "")
+def _picked(config: Config, tables: Tables, panel: DataFrame) -> tuple[dict[str, str], list[str]]:
+    """The series to draw at once and why, and further ones to look up.
+
+    Drawn are those named in the configuration, else a spread by error and size.
+    """
     metrics = tables.read(s.METRICS.name, "backtest")
     errors = {} if metrics is None else _wape_by_series(metrics)
     sizes = panel.groupBy(s.UNIQUE_ID).agg(F.sum(s.Y).alias("size")).where(F.col("size").isNotNull())
-    largest = sizes.orderBy(F.desc("size"), s.UNIQUE_ID).limit(config.report.max_series).collect()
+    most = _most_listed(config)
+    largest = sizes.orderBy(F.desc("size"), s.UNIQUE_ID).limit(max(most, config.report.max_series)).collect()
     by_size = {row[s.UNIQUE_ID]: float(row["size"]) for row in largest}
-    return dict(choose_series(errors, by_size, config.report.max_series))
+    picked = (
+        dict.fromkeys(config.report.series, "")
+        if config.report.series
+        else dict(choose_series(errors, by_size, config.report.max_series))
+    )
+    # Where there is room left, those without an error follow: series too short for the backtest, say.
+    further = dict.fromkeys([*(name for name, _ in choose_series(errors, by_size, most)), *by_size])
+    return picked, [name for name in further if name not in picked][: max(0, most - len(picked))]
 
 
-def _chosen(tables: Tables, picked: Mapping[str, str]) -> tuple[ChosenSeries, ...]:
+def _most_listed(config: Config) -> int:
+    """Series on the page at most, so that it stays below 8 MB: long horizons leave room for fewer."""
+    horizon = config.evaluation.horizon
+    return min(config.report.max_listed, MOST_BYTES // packed_bytes(HISTORY_STEPS + horizon, horizon))
+
+
+def _described(tables: Tables, picked: Mapping[str, str]) -> tuple[ChosenSeries, ...]:
     metrics = tables.read(s.METRICS.name, "backtest")
     wape = {} if metrics is None else _wape_of(metrics, list(picked))
     segments = _segments_of(tables, list(picked))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
 from dlmine_spark.report import text as t
+from dlmine_spark.report.charts import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +31,34 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """Cells, and the segment and the series that they are about: what the reader's filter goes by."""
+
+    cells: Sequence[Cell]
+    segment: str | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table; sortable ones have buttons in their headings."""
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Row]
     sortable: bool = False
     folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A plotly figure with a sentence on how to read it and the numbers behind it."""
+    """A figure (see ``charts``) with a sentence on how to read it and the numbers behind it."""
 
     kind: ClassVar[str] = "chart"
     id: str
     title: str
-    figure: Any
+    figure: Figure
     reading: str
     table: Table | None = None
 
@@ -103,6 +113,19 @@ class Pane:
     id: str
     title: str
     blocks: Sequence[Block]
+    segment: str | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A list of series of which the reader draws one; ``packed`` (see ``series``) holds their values."""
+
+    kind: ClassVar[str] = "lookup"
+    note: str
+    reading: str
+    table: Table
+    packed: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +137,7 @@ class Code:
     text: str
 
 
-Block = Table | Chart | Note | Heading | Facts | Tabs | Code
+Block = Table | Chart | Note | Heading | Facts | Tabs | Lookup | Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +157,27 @@ def table(
     *,
     sortable: bool = False,
     folded: bool = False,
+    segment: str | None = None,
+    series: str | None = None,
 ) -> Table:
-    """The rows of a frame as a table of texts."""
+    """The rows of a frame as a table of texts.
+
+    Args:
+        frame: the rows.
+        caption: says what they are.
+        columns: those that are shown; those that the frame lacks are left out.
+        sortable: by the reader.
+        folded: shown when the reader asks for it.
+        segment: column with the segment a row is about, where the reader may filter by it.
+        series: the same of its series.
+    """
     present = [column for column in columns if column.name in frame.columns]
-    rows = [
+    cells = [
         [_cell(column, value) for column, value in zip(present, values, strict=True)]
         for values in frame[[column.name for column in present]].itertuples(index=False, name=None)
     ]
+    segments, names = (_tags(frame, name) for name in (segment, series))
+    rows = [Row(*parts) for parts in zip(cells, segments, names, strict=True)]
     return Table(caption, present, rows, sortable=sortable, folded=folded)
 
 
@@ -154,6 +191,13 @@ def charts_of(blocks: Iterable[Block]) -> list[Chart]:
             for pane in block.panes:
                 found.extend(charts_of(pane.blocks))
     return found
+
+
+def _tags(frame: pd.DataFrame, column: str | None) -> list[str | None]:
+    """The column's values as texts, None where there are none."""
+    if column is None or column not in frame:
+        return [None] * len(frame)
+    return [None if t.is_missing(value) else str(value) for value in frame[column]]
 
 
 def _cell(column: Column, value: Any) -> Cell:

@@ -1,54 +1,26 @@
-"""The page's charts as plotly figures: frames in, figures of plain lists out, no drawing.
+"""The page's charts as plain descriptions: frames in, dictionaries of lists, numbers and texts out, no drawing.
 
-Colours are those of the light theme; the page's script exchanges them for ``THEME``'s dark ones where the reader's
-system is dark. Text that comes from data is escaped for plotly, which reads HTML tags in any text.
+``assets/charts.js`` draws them as SVG. Colours are names; what they are in the light, in the dark and on paper is the
+style sheet's business. Texts from data stay as they are: the script puts them into text nodes only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from dlmine_spark import schemas as s
 from dlmine_spark.report import text as t
+from dlmine_spark.report.network import Layout, Network
 
-INK, MUTED, GRID, SURFACE = "#1c2430", "#5d6776", "#e4e2dc", "#ffffff"
-BLUE, ORANGE, GREY, GREEN, PURPLE, RED = "#2360c4", "#c2570c", "#8a93a1", "#26805a", "#7a4fb5", "#c0392f"
-BAND_80, BAND_95 = "rgba(35,96,196,0.24)", "rgba(35,96,196,0.11)"
-OTHER_BAND_80, OTHER_BAND_95 = "rgba(194,87,12,0.24)", "rgba(194,87,12,0.11)"
-SHADE = "rgba(28,36,48,0.035)"
-SCALE = ("#b9d3f3", "#4f8adb", "#123a82")
-COLD, MIDDLE, WARM = "#2f6fc0", "#f5f3ee", "#cf6a2c"
+Figure = dict[str, Any]
+"""A chart's description: ``kind`` says how to draw it, the rest is what."""
 
-THEME: dict[str, str] = {
-    INK: "#e8ebf0",
-    MUTED: "#9aa6b6",
-    GRID: "#2c3541",
-    SURFACE: "#171d26",
-    BLUE: "#79adff",
-    ORANGE: "#f39a58",
-    GREY: "#8793a3",
-    GREEN: "#5cc596",
-    PURPLE: "#b693ee",
-    RED: "#f0857a",
-    BAND_80: "rgba(121,173,255,0.27)",
-    BAND_95: "rgba(121,173,255,0.13)",
-    OTHER_BAND_80: "rgba(243,154,88,0.27)",
-    OTHER_BAND_95: "rgba(243,154,88,0.13)",
-    SHADE: "rgba(232,235,240,0.04)",
-    SCALE[0]: "#2b4a75",
-    SCALE[1]: "#5f97e6",
-    SCALE[2]: "#dbe8ff",
-    COLD: "#5b9bf0",
-    MIDDLE: "#1f2732",
-    WARM: "#e58a4d",
-}
-"""The dark theme's colour for each of the light one's."""
+INK, BLUE, ORANGE, GREY, GREEN, PURPLE, RED = "ink", "blue", "orange", "grey", "green", "purple", "red"
 
 _ARIMA_OTHERS = ("arima_intermittent", "arima_simple", "arima_smoothing", "arima_naive")
 _SIMPLE = ("seasonal_naive", "profile_median", "year_ago_growth")
@@ -59,7 +31,13 @@ MODEL_COLOURS = {
     **dict.fromkeys(_ARIMA_OTHERS, RED),
     **dict.fromkeys(_SIMPLE, GREY),
 }
-MODEL_DASHES = {"lstm": "solid", "arima": "dash", **dict.fromkeys(_ARIMA_OTHERS, "dash"), "seasonal_naive": "dot"}
+MODEL_DASHES = {
+    "arima": "6 4",
+    **dict.fromkeys(_ARIMA_OTHERS, "6 4"),
+    "seasonal_naive": "2 3",
+    "profile_median": "9 3 2 3",
+    "year_ago_growth": "14 4",
+}
 _ROLE_COLOURS = {
     "target": INK,
     "known_future": BLUE,
@@ -69,7 +47,9 @@ _ROLE_COLOURS = {
     "arima": ORANGE,
 }
 _FURTHER_COLOURS = (PURPLE, GREEN, RED)
-_LABEL_WIDTH = 26
+_SEGMENT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
+_SEGMENT_SHAPES = ("circle", "square", "diamond", "triangle")
+"""Shapes as well as colours: segments must differ for readers who see no colours, and beyond the sixth colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,310 +61,328 @@ class Bar:
     shown: str
     colour: str = BLUE
     meaning: str = ""
+    segment: str | None = None
 
 
-def bars(values: Sequence[Bar], axis: str, *, percent: bool = False) -> go.Figure:
+def bars(values: Sequence[Bar], axis: str, *, percent: bool = False) -> Figure:
     """Horizontal bars, the first on top, each with its value beside it; a legend where colours have a meaning."""
-    figure = _figure(height=70 + 30 * max(len(values), 2))
-    for meaning in dict.fromkeys(bar.meaning for bar in values):
-        alike = [(position, bar) for position, bar in enumerate(values) if bar.meaning == meaning]
-        figure.add_bar(
-            y=[position for position, _ in alike],
-            x=[bar.value for _, bar in alike],
-            orientation="h",
-            name=t.for_plotly(meaning),
-            text=[t.for_plotly(bar.shown) for _, bar in alike],
-            textposition="outside",
-            cliponaxis=False,
-            marker={"color": [bar.colour for _, bar in alike], "line": {"width": 0}},
-            hovertext=[f"{t.for_plotly(bar.label)}: {t.for_plotly(bar.shown)}" for _, bar in alike],
-            hoverinfo="text",
-            width=0.62,
-        )
-    has_legend = any(bar.meaning for bar in values)
-    figure.update_layout(
-        showlegend=has_legend,
-        legend=_legend_on_top(),
-        barmode="overlay",
-        margin={"r": 64, "t": 36 if has_legend else 12},
-    )
-    largest = max([bar.value for bar in values] + [0.0]) or 1.0
-    smallest = min([bar.value for bar in values] + [0.0])
-    # Room for the texts beside the bars, which plotly does not reserve.
-    lower = smallest - 0.2 * (largest - smallest) if smallest < 0 else 0.0
-    figure.update_xaxes(title_text=axis, range=[lower, largest * 1.12], tickformat=".1~%" if percent else None)
-    _label_rows(figure, [bar.label for bar in values])
-    return figure
+    meanings = {bar.meaning: bar.colour for bar in values if bar.meaning}
+    return {
+        "kind": "rows",
+        "labels": [bar.label for bar in values],
+        "x": {"title": axis, "format": "percent" if percent else "number", "zero": True, "whole": not percent},
+        "bars": [
+            _tagged(
+                {"row": row, "a": 0.0, "b": _finite(bar.value), "c": bar.colour, "tip": f"{bar.label}: {bar.shown}"},
+                bar.segment,
+            )
+            for row, bar in enumerate(values)
+        ],
+        "texts": [bar.shown for bar in values],
+        "legend": [_key(meaning, colour) for meaning, colour in meanings.items()],
+    }
 
 
-def row_fates(sources: pd.DataFrame) -> go.Figure:
+def row_fates(sources: pd.DataFrame) -> Figure:
     """What became of each source's rows, as shares that add up to one."""
-    figure = _figure(height=90 + 46 * len(sources))
-    names = [str(name) for name in sources["source"]]
-    totals = [max(float(rows), 1.0) for rows in sources["rows_in"]]
-    for column, name, colour in (
+    fates = (
         ("accepted", "accepted", BLUE),
         ("duplicates", "exact duplicates", GREY),
         ("superseded", "replaced by a newer row", PURPLE),
         ("quarantined", "quarantined", ORANGE),
-    ):
-        if not sources[column].any():
-            continue
-        counts = [0.0 if t.is_missing(value) else float(value) for value in sources[column]]
-        figure.add_bar(
-            y=list(range(len(names))),
-            x=[value / total for value, total in zip(counts, totals, strict=True)],
-            orientation="h",
-            name=name,
-            marker={"color": colour, "line": {"width": 0}},
-            hovertext=[
-                f"{t.for_plotly(source)}: {t.count(value)} {name} ({t.percent(value / total)})"
-                for source, value, total in zip(names, counts, totals, strict=True)
-            ],
-            hoverinfo="text",
-            width=0.5,
+    )
+    parts: list[dict[str, Any]] = []
+    names = [str(name) for name in sources["source"]]
+    for row, record in enumerate(sources.to_dict("records")):
+        total, start = max(float(record["rows_in"]), 1.0), 0.0
+        for column, name, colour in fates:
+            count = 0.0 if t.is_missing(record[column]) else float(record[column])
+            if count:
+                share = count / total
+                tip = f"{names[row]}: {t.count(count)} {name} ({t.percent(share)})"
+                parts.append({"row": row, "a": start, "b": start + share, "c": colour, "tip": tip})
+                start += share
+    used = {part["c"] for part in parts}
+    return {
+        "kind": "rows",
+        "labels": names,
+        "x": {"title": "share of the rows that came in", "format": "percent", "range": [0, 1]},
+        "bars": parts,
+        "legend": [_key(name, colour) for _, name, colour in fates if colour in used],
+    }
+
+
+def quality_over_runs(runs: pd.DataFrame) -> Figure:
+    """Share of the rows of each source that was refused, by the time of the run.
+
+    Args:
+        runs: cleaned_at, source, rows_in, quarantined; one row per run and source.
+    """
+    lines: list[dict[str, Any]] = []
+    for position, (source, rows) in enumerate(runs.groupby("source", sort=True)):
+        ordered = rows.sort_values("cleaned_at")
+        lines.append(
+            {
+                "name": str(source),
+                "c": _SEGMENT_COLOURS[position % len(_SEGMENT_COLOURS)],
+                "dash": ("", "6 4", "2 3")[position % 3],
+                "marks": True,
+                "x": [t.iso(moment) for moment in ordered["cleaned_at"]],
+                "y": [
+                    _finite(refused / rows_in) if rows_in else None
+                    for refused, rows_in in zip(ordered["quarantined"], ordered["rows_in"], strict=True)
+                ],
+            }
         )
-    figure.update_layout(barmode="stack", legend=_legend_on_top())
-    figure.update_layout(margin={"r": 28})
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], dtick=0.2, title_text="share of the rows that came in")
-    _label_rows(figure, names)
-    return figure
+    return {
+        "kind": "plane",
+        "height": 260,
+        "x": {"time": True},
+        "y": {"title": "rows refused", "format": "percent", "zero": True},
+        "lines": lines,
+        "legend": [_key(line["name"], line["c"], line=True, dash=line["dash"]) for line in lines],
+    }
 
 
-def profile_heat(profiles: pd.DataFrame) -> go.Figure:
+def profile_heat(profiles: pd.DataFrame) -> Figure:
     """How far each segment's mean lies from the overall mean, by feature as they come, in standard deviations."""
     table = profiles.pivot_table(index="feature", columns="segment", values="z", aggfunc="first", sort=False)
     table = table[sorted(table.columns)]
-    features = [str(feature) for feature in table.index]
-    segments = [str(segment) for segment in table.columns]
-    grid = [[_finite(value) for value in row] for row in table.to_numpy().tolist()]
-    bound = max([abs(value) for row in grid for value in row if value is not None] + [1.0])
-    figure = _figure(height=130 + 30 * len(features))
-    figure.add_heatmap(
-        z=grid,
-        x=list(range(len(segments))),
-        y=list(range(len(features))),
-        zmin=-bound,
-        zmax=bound,
-        colorscale=[[0, COLD], [0.5, MIDDLE], [1, WARM]],
-        xgap=3,
-        ygap=3,
-        text=[["" if value is None else f"{value:+.1f}" for value in row] for row in grid],
-        texttemplate="%{text}",
-        hovertext=[
-            [
-                f"{t.for_plotly(feature)}, segment {segment}: {'–' if value is None else f'{value:+.2f}'} sd"
-                for segment, value in zip(segments, row, strict=True)
-            ]
-            for feature, row in zip(features, grid, strict=True)
-        ],
-        hoverinfo="text",
-        colorbar={
-            "title": {"text": "sd from mean", "side": "right", "font": {"size": 12}},
-            "thickness": 10,
-            "outlinewidth": 0,
-            "len": 0.9,
-        },
+    return _heat(
+        [str(feature) for feature in table.index],
+        [str(segment) for segment in table.columns],
+        [[_finite(value) for value in row] for row in table.to_numpy().tolist()],
+        "segment",
+        "signed",
     )
-    figure.update_xaxes(
-        tickvals=list(range(len(segments))),
-        ticktext=segments,
-        title_text="segment",
-        side="top",
-        showgrid=False,
-        fixedrange=True,
-    )
-    _label_rows(figure, features)
-    figure.update_yaxes(showgrid=False)
-    figure.update_layout(margin={"t": 58})
-    return figure
 
 
-def rule_cloud(rules: pd.DataFrame) -> go.Figure:
-    """Each rule by support and confidence, coloured by lift."""
-    figure = _figure(height=420)
-    lifts = [float(value) for value in rules["lift"]]
-    figure.add_scatter(
-        x=[float(value) for value in rules["support"]],
-        y=[float(value) for value in rules["confidence"]],
-        mode="markers",
-        marker={
-            "size": 10,
-            "color": lifts,
-            "colorscale": [[0, SCALE[0]], [0.5, SCALE[1]], [1, SCALE[2]]],
-            "line": {"color": SURFACE, "width": 1},
-            "colorbar": {
-                "title": {"text": "lift", "side": "right", "font": {"size": 12}},
-                "thickness": 10,
-                "outlinewidth": 0,
-            },
-        },
-        hovertext=[
-            f"{t.for_plotly(t.items(left))} → {t.for_plotly(t.items(right))}<br>"
-            f"support {t.percent(support)}, confidence {t.percent(confidence)}, lift {lift:.2f}"
-            for left, right, support, confidence, lift in zip(
-                rules["antecedent"], rules["consequent"], rules["support"], rules["confidence"], lifts, strict=True
-            )
-        ],
-        hoverinfo="text",
-    )
-    # Supports crowd near the threshold: a factor reads better than a difference.
-    figure.update_xaxes(title_text="support (share of baskets, logarithmic)", type="log", tickformat="~%", dtick="D2")
-    figure.update_yaxes(title_text="confidence", tickformat=".0%", rangemode="tozero")
-    figure.update_layout(showlegend=False)
-    return figure
-
-
-def forecast(history: pd.DataFrame, forecasts: pd.DataFrame, cutoffs: Sequence[Any]) -> go.Figure:
-    """One series: what happened, what each model said before it happened, and what comes next.
+def error_heat(errors: pd.DataFrame) -> Figure:
+    """The WAPE by segment and part of the horizon, of one model.
 
     Args:
-        history: ds, y, y_imputed; in the order of dates.
-        forecasts: model, cutoff, ds, y_hat and bounds; rows of the given cutoffs.
-        cutoffs: dates that forecasts were made on, oldest first; the last may be the end of the data.
+        errors: segment, steps, value; parts of the horizon in their order.
     """
-    figure = _figure(height=400)
-    models = in_order(forecasts[s.MODEL].unique())
-    banded = "lstm" if "lstm" in models else next(iter(models), None)
-    for model in reversed(models):
-        rows = forecasts[forecasts[s.MODEL] == model].sort_values([s.CUTOFF, s.DS])
-        for index, (_, part) in enumerate(rows.groupby(s.CUTOFF, sort=True)):
-            if model == banded:
-                _add_bands(figure, part, model, first=index == 0)
-            _add_line(figure, part, model, first=index == 0)
-    known = history[history[s.Y_IMPUTED].ne(True)] if s.Y_IMPUTED in history else history
-    figure.add_scatter(
-        x=_iso(history[s.DS]),
-        y=[_finite(value) for value in history[s.Y].where(history.index.isin(known.index))],
-        mode="lines",
-        name="actual",
-        line={"color": INK, "width": 1.8},
-        hovertemplate="%{y:,.4~g}",
+    table = errors.pivot_table(index="segment", columns="steps", values="value", aggfunc="first", sort=False)
+    return _heat(
+        [f"segment {segment}" for segment in table.index],
+        [str(steps) for steps in table.columns],
+        [[_finite(value) for value in row] for row in table.to_numpy().tolist()],
+        "steps ahead",
+        "percent",
+        segments=[str(segment) for segment in table.index],
     )
-    for cutoff in cutoffs:
-        figure.add_vline(x=t.iso(cutoff), line={"color": MUTED, "width": 1, "dash": "dot"})
-    _annotate_cutoffs(figure, cutoffs, history)
-    figure.update_layout(hovermode="x unified", legend=_legend_on_top("reversed"))
-    if not any(isinstance(t.iso(cutoff), int) for cutoff in cutoffs):
-        has_times = pd.api.types.is_datetime64_any_dtype(history[s.DS])
-        figure.update_xaxes(hoverformat="%a %-d %b %Y" + (" %H:%M" if has_times else ""))
-    # Sales start at zero: a cut axis would exaggerate every wiggle.
-    lowest = min((value for value in history[s.Y].dropna()), default=0.0)
-    figure.update_yaxes(rangemode="tozero" if lowest >= 0 else "normal", tickformat="~s")
-    return figure
 
 
-def accuracy_by_step(errors: pd.DataFrame, floor: float | None) -> go.Figure:
+def rule_cloud(rules: pd.DataFrame) -> Figure:
+    """Each rule by support and confidence, the stronger the higher its lift."""
+    lifts = [float(value) for value in rules["lift"]]
+    lowest, highest = min(lifts), max(lifts)
+    span = math.log(highest / lowest) if lowest > 0 and highest > lowest else 0.0
+    points = [
+        {
+            "x": _finite(support),
+            "y": _finite(confidence),
+            "c": BLUE,
+            "o": round(0.15 + 0.8 * (math.log(lift / lowest) / span if span else 1.0), 2),
+            "tip": f"{t.items(left)} → {t.items(right)}\n"
+            f"support {t.percent(support)}, confidence {t.percent(confidence)}, lift {lift:.2f}",
+        }
+        for left, right, support, confidence, lift in zip(
+            rules["antecedent"], rules["consequent"], rules["support"], rules["confidence"], lifts, strict=True
+        )
+    ]
+    return {
+        "kind": "plane",
+        "height": 400,
+        # Supports crowd near the threshold: a factor reads better than a difference.
+        "x": {"title": "support (share of baskets, logarithmic)", "format": "percent", "log": True},
+        "y": {"title": "confidence", "format": "percent", "zero": True},
+        "points": points,
+        "legend": [_key(f"lift from {lowest:.1f} (light) to {highest:.1f} (full)", BLUE, shape="circle")],
+    }
+
+
+def rule_network(network: Network) -> Figure:
+    """Items as boxes, rules as arrows, laid out for a wide and for a narrow page."""
+
+    def laid_out(layout: Layout) -> dict[str, Any]:
+        return {"width": layout.width, "height": layout.height, "at": [list(box) for box in layout.boxes]}
+
+    return {
+        "kind": "network",
+        "nodes": [{"label": node.label, "tip": node.name} for node in network.nodes],
+        "edges": [
+            {"a": edge.source, "b": edge.target, "arrow": edge.has_head, "w": edge.width, "tip": edge.tip}
+            for edge in network.edges
+        ],
+        "wide": laid_out(network.wide),
+        "narrow": laid_out(network.narrow),
+    }
+
+
+def cluster_map(entities: pd.DataFrame, centres: pd.DataFrame, *, by_segment: bool) -> Figure:
+    """Each entity where it lies between the centres of the segments.
+
+    Args:
+        entities: entity_id, segment, x, y, is_outlier.
+        centres: segment, x, y.
+        by_segment: whether the filter by segment is about these segments.
+    """
+    points = [
+        _tagged(
+            {
+                "x": _finite(row.x),
+                "y": _finite(row.y),
+                "c": segment_colour(row.segment),
+                "shape": segment_shape(row.segment),
+                "o": 0.6,
+                "tip": f"{row.entity_id}: segment {row.segment}"
+                + (", far from every centre" if row.is_outlier else ""),
+            },
+            str(row.segment) if by_segment else None,
+            str(row.entity_id) if by_segment else None,
+        )
+        for row in entities.itertuples()
+    ]
+    return {
+        "kind": "plane",
+        "height": 420,
+        "equal": True,
+        "x": {"title": "where the segments differ most", "format": "number", "bare": True},
+        "y": {
+            "title": "second such direction" if len(centres) > 2 else "distance from the line between the centres",
+            "format": "number",
+            "bare": True,
+        },
+        "points": points,
+        "labels": [
+            {"x": _finite(row.x), "y": _finite(row.y), "text": str(row.segment)}
+            for row in centres.itertuples()
+        ],
+        "legend": [
+            _key(f"segment {segment}", segment_colour(segment), shape=segment_shape(segment))
+            for segment in sorted(set(centres["segment"]))
+        ],
+    }  # fmt: skip
+
+
+def accuracy_by_step(errors: pd.DataFrame, floor: float | None) -> Figure:
     """WAPE of each model by how many steps ahead it forecast."""
-    figure = _figure(height=340)
+    lines: list[dict[str, Any]] = []
     for position, model in enumerate(in_order(errors[s.MODEL].unique())):
         rows = errors[errors[s.MODEL] == model].sort_values(s.H)
-        figure.add_scatter(
-            x=[int(step) for step in rows[s.H]],
-            y=[_finite(value) for value in rows["value"]],
-            mode="lines+markers",
-            name=t.model_name(model),
-            line={"color": _model_colour(model, position), "width": 2, "dash": MODEL_DASHES.get(model, "solid")},
-            marker={"size": 5},
-            hovertemplate="%{y:.1%}",
+        lines.append(
+            {
+                "name": t.model_name(model),
+                "c": _model_colour(model, position),
+                "dash": MODEL_DASHES.get(model, ""),
+                "marks": len(rows) <= 60,
+                "x": [int(step) for step in rows[s.H]],
+                "y": [_finite(value) for value in rows["value"]],
+            }
         )
-    _add_floor(figure, floor)
-    figure.update_layout(hovermode="x unified", legend=_legend_on_top())
-    figure.update_xaxes(title_text="steps ahead")
-    figure.update_yaxes(title_text="WAPE", tickformat=".1~%", rangemode="tozero")
-    return figure
+    return {
+        "kind": "plane",
+        "height": 320,
+        "x": {"title": "steps ahead", "format": "number", "whole": True},
+        "y": {"title": "WAPE", "format": "percent", "zero": True},
+        "lines": lines,
+        "hlines": [] if floor is None else [{"y": floor, "text": f"irreducible {t.percent(floor)}", "c": GREEN}],
+        "legend": [_key(line["name"], line["c"], line=True, dash=line["dash"]) for line in lines],
+    }
 
 
-def accuracy_by_segment(errors: pd.DataFrame) -> go.Figure:
+def accuracy_by_segment(errors: pd.DataFrame) -> Figure:
     """WAPE of each model in each segment, as dots on a line."""
     segments = sorted({str(segment) for segment in errors["segment"]}, key=lambda name: (len(name), name))
-    figure = _figure(height=110 + 44 * len(segments))
-    for position, model in enumerate(in_order(errors[s.MODEL].unique())):
+    dots: list[dict[str, Any]] = []
+    models = in_order(errors[s.MODEL].unique())
+    shapes = {model: _SEGMENT_SHAPES[position % 4] for position, model in enumerate(models)}
+    for position, model in enumerate(models):
         values = {str(row.segment): row.value for row in errors[errors[s.MODEL] == model].itertuples()}
-        figure.add_scatter(
-            x=[_finite(values.get(segment)) for segment in segments],
-            y=list(range(len(segments))),
-            mode="markers",
-            name=t.model_name(model),
-            marker={"size": 13, "color": _model_colour(model, position), "line": {"color": SURFACE, "width": 1.5}},
-            hovertemplate="%{x:.1%}",
-        )
-    figure.update_layout(legend=_legend_on_top())
-    figure.update_xaxes(title_text="WAPE", tickformat=".1~%", rangemode="tozero")
-    _label_rows(figure, [f"segment {segment}" for segment in segments])
-    figure.update_yaxes(showgrid=True)
-    return figure
+        for row, segment in enumerate(segments):
+            value = _finite(values.get(segment))
+            if value is not None:
+                tip = f"segment {segment}, {t.model_name(model)}: {t.percent(value)}"
+                mark = {"row": row, "x": value, "c": _model_colour(model, position), "tip": tip}
+                dots.append(_tagged(mark | {"shape": shapes[model]}, segment))
+    return {
+        "kind": "rows",
+        "labels": [f"segment {segment}" for segment in segments],
+        "x": {"title": "WAPE", "format": "percent", "zero": True},
+        "dots": dots,
+        "legend": [
+            _key(t.model_name(model), _model_colour(model, position), shape=shapes[model])
+            for position, model in enumerate(models)
+        ],
+    }
 
 
-def effects(changes: pd.DataFrame) -> go.Figure:
+def effects(changes: pd.DataFrame) -> Figure:
     """Changes of the WAPE as dots with their ranges, beside a line where nothing changes.
 
     Args:
         changes: ``label``, ``difference``, ``lo_95``, ``hi_95`` (these may be missing).
     """
-    dots = changes["difference"].astype(float)
-    figure = _figure(height=110 + 44 * len(changes))
-    figure.add_scatter(
-        x=list(dots),
-        y=list(range(len(changes))),
-        mode="markers",
-        marker={"size": 13, "color": BLUE, "line": {"color": SURFACE, "width": 1.5}},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": list((changes["hi_95"].astype(float) - dots).fillna(0.0)),
-            "arrayminus": list((dots - changes["lo_95"].astype(float)).fillna(0.0)),
-            "color": BLUE,
-            "thickness": 2,
-        },
-        hovertext=[
-            f"{t.for_plotly(label)}: {100 * dot:+.2f} pp" for label, dot in zip(changes["label"], dots, strict=True)
+    return {
+        "kind": "rows",
+        "labels": [str(label) for label in changes["label"]],
+        "x": {"title": "change of the WAPE in percentage points", "format": "pp", "zero": True},
+        "dots": [
+            {
+                "row": row,
+                "x": _finite(change),
+                "lo": _finite(low),
+                "hi": _finite(high),
+                "c": BLUE,
+                "tip": f"{label}: {100 * change:+.2f} pp",
+            }
+            for row, (label, change, low, high) in enumerate(
+                changes[["label", "difference", "lo_95", "hi_95"]].itertuples(index=False, name=None)
+            )
         ],
-        hoverinfo="text",
-    )
-    figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dash"})
-    figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="change of the WAPE", tickformat="+.1~%")
-    _label_rows(figure, [str(label) for label in changes["label"]])
-    return figure
+        "rule": 0,
+    }
 
 
-def trials(tried: pd.DataFrame, base: float | None) -> go.Figure:
+def trials(tried: pd.DataFrame, base: float | None) -> Figure:
     """The error of each trial in the order they were tried, and a line at that of the configured settings.
 
     Args:
         tried: ``number``, ``state``, ``value``, ``settings``; those without a value are left out.
         base: error of the configured settings, if it is known.
     """
-    figure = _figure(height=340)
     looks = {
-        "complete": ("trained to the end", BLUE, "circle"),
-        "pruned": ("stopped early, with its error then", GREY, "circle-open"),
+        "complete": ("trained to the end", BLUE, 1.0),
+        "pruned": ("stopped early, with its error then", GREY, 0.0),
     }
-    for state, (name, colour, symbol) in looks.items():
-        rows = tried[(tried["state"] == state) & tried["value"].notna()]
-        figure.add_scatter(
-            x=[int(number) for number in rows["number"]],
-            y=[float(value) for value in rows["value"]],
-            mode="markers",
-            name=name,
-            marker={"size": 11, "color": colour, "symbol": symbol, "line": {"color": colour, "width": 1.5}},
-            hovertext=[
-                f"trial {number}: {t.percent(value)}<br>{t.for_plotly(settings)}"
-                for number, value, settings in rows[["number", "value", "settings"]].itertuples(index=False, name=None)
-            ],
-            hoverinfo="text",
-        )
-    if base is not None:
-        figure.add_hline(
-            y=base,
-            line={"color": MUTED, "width": 1, "dash": "dash"},
-            annotation={"text": "as configured", "font": {"size": 11, "color": MUTED}, "xanchor": "right"},
-        )
-    figure.update_layout(legend=_legend_on_top(), showlegend=True)
-    figure.update_xaxes(title_text="trial", rangemode="tozero", dtick=max(1, len(tried) // 8))
-    figure.update_yaxes(title_text="WAPE on selection windows", tickformat=".1~%")
-    return figure
+    known = tried[tried["state"].isin(list(looks)) & tried["value"].notna()]
+    return {
+        "kind": "plane",
+        "height": 320,
+        "x": {"title": "trial", "format": "number", "whole": True},
+        "y": {"title": "WAPE on selection windows", "format": "percent"},
+        "points": [
+            {
+                "x": int(number),
+                "y": _finite(value),
+                "c": looks[state][1],
+                "o": looks[state][2],
+                "tip": f"trial {number}: {t.percent(value)}\n{settings}",
+            }
+            for number, state, value, settings in known[["number", "state", "value", "settings"]].itertuples(
+                index=False, name=None
+            )
+        ],
+        "hlines": [] if base is None else [{"y": base, "text": "as configured", "c": GREY}],
+        "legend": [_key(name, colour, shape="circle", open=not full) for name, colour, full in looks.values()],
+    }
+
+
+def series(index: int) -> Figure:
+    """One of the page's series (see ``report.series``): what happened, what was forecast, and what comes next."""
+    return {"kind": "series", "at": index}
 
 
 def model_colour(model: str) -> str:
@@ -392,9 +390,24 @@ def model_colour(model: str) -> str:
     return _model_colour(model, 0)
 
 
+def model_dash(model: str) -> str:
+    """The dashes that stand for it, empty for a full line."""
+    return MODEL_DASHES.get(model, "")
+
+
 def role_colour(role: str) -> str:
     """The colour that stands for an input's role."""
     return _ROLE_COLOURS.get(role, BLUE)
+
+
+def segment_colour(segment: Any) -> str:
+    """The colour of a segment's dots."""
+    return _SEGMENT_COLOURS[int(segment) % len(_SEGMENT_COLOURS)]
+
+
+def segment_shape(segment: Any) -> str:
+    """The shape of a segment's dots."""
+    return _SEGMENT_SHAPES[int(segment) % len(_SEGMENT_SHAPES)]
 
 
 def in_order(models: Iterable[Any]) -> list[str]:
@@ -403,147 +416,40 @@ def in_order(models: Iterable[Any]) -> list[str]:
     return [name for name in MODEL_COLOURS if name in found] + sorted(set(found) - set(MODEL_COLOURS))
 
 
-def _add_line(figure: go.Figure, part: pd.DataFrame, model: str, *, first: bool) -> None:
-    figure.add_scatter(
-        x=_iso(part[s.DS]),
-        y=[_finite(value) for value in part[s.Y_HAT]],
-        mode="lines",
-        name=t.model_name(model),
-        legendgroup=model,
-        showlegend=first,
-        line={
-            "color": _model_colour(model, 0),
-            "width": 2.2 if model == "lstm" else 1.5,
-            "dash": MODEL_DASHES.get(model, "solid"),
-        },
-        hovertemplate="%{y:,.4~g}",
-    )
-
-
-def _add_bands(figure: go.Figure, part: pd.DataFrame, model: str, *, first: bool) -> None:
-    """Prediction intervals as filled outlines, the wider one below."""
-    outer, inner = (BAND_95, BAND_80) if model == "lstm" else (OTHER_BAND_95, OTHER_BAND_80)
-    for low, high, level, fill in ((s.LO_95, s.HI_95, "95 %", outer), (s.LO_80, s.HI_80, "80 %", inner)):
-        bounded = part.dropna(subset=[low, high])
-        if bounded.empty:
-            continue
-        dates = _iso(bounded[s.DS])
-        figure.add_scatter(
-            x=dates + dates[::-1],
-            y=[float(v) for v in bounded[high]] + [float(v) for v in bounded[low][::-1]],
-            mode="lines",
-            line={"width": 0},
-            fill="toself",
-            fillcolor=fill,
-            name=f"{t.model_name(model)} {level}",
-            legendgroup=f"{model} {level}",
-            showlegend=first,
-            hoverinfo="skip",
-        )
-
-
-def _annotate_cutoffs(figure: go.Figure, cutoffs: Sequence[Any], history: pd.DataFrame) -> None:
-    """Say at each vertical line what lies to its right."""
-    # Of one kind, ISO texts and numbers are in the order of time.
-    last: Any = max(_iso(history[s.DS]), default=None)
-    for cutoff in cutoffs:
-        at: Any = t.iso(cutoff)
-        is_end = last is not None and at >= last
-        figure.add_annotation(
-            x=at,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            xanchor="left",
-            xshift=-1,
-            showarrow=False,
-            text="future →" if is_end else "held out →",
-            font={"size": 11, "color": MUTED},
-        )
-
-
-def _add_floor(figure: go.Figure, floor: float | None) -> None:
-    if floor is None:
-        return
-    figure.add_hline(
-        y=floor,
-        line={"color": GREEN, "width": 1.5, "dash": "dash"},
-        annotation={
-            "text": f"irreducible {t.percent(floor)}",
-            "font": {"size": 11, "color": GREEN},
-            "yanchor": "top",
-            "xanchor": "right",
-        },
-    )
-
-
-def _figure(height: int) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        # Plotly's own template would add six kilobytes to every chart.
-        template=None,
-        height=height,
-        margin={"l": 8, "r": 12, "t": 36, "b": 8, "pad": 4},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK, "size": 13},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": BLUE},
-        hoverlabel={"bgcolor": SURFACE, "bordercolor": GRID, "font": {"color": INK, "size": 12}, "align": "left"},
-        bargap=0.3,
-    )
-    axis = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": GRID,
-        "tickfont": {"color": MUTED, "size": 12},
-        "title": {"font": {"color": MUTED, "size": 12}},
-        "automargin": True,
-    }
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure
-
-
-def _label_rows(figure: go.Figure, labels: Sequence[str]) -> None:
-    """Rows labelled from the top; positions are numbers, so that shortened labels may be alike."""
-    figure.update_yaxes(
-        tickvals=list(range(len(labels))),
-        ticktext=[t.for_plotly(t.shorten(label, _LABEL_WIDTH)) for label in labels],
-        range=[len(labels) - 0.5, -0.5],
-        showgrid=False,
-        fixedrange=True,
-        tickfont={"color": INK, "size": 12},
-    )
-
-
-def _legend_on_top(order: str = "normal") -> dict[str, Any]:
+def _heat(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    grid: Sequence[Sequence[float | None]],
+    title: str,
+    numbers: str,
+    segments: Sequence[str] = (),
+) -> Figure:
+    """Cells coloured by their values: warm above the middle, cold below; only warm where none is below zero."""
+    known = [value for row in grid for value in row if value is not None]
     return {
-        "orientation": "h",
-        "x": 0,
-        "xanchor": "left",
-        "yref": "container",
-        "y": 0.99,
-        "yanchor": "top",
-        "font": {"size": 12},
-        "traceorder": order,
+        "kind": "heat",
+        "rows": list(rows),
+        "columns": list(columns),
+        "title": title,
+        "format": numbers,
+        "z": [list(row) for row in grid],
+        "bound": max([abs(value) for value in known] + ([1.0] if numbers == "signed" else [1e-9])),
+        "segments": list(segments),
     }
 
 
-def _colour_bar(title: str) -> dict[str, Any]:
-    return {
-        "title": {"text": title, "side": "right", "font": {"size": 12}},
-        "thickness": 10,
-        "outlinewidth": 0,
-        "len": 0.9,
-    }
+def _key(name: str, colour: str, **look: Any) -> dict[str, Any]:
+    return {"name": name, "c": colour, **{key: value for key, value in look.items() if value}}
+
+
+def _tagged(mark: Mapping[str, Any], segment: str | None, series: str | None = None) -> dict[str, Any]:
+    """A mark that the filter by segment, or by series, can hide."""
+    tags = {"segment": segment, "series": series}
+    return {**mark, **{key: value for key, value in tags.items() if value is not None}}
 
 
 def _model_colour(model: str, position: int) -> str:
     return MODEL_COLOURS.get(model, _FURTHER_COLOURS[position % len(_FURTHER_COLOURS)])
-
-
-def _iso(moments: Iterable[Any]) -> list[Any]:
-    return [t.iso(moment) for moment in moments]
 
 
 def _finite(value: Any) -> float | None:

@@ -39,7 +39,7 @@ class Extent:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenSeries:
-    """A series that is drawn, why it was chosen, and the WAPE (a share) of the best-known model on it."""
+    """A series that is drawn or can be, why it was chosen (if it was), and the WAPE (a share) of each model on it."""
 
     unique_id: str
     why: str
@@ -77,12 +77,16 @@ class ReportData:
         created: when the page was made.
         extent: how much data there is.
         horizon: steps that are forecast.
+        quality_runs: cleaned_at, source, rows_in, accepted, quarantined, duplicates, superseded, repaired (cells); a
+            row per run of the stage clean and source, of the last runs.
         sources: source, rows_in, accepted, quarantined, duplicates, superseded (by a newer row of the same key); one
             row per source.
         repairs: source, rule, column, count; one row per combination.
         repair_examples: source, key, column, old_value, new_value, rule.
         rejections: source, rule, column, count, message (an example); one row per reason.
         profiles: entity, segment, size, feature, mean, z, description.
+        map_entities: entity, entity_id, segment, x, y, is_outlier; a bounded sample, placed between the centres.
+        map_centres: entity, segment, x, y.
         members: entity, entity_id, segment, distance; a bounded number per segment, nearest first.
         rules: antecedent, consequent (lists), support, confidence, lift ...; the best rules, best first.
         rule_cloud: antecedent, consequent, support, confidence, lift; a bounded sample for the scatter.
@@ -90,14 +94,16 @@ class ReportData:
         itemsets: size, count; number of frequent itemsets by size.
         sequences: sequence (a list of lists), support, confidence, lift; the best of two baskets and more, best first.
         mining_note: one line of the mining stage about itself: engine, agreement of the engines.
-        chosen: the series that are drawn.
-        history: unique_id, ds, y, y_imputed; the last steps of the chosen series.
-        forecasts: model, unique_id, cutoff, ds, h, y_hat, lo_80, hi_80, lo_95, hi_95 of the chosen series, at the
-            newest backtest cutoff and at the final one.
+        chosen: the series that are drawn at once, each with a table of all its numbers.
+        listed: the series that can be looked up, the chosen ones first; empty: only the chosen ones.
+        history: unique_id, ds, y, y_imputed; the last steps of the chosen and the listed series.
+        forecasts: model, unique_id, cutoff, ds, h, y_hat, lo_80, hi_80, lo_95, hi_95 of these series, at the newest
+            backtest cutoff and at the final one.
         metrics: model, metric, value; over all series and held-out steps.
         comparisons: model, other, difference, standard_error, p_value, forecasts; a row per pair of models.
         wape_by_step: model, h, value.
         wape_by_segment: model, segment, value.
+        wape_by_part: model, segment, steps (a part of the horizon, ``1-7``), value; by segment, then by part.
         coverage: model, segment, steps (a part of the horizon, ``1-7``), coverage_80, coverage_95.
         effects: signal, wape_with, wape_without, difference, lo_95, hi_95, p_value, seeds, origins, forecasts; a row
             per mined signal, in the order they are to be shown.
@@ -118,11 +124,14 @@ class ReportData:
     created: datetime
     extent: Extent = Extent()
     horizon: int = 0
+    quality_runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     sources: pd.DataFrame = field(default_factory=pd.DataFrame)
     repairs: pd.DataFrame = field(default_factory=pd.DataFrame)
     repair_examples: pd.DataFrame = field(default_factory=pd.DataFrame)
     rejections: pd.DataFrame = field(default_factory=pd.DataFrame)
     profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    map_entities: pd.DataFrame = field(default_factory=pd.DataFrame)
+    map_centres: pd.DataFrame = field(default_factory=pd.DataFrame)
     members: pd.DataFrame = field(default_factory=pd.DataFrame)
     rules: pd.DataFrame = field(default_factory=pd.DataFrame)
     rule_cloud: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -131,12 +140,14 @@ class ReportData:
     sequences: pd.DataFrame = field(default_factory=pd.DataFrame)
     mining_note: str = ""
     chosen: tuple[ChosenSeries, ...] = ()
+    listed: tuple[ChosenSeries, ...] = ()
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     forecasts: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_step: pd.DataFrame = field(default_factory=pd.DataFrame)
     wape_by_segment: pd.DataFrame = field(default_factory=pd.DataFrame)
+    wape_by_part: pd.DataFrame = field(default_factory=pd.DataFrame)
     coverage: pd.DataFrame = field(default_factory=pd.DataFrame)
     effects: pd.DataFrame = field(default_factory=pd.DataFrame)
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)

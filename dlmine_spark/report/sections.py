@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dlmine_spark import schemas as s
-from dlmine_spark.report import charts, data
+from dlmine_spark.report import charts, data, network
 from dlmine_spark.report import text as t
 from dlmine_spark.report.blocks import (
     Block,
@@ -18,6 +18,7 @@ from dlmine_spark.report.blocks import (
     Fact,
     Facts,
     Heading,
+    Lookup,
     Note,
     Pane,
     Section,
@@ -26,6 +27,7 @@ from dlmine_spark.report.blocks import (
     table,
 )
 from dlmine_spark.report.data import ChosenSeries, ReportData
+from dlmine_spark.report.series import Packed, pack
 
 _METRICS = (
     ("wape", "WAPE", t.percent),
@@ -189,24 +191,55 @@ def quality(report: ReportData) -> Section:
             "What became of the rows",
             charts.row_fates(report.sources),
             "Each bar is one source; its parts add up to all rows that came in.",
-            None,
-        ),
-        table(
-            report.sources,
-            "Rows by source: rows in = accepted + duplicates + replaced + quarantined",
-            [
-                Column("source", "source"),
-                Column("rows_in", "rows in", t.count, numeric=True),
-                Column("accepted", "accepted", t.count, numeric=True),
-                Column("duplicates", "duplicates", t.count, numeric=True),
-                Column("superseded", "replaced", t.count, numeric=True),
-                Column("quarantined", "quarantined", t.count, numeric=True),
-            ],
+            table(
+                report.sources,
+                "Rows by source: rows in = accepted + duplicates + replaced + quarantined",
+                [Column("source", "source"), *_FATES],
+            ),
         ),
     ]
+    blocks += _run_blocks(report)
     blocks += _repair_blocks(report)
     blocks += _rejection_blocks(report)
     return Section("quality", "Data quality", lead, blocks)
+
+
+_FATES = (
+    Column("rows_in", "rows in", t.count, numeric=True),
+    Column("accepted", "accepted", t.count, numeric=True),
+    Column("duplicates", "duplicates", t.count, numeric=True),
+    Column("superseded", "replaced", t.count, numeric=True),
+    Column("quarantined", "quarantined", t.count, numeric=True),
+)
+
+
+def _run_blocks(report: ReportData) -> list[Block]:
+    """Whether sources become better or worse; nothing as long as there is one run."""
+    runs = report.quality_runs
+    if runs.empty or runs["cleaned_at"].nunique() < 2:
+        return []
+    shares = runs["quarantined"] / runs["rows_in"].where(runs["rows_in"] > 0)
+    newest_first = runs.assign(share=shares).sort_values(["cleaned_at", "source"], ascending=[False, True])
+    return [
+        Chart(
+            "quality-runs",
+            "Rows refused, run after run",
+            charts.quality_over_runs(runs),
+            "Each dot is a run of the stage clean. A jump says that a source changed, or what is expected of it.",
+            table(
+                newest_first,
+                "Runs, the newest first",
+                [
+                    Column("cleaned_at", "run", _iso),
+                    Column("source", "source"),
+                    *_FATES,
+                    Column("share", "refused", t.percent, numeric=True),
+                    Column("repaired", "cells repaired", t.count, numeric=True),
+                ],
+                sortable=True,
+            ),
+        )
+    ]
 
 
 def _repair_blocks(report: ReportData) -> list[Block]:
@@ -294,10 +327,12 @@ def segments(report: ReportData) -> Section:
 def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
     profiles = report.profiles[report.profiles["entity"] == entity]
     sizes = profiles.drop_duplicates("segment").sort_values("segment")
+    # Customers have segments of their own, with the same numbers: the reader's filter is about those of series.
+    filtered_by = "segment" if entity == "store" else None
     number = Column("segment", "segment", t.count, numeric=True)
     title = "Stores and series" if entity == "store" else f"{entity.capitalize()}s"
     bars = [
-        charts.Bar(f"segment {segment}", float(size), t.count(size))
+        charts.Bar(f"segment {segment}", float(size), t.count(size), segment=str(segment) if filtered_by else None)
         for segment, size in sizes[["segment", "size"]].itertuples(index=False, name=None)
     ]
     noun = "series" if entity == "store" else f"{entity}s"
@@ -307,6 +342,7 @@ def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
             sizes,
             "In a few words",
             [number, Column("size", "size", t.count, numeric=True), Column("description", "what sets them apart")],
+            segment=filtered_by,
         ),
         Chart(
             f"sizes-{entity}",
@@ -332,11 +368,55 @@ def _entity_blocks(report: ReportData, entity: str) -> list[Block]:
                 ],
                 sortable=True,
                 folded=True,
+                segment=filtered_by,
             ),
         ),
+        *_map_blocks(report, entity),
     ]
     members = _member_table(report, entity, sizes)
     return [*blocks, members] if members is not None else blocks
+
+
+def _map_blocks(report: ReportData, entity: str) -> list[Block]:
+    """Where the entities lie between the centres of the segments."""
+    if report.map_entities.empty or report.map_centres.empty:
+        return []
+    entities = report.map_entities[report.map_entities["entity"] == entity]
+    centres = report.map_centres[report.map_centres["entity"] == entity].sort_values("segment")
+    if entities.empty or centres.empty:
+        return []
+    noun = "series" if entity == "store" else f"{entity}s"
+    profiles = report.profiles[report.profiles["entity"] == entity]
+    is_sample = len(entities) < int(profiles.drop_duplicates("segment")["size"].sum())
+    across = (
+        "To the right is the direction from one centre to the other, upwards how far off the line between them."
+        if len(centres) == 2
+        else "Right and up are the two directions in which the centres differ most; others are not seen, so that dots "
+        "of different segments may lie on each other."
+    )
+    return [
+        Chart(
+            f"map-{entity}",
+            "Map of the segments",
+            charts.cluster_map(entities, centres, by_segment=entity == "store"),
+            f"Each dot is one of the {noun}, in scaled features, each number the centre of a segment. {across}"
+            + (f" A sample of {len(entities):,} is shown." if is_sample else ""),
+            table(
+                entities.sort_values(["segment", "entity_id"]),
+                f"Places of {noun} on the map",
+                [
+                    Column("entity_id", entity if entity != "store" else "series"),
+                    Column("segment", "segment", t.count, numeric=True),
+                    Column("x", "right", _two_decimals, numeric=True),
+                    Column("y", "up", _two_decimals, numeric=True),
+                    Column("is_outlier", "far from every centre", _yes),
+                ],
+                sortable=True,
+                segment="segment" if entity == "store" else None,
+                series="entity_id" if entity == "store" else None,
+            ),
+        )
+    ]
 
 
 def _member_table(report: ReportData, entity: str, sizes: pd.DataFrame) -> Table | None:
@@ -360,6 +440,7 @@ def _member_table(report: ReportData, entity: str, sizes: pd.DataFrame) -> Table
             Column("size", "size", t.count, numeric=True),
             Column("members", "members"),
         ],
+        segment="segment",
     )
 
 
@@ -407,6 +488,7 @@ def rules(report: ReportData) -> Section:
                 ]
             )
         )
+    blocks += _network_blocks(report)
     blocks.append(_rule_table(report))
     if not report.sequences.empty:
         blocks.append(_sequence_table(report))
@@ -418,7 +500,7 @@ def rules(report: ReportData) -> Section:
             charts.rule_cloud(cloud),
             "Each dot is a rule: to the right it applies to more baskets, further up it holds more often, "
             "a stronger colour means that it tells more than chance would (lift).",
-            None,
+            _rules_as_table(cloud, f"{len(cloud):,} rules by lift", folded=True),
         )
     )
     return Section("rules", "Rules", lead, blocks)
@@ -429,13 +511,35 @@ def _no_rules(report: ReportData) -> str:
     return f"No rule is worth showing. Mining: {report.mining_note}" if report.mining_note else "No rules were mined."
 
 
+def _network_blocks(report: ReportData) -> list[Block]:
+    """The best rules as a picture."""
+    drawn = network.rule_network(report.rules)
+    if drawn is None:
+        return []
+    return [
+        Chart(
+            "rule-network",
+            f"The {drawn.rules} best rules as a network"
+            if drawn.rules == len(report.rules)
+            else f"{drawn.rules} of the {len(report.rules)} best rules as a network",
+            charts.rule_network(drawn),
+            "An arrow leads from what a basket holds to what it then also holds; the thicker, the more often it does "
+            "(confidence). Where several items are needed, their lines meet in a dot. Where things stand means nothing "
+            "but that what belongs together is near.",
+            _rules_as_table(report.rules, "The rules of the network", folded=True),
+        )
+    ]
+
+
 def _rule_table(report: ReportData) -> Table:
-    shown = report.rules.assign(
-        antecedent=report.rules["antecedent"].map(t.items), consequent=report.rules["consequent"].map(t.items)
-    )
+    return _rules_as_table(report.rules, f"The {len(report.rules)} best rules by lift (a click on a heading sorts)")
+
+
+def _rules_as_table(rules: pd.DataFrame, caption: str, *, folded: bool = False) -> Table:
+    shown = rules.assign(antecedent=rules["antecedent"].map(t.items), consequent=rules["consequent"].map(t.items))
     return table(
         shown,
-        f"The {len(shown)} best rules by lift (a click on a heading sorts)",
+        caption,
         [
             Column("antecedent", "if a basket holds"),
             Column("consequent", "it also holds"),
@@ -444,6 +548,7 @@ def _rule_table(report: ReportData) -> Table:
             Column("lift", "lift", _two_decimals, numeric=True),
         ],
         sortable=True,
+        folded=folded,
     )
 
 
@@ -468,40 +573,100 @@ def _sequence_table(report: ReportData) -> Table:
 
 
 def forecasts(report: ReportData) -> Section:
-    """Chosen series: what happened, what was forecast, what comes next."""
+    """Chosen series: what happened, what was forecast, what comes next; and all others to look up."""
     if report.history.empty or report.forecasts.empty or not report.chosen:
         return _absent(report, "forecasts", "Forecasts", "Nothing was forecast.")
+    listed = report.listed or report.chosen
+    packed = pack(listed, report.history, report.forecasts)
     panes = [
-        Pane(f"series-{index}", one.unique_id, _series_blocks(report, one, index))
+        Pane(
+            f"series-{index}",
+            one.unique_id,
+            _series_blocks(report, one, index, packed),
+            _tag(one.segment),
+            one.unique_id,
+        )
         for index, one in enumerate(report.chosen)
     ]
     lead = (
         "The black line (white on dark) is what happened. Forecasts right of the first dotted line were made on that "
         "date, without the values that followed; what lies right of the last one nobody knows yet."
     )
-    return Section("forecasts", "Forecasts", lead, [Tabs("Series", panes)])
+    blocks: list[Block] = [Tabs("Series", panes)]
+    if set(packed.names) - {one.unique_id for one in report.chosen}:
+        blocks += [Heading("Look up a series"), _lookup(report, listed, packed)]
+    return Section("forecasts", "Forecasts", lead, blocks)
 
 
-def _series_blocks(report: ReportData, chosen: ChosenSeries, index: int) -> list[Block]:
+def store_segments(report: ReportData) -> list[str]:
+    """The segments of series that the reader may filter by, in their order."""
+    found = {str(one.segment) for one in (report.listed or report.chosen) if one.segment is not None}
+    if not report.profiles.empty:
+        found |= {str(segment) for segment in report.profiles.loc[report.profiles["entity"] == "store", "segment"]}
+    return sorted(found, key=lambda name: (len(name), name))
+
+
+def _lookup(report: ReportData, listed: Sequence[ChosenSeries], packed: Packed) -> Lookup:
+    by_name = {one.unique_id: one for one in listed}
+    shown = [by_name[name] for name in packed.names]
+    models = charts.in_order({model for one in shown for model in one.wape})
+    rows = pd.DataFrame(
+        [{s.UNIQUE_ID: one.unique_id, "segment": one.segment, "tag": _tag(one.segment), **one.wape} for one in shown],
+        columns=[s.UNIQUE_ID, "segment", "tag", *models],
+    )
+    total = max(report.extent.series, len(shown))
+    note = f"All {total:,} series are here." if len(shown) == total else (
+        f"{len(shown):,} of {total:,} series are here, spread evenly from the one forecast best to the one forecast "
+        "worst, so that the page stays small; the table gold.forecasts has the others (report.max_listed, "
+        "report.series)."
+    )  # fmt: skip
+    return Lookup(
+        f"{note} Those of the buttons above have all their numbers in a table of their own.",
+        f"The shaded bands are the {_banded(report.forecasts)}'s: about 80 and 95 in 100 values should fall inside.",
+        table(
+            rows,
+            "Series and their errors (WAPE on held-out dates)",
+            [
+                Column(s.UNIQUE_ID, "series"),
+                *([Column("segment", "segment", t.count, numeric=True)] if rows["segment"].notna().any() else []),
+                *(Column(model, t.model_name(model), t.percent, numeric=True) for model in models),
+            ],
+            sortable=True,
+            segment="tag",
+            series=s.UNIQUE_ID,
+        ),
+        packed.content,
+    )
+
+
+def _tag(segment: int | None) -> str | None:
+    """A segment as the filter knows it."""
+    return None if segment is None else str(segment)
+
+
+def _banded(rows: pd.DataFrame) -> str:
+    """The model whose bands are drawn."""
+    return "LSTM" if data.LSTM in set(rows[s.MODEL]) else "ARIMA"
+
+
+def _series_blocks(report: ReportData, chosen: ChosenSeries, index: int, packed: Packed) -> list[Block]:
     history = report.history[report.history[s.UNIQUE_ID] == chosen.unique_id].sort_values(s.DS)
     rows = report.forecasts[report.forecasts[s.UNIQUE_ID] == chosen.unique_id]
-    if history.empty or rows.empty:
+    if chosen.unique_id not in packed.names:
         return [Note(f"There is no forecast for series {chosen.unique_id}.", "warn")]
-    cutoffs = sorted(set(rows[s.CUTOFF]))
     errors = [f"{t.model_name(model)} {t.percent(chosen.wape[model])}" for model in charts.in_order(chosen.wape)]
     about = [
         f"{chosen.why}." if chosen.why else "",
         f"Segment {chosen.segment}." if chosen.segment is not None else "",
         f"WAPE on the held-out dates: {t.enumeration(errors)}." if errors else "",
     ]
-    banded = "LSTM" if data.LSTM in set(rows[s.MODEL]) else "ARIMA"
     return [
         Chart(
             f"forecast-{index}",
             chosen.unique_id,
-            charts.forecast(history, rows, cutoffs),
+            charts.series(packed.names.index(chosen.unique_id)),
             " ".join(part for part in about if part)
-            + f" The shaded bands are the {banded}'s: about 80 and 95 in 100 values should fall inside.",
+            + f" The shaded bands are the {_banded(rows)}'s: about 80 and 95 in 100 values should fall inside.",
             _forecast_table(history, rows, chosen.unique_id),
         )
     ]
@@ -562,9 +727,36 @@ def accuracy(report: ReportData) -> Section:
                 _wide_table(report.wape_by_segment, "segment", "segment", "WAPE by segment"),
             )
         )
+    if not report.wape_by_part.empty:
+        blocks.append(_part_chart(report.wape_by_part))
     if not report.coverage.empty:
         blocks.append(_coverage_table(report.coverage))
     return Section("accuracy", "Accuracy", lead, blocks)
+
+
+def _part_chart(errors: pd.DataFrame) -> Chart:
+    """Errors by segment and part of the horizon: of one model in the picture, of all in the table."""
+    models = charts.in_order(errors[s.MODEL].unique())
+    model = next((name for name in (data.LSTM, data.ARIMA) if name in models), models[0])
+    return Chart(
+        "by-part",
+        f"Error by segment and distance: {t.model_name(model)}",
+        charts.error_heat(errors[errors[s.MODEL] == model]),
+        f"Each cell is the WAPE of {t.the_model(model)} within a segment and a part of the horizon: the warmer, the "
+        "larger. The table has the other models too.",
+        table(
+            errors,
+            "WAPE by segment and part of the horizon",
+            [
+                Column(s.MODEL, "model", t.model_name),
+                Column("segment", "segment"),
+                Column("steps", "steps ahead"),
+                Column("value", "WAPE", t.percent, numeric=True),
+            ],
+            sortable=True,
+            segment="segment",
+        ),
+    )
 
 
 def winner_sentence(report: ReportData) -> str:
@@ -634,6 +826,7 @@ def _coverage_table(coverage: pd.DataFrame) -> Table:
         ],
         sortable=True,
         folded=True,
+        segment="segment",
     )
 
 
@@ -662,6 +855,7 @@ def _wide_table(errors: pd.DataFrame, key: str, title: str, caption: str) -> Tab
         caption,
         [Column(key, title), *(Column(model, t.model_name(model), t.percent, numeric=True) for model in models)],
         folded=True,
+        segment="segment",
     )
 
 
@@ -1029,3 +1223,7 @@ def _two_decimals(value: Any) -> str:
 
 def _iso(value: Any) -> str:
     return t.MISSING if t.is_missing(value) else str(t.iso(value))
+
+
+def _yes(value: Any) -> str:
+    return "yes" if value is True or value == 1 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -183,8 +182,3 @@ def shorten(value: Any, width: int = 28) -> str:
     """At most ``width`` characters, an ellipsis for the rest."""
     text = str(value)
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
-
-
-def for_plotly(value: Any) -> str:
-    """User data as plotly text: plotly reads a few HTML tags in any text, so that they have to be escaped."""
-    return html.escape(str(value), quote=False)

@@ -13,17 +13,42 @@ HORIZON = 28
 LAST = date(2024, 6, 30)
 CUTOFF = LAST - timedelta(days=HORIZON)
 NASTY = "</script><img src=x onerror=\"window.hacked=1\"><b>bold</b> & 'quotes'"
-"""A name that would break out of text, attributes, scripts and plotly's labels if any of them forgot to escape."""
+"""A name that would break out of text, attributes and scripts if any of them forgot to escape."""
+VICIOUS = '<!--<script>\u2028window.hacked=2//\u2029"></style><style>*{display:none}</style>{{7*7}}'
+"""Another one: comments in scripts, line ends of JavaScript's own, styles, templates."""
 
 
-def fake_report(*, nasty: bool = True) -> ReportData:
+def fake_report(*, nasty: bool = True, further: int = 6) -> ReportData:
+    """``further`` series can be looked up besides the four that are drawn."""
     rng = np.random.default_rng(11)
     names = ["store_07", "store_23", "store_31", NASTY if nasty else "store_02"]
     return ReportData(
         title="Forty stores in two years",
         created=datetime(2024, 7, 1, 6, 30, tzinfo=UTC),
-        extent=Extent(series=40, first=date(2022, 1, 1), last=LAST, step="day", steps=912, baskets=60_212),
+        extent=Extent(
+            series=max(40, 4 + further), first=date(2022, 1, 1), last=LAST, step="day", steps=912, baskets=60_212
+        ),
         horizon=HORIZON,
+        quality_runs=pd.DataFrame(
+            [
+                (datetime(2024, 6, 30 - back, 5, 0), source, rows, rows - refused, refused, 0, 0, 3 * refused)
+                for back in range(12)
+                for source, rows, refused in (
+                    ("lines", 214_332 - 400 * back, 2_881 - 190 * (back % 5)),
+                    (VICIOUS if nasty else "sales", 36_540 - 40 * back, 219 + 30 * (back % 3)),
+                )
+            ],
+            columns=[
+                "cleaned_at",
+                "source",
+                "rows_in",
+                "accepted",
+                "quarantined",
+                "duplicates",
+                "superseded",
+                "repaired",
+            ],
+        ),
         sources=pd.DataFrame(
             {
                 "source": ["lines", "sales", "stores"],
@@ -63,6 +88,7 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             columns=["source", "rule", "column", "count", "message"],
         ),
         profiles=_profiles(rng),
+        **_map(rng, names[-1]),
         members=_members(names),
         rules=_rules(rng, nasty).head(25),
         rule_cloud=_rules(rng, nasty),
@@ -76,23 +102,9 @@ def fake_report(*, nasty: bool = True) -> ReportData:
             columns=["sequence", "support", "confidence", "lift"],
         ),
         mining_note="177 itemsets by fpgrowth, the same by apriori; 60 rules",
-        chosen=tuple(
-            ChosenSeries(unique_id=name, why=why, segment=index % 3, wape=wape)
-            for index, (name, why, wape) in enumerate(
-                zip(
-                    names,
-                    ["Best forecast series", "Median series", "Worst forecast series", "Largest series"],
-                    [
-                        {"lstm": 0.061, "arima": 0.072, "seasonal_naive": 0.101},
-                        {"lstm": 0.083, "arima": 0.094, "seasonal_naive": 0.131},
-                        {"lstm": 0.149, "arima": 0.142, "seasonal_naive": 0.201},
-                        {"lstm": 0.077, "arima": 0.091, "seasonal_naive": 0.122},
-                    ],
-                    strict=True,
-                )
-            )
-        ),
-        **_series(rng, names),
+        chosen=_chosen(names),
+        listed=(*_chosen(names), *_further(further)),
+        **_series(rng, [*names, *(f"store_{number:04d}" for number in range(40, 40 + further))]),
         metrics=pd.DataFrame(
             [
                 (model, metric, value)
@@ -130,6 +142,15 @@ def fake_report(*, nasty: bool = True) -> ReportData:
                 for segment in range(4)
             ],
             columns=["model", "segment", "value"],
+        ),
+        wape_by_part=pd.DataFrame(
+            [
+                (model, segment, f"{first}-{first + 6}", base * (0.8 + 0.2 * place) * (1 + 0.01 * first))
+                for model, base in {"arima": 0.092, "lstm": 0.08}.items()
+                for place, segment in enumerate(["0", "1", "2", VICIOUS if nasty else "3"])
+                for first in (1, 8, 15, 22)
+            ],
+            columns=["model", "segment", "steps", "value"],
         ),
         coverage=pd.DataFrame(
             [("lstm", str(segment), "1-7", 0.79 + 0.01 * segment, 0.94) for segment in range(4)],
@@ -226,6 +247,43 @@ def _profiles(rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["entity", "segment", "size", "feature", "mean", "z", "description"])
 
 
+def _chosen(names: list[str]) -> tuple[ChosenSeries, ...]:
+    whys = ["Best forecast series", "Median series", "Worst forecast series", "Largest series"]
+    errors = [(0.061, 0.072, 0.101), (0.083, 0.094, 0.131), (0.149, 0.142, 0.201), (0.077, 0.091, 0.122)]
+    models = ("lstm", "arima", "seasonal_naive")
+    return tuple(
+        ChosenSeries(unique_id=name, why=why, segment=index % 3, wape=dict(zip(models, wape, strict=True)))
+        for index, (name, why, wape) in enumerate(zip(names, whys, errors, strict=True))
+    )
+
+
+def _further(count: int) -> tuple[ChosenSeries, ...]:
+    return tuple(
+        ChosenSeries(
+            unique_id=f"store_{40 + number:04d}",
+            why="",
+            segment=number % 4,
+            wape={"lstm": 0.06 + 0.0001 * number, "arima": 0.07 + 0.0001 * number, "seasonal_naive": 0.12},
+        )
+        for number in range(count)
+    )
+
+
+def _map(rng: np.random.Generator, name: str) -> dict[str, pd.DataFrame]:
+    entities, centres = [], []
+    for entity, count, segments in (("store", 120, 4), ("customer", 300, 5)):
+        middles = rng.normal(0, 3, size=(segments, 2))
+        centres += [(entity, segment, float(x), float(y)) for segment, (x, y) in enumerate(middles)]
+        for number in range(count):
+            x, y = middles[number % segments] + rng.normal(0, 0.7, size=2)
+            label = name if (entity, number) == ("store", 0) else f"{entity}_{number:02d}"
+            entities.append((entity, label, number % segments, number % 50 == 7, float(x), float(y)))
+    return {
+        "map_entities": pd.DataFrame(entities, columns=["entity", "entity_id", "segment", "is_outlier", "x", "y"]),
+        "map_centres": pd.DataFrame(centres, columns=["entity", "segment", "x", "y"]),
+    }
+
+
 def _members(names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         [("store", f"store_{index:02d}", index % 4, 0.1 * index) for index in range(40)]
@@ -240,12 +298,14 @@ def _rules(rng: np.random.Generator, nasty: bool) -> pd.DataFrame:
     for index in range(60):
         left = sorted(rng.choice(goods, size=1 + index % 2, replace=False))
         right = [goods[(goods.index(left[0]) + 3) % len(goods)]]
-        if index == 0 and nasty:
-            left = [NASTY]
+        if index < 2 and nasty:
+            left = [(NASTY, VICIOUS)[index]]
         support = float(10 ** rng.uniform(-2, -0.8))
         confidence = float(rng.uniform(0.3, 0.9))
         rows.append((left, right, support, confidence, float(rng.uniform(1.1, 6.0))))
     frame = pd.DataFrame(rows, columns=["antecedent", "consequent", "support", "confidence", "lift"])
+    # The hostile ones are among the best, so that they are on the page wherever rules are.
+    frame.loc[frame.index < 2, "lift"] = 9.0
     return frame.sort_values("lift", ascending=False, ignore_index=True)
 
 

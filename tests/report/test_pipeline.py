@@ -44,7 +44,11 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         s.QUALITY,
         before
         + [("r", datetime(2024, 1, 2), "sales", fate, "", "", count) for fate, count in fates.items()]
-        + [("r", datetime(2024, 1, 2), "sales", "quarantine", "out_of_range", "y", 1)],
+        + [
+            ("r", datetime(2024, 1, 2), "sales", outcome, "out_of_range", "y", 1)
+            for outcome in ("quarantine", "repair")
+        ]
+        + [("r", datetime(2024, 1, 2), "sales", "repair", "format", "y", 2)],
     )
     put(
         s.REPAIRS,
@@ -59,6 +63,10 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r", None)],
     )
     put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0], False), ("store", "b", 1, 0.2, [0.0, 1.0], False)])
+    put(
+        s.SEGMENT_MODELS,
+        [("store", ["mean level"], [], [[0.0, 0.0], [4.0, 0.0]], [1.0, 1.0], "r", datetime(2024, 1, 2))],
+    )
     put(
         s.SEGMENT_PROFILES,
         [
@@ -101,7 +109,7 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         + [
             ("r", "lstm", "segment_steps", steps, metric, value)
             for steps, value in (("0: 10-12", 0.8), ("0: 2-9", 0.7))
-            for metric, value in (("coverage_80", value), ("coverage_95", value + 0.1))
+            for metric, value in (("coverage_80", value), ("coverage_95", value + 0.1), ("wape", value))
         ],
     )  # fmt: skip
     put(
@@ -153,6 +161,10 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert report.sources.to_dict("records") == [
         {"source": "sales", "rows_in": 4, "accepted": 1, "quarantined": 1, "duplicates": 1, "superseded": 1}
     ]
+    assert report.quality_runs[["source", "rows_in", "repaired"]].to_numpy().tolist() == [
+        ["sales", 4, 3],
+        ["sales", 3, 0],
+    ]
     assert report.repairs[["rule", "count"]].to_numpy().tolist() == [["format", 2], ["fill_linear", 1]]
     assert report.repair_examples.iloc[0]["key"] == "a|2024-01-02" or report.repair_examples.iloc[0]["rule"] == "format"
     assert set(report.rejections["rule"]) == {"out_of_range", "missing"}
@@ -161,9 +173,16 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert report.itemsets.to_numpy().tolist() == [[1, 2], [2, 1]]
     assert report.mining_note == "3 itemsets by apriori"
     assert [(one.unique_id, one.segment, one.wape["lstm"]) for one in report.chosen] == [("b", 1, 0.1), ("a", 0, 0.2)]
+    assert report.listed == report.chosen
+    assert sorted(report.map_entities[["entity_id", "segment", "x", "y"]].to_numpy().tolist()) == [
+        ["a", 0, -2.0, 0.1],
+        ["b", 1, 2.0, 0.2],
+    ]
+    assert report.map_centres[["segment", "x", "y"]].to_numpy().tolist() == [[0, -2, 0], [1, 2, 0]]
     assert sorted(set(report.forecasts["cutoff"])) == [CUTOFF, LAST]
     assert report.history.groupby("unique_id").size().tolist() == [58, 58]
     assert report.wape_by_step.groupby("model")["h"].agg(list).tolist() == [[1, 2], [1, 2]]
+    assert report.wape_by_part.to_numpy().tolist() == [["lstm", "0", "2-9", 0.7], ["lstm", "0", "10-12", 0.8]]
     assert report.coverage.to_numpy().tolist() == [
         ["lstm", "0", "2-9", 0.7, pytest.approx(0.8)],
         ["lstm", "0", "10-12", 0.8, pytest.approx(0.9)],
@@ -181,6 +200,13 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
 def test_named_series_are_the_ones_drawn(filled: Lakehouse) -> None:
     report = collect_report(config_for(filled, series=["a"]), filled)
     assert [one.unique_id for one in report.chosen] == ["a"]
+    assert [(one.unique_id, one.segment) for one in report.listed] == [("a", 0), ("b", 1)], (
+        "the others can be looked up"
+    )
+    assert set(report.history["unique_id"]) == {"a", "b"}
+
+    report = collect_report(config_for(filled, series=["a"], max_listed=0), filled)
+    assert [one.unique_id for one in report.listed] == ["a"]
     assert set(report.history["unique_id"]) == {"a"}
 
 

@@ -40,4 +40,3 @@ def test_words_for_lists_counts_times_and_days() -> None:
     assert t.seconds(185) == "3 min 05 s"
     assert t.day(date(2024, 5, 3)) == "3 May 2024"
     assert t.shorten("a very long name of an item in a shop", 12) == "a very long…"
-    assert t.for_plotly("<b>&") == "&lt;b&gt;&amp;"
