@@ -1747,10 +1747,11 @@ def explain_problems(error: ValidationError, origins: Mapping[str, str], root: t
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str:
-    for candidate, origin in reversed(list(origins.items())):
-        if candidate == path or candidate.startswith(f"{path}.") or path.startswith(f"{candidate}."):
-            return f" ({origin})"
-    return ""
+    """Who set a key, else what it is in, else something in it."""
+    around = [key for key in origins if key == path or path.startswith(f"{key}.")]
+    within = [key for key in reversed(list(origins)) if key.startswith(f"{path}.")]
+    nearest = max(around, key=len, default=next(iter(within), None))
+    return "" if nearest is None else f" ({origins[nearest]})"
 
 
 def _suggestion(keys: Sequence[str], root: type[BaseModel]) -> str:

@@ -96,6 +96,11 @@ def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: 
         load_config((), [override])
 
 
+def test_of_several_settings_of_a_section_the_wrong_one_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"arima\.max_p: .*, got 99 \(--set arima\.max_p=99\)$"):
+        load_config((), ["arima.max_q=2", "arima.max_p=99", "arima.fourier=2"])
+
+
 def test_items_of_templates_may_be_numbers_and_one_stands_for_a_list() -> None:
     config = load_config((), ["mining.antecedent.forbid=[39, milk]", "mining.consequent.only=48"]).mining
     assert config.antecedent.forbid == ("39", "milk")
