@@ -1243,14 +1243,16 @@ class ArimaConfig(Section):
         "auto",
         description="further, longer seasons in steps, as waves; auto: a week if season_length is the steps of a day",
     )
-    max_p: int = Field(3, ge=0, description="largest autoregressive order tried")
-    max_q: int = Field(3, ge=0, description="largest moving-average order tried")
+    max_p: int = Field(3, ge=0, le=24, description="largest autoregressive order tried")
+    max_q: int = Field(3, ge=0, le=24, description="largest moving-average order tried")
     order: tuple[int, int, int] | None = Field(None, description="fixed (p, d, q) instead of a search")
     fourier: int = Field(3, ge=0, description="pairs of yearly Fourier terms where two years are known")
     min_history: int = Field(16, ge=4, description="fewer known values: status too_short, naive forecast")
     max_history: int = Field(1500, ge=50, description="older values are not used")
     transform: Literal["auto", "none", "log1p"] = Field(
-        "auto", description="auto: the values, their root or log1p, whatever makes changes steadiest"
+        "auto",
+        description="auto: the values, their root or log1p, whatever makes changes steadiest; log1p: not of series "
+        "with values of -1 or less",
     )
     levels: tuple[float, ...] = Field(
         (),
@@ -1274,6 +1276,28 @@ class ArimaConfig(Section):
         ge=1,
         description="values that a core fits before what is done is kept for a run that is killed: a minute or two",
     )
+
+    @field_validator("season_length")
+    @classmethod
+    def _is_a_season(cls, steps: int | Literal["auto"]) -> int | Literal["auto"]:
+        if steps != "auto" and steps < 1:
+            raise ValueError(f"{steps} is no number of steps: at least 1 (no season), e.g. 7, or auto")
+        return steps
+
+    @field_validator("season_lengths")
+    @classmethod
+    def _are_seasons(cls, seasons: tuple[int, ...] | Literal["auto"]) -> tuple[int, ...] | Literal["auto"]:
+        wrong = [steps for steps in seasons if steps < 2] if seasons != "auto" else []
+        if wrong:
+            raise ValueError(f"a season of {wrong[0]} steps: at least 2, e.g. [168], [] for none, or auto")
+        return seasons
+
+    @field_validator("order")
+    @classmethod
+    def _is_an_order(cls, order: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if order is not None and not (min(order) >= 0 and max(order[0], order[2]) <= 24 and order[1] <= 2):
+            raise ValueError(f"{list(order)} is no (p, d, q): p and q from 0 to 24, d from 0 to 2, e.g. [1, 1, 1]")
+        return order
 
     @field_validator("levels")
     @classmethod
@@ -1804,10 +1828,11 @@ def explain_problems(error: ValidationError, origins: Mapping[str, str], root: t
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str:
-    for candidate, origin in reversed(list(origins.items())):
-        if candidate == path or candidate.startswith(f"{path}.") or path.startswith(f"{candidate}."):
-            return f" ({origin})"
-    return ""
+    """Who set a key, else what it is in, else something in it."""
+    around = [key for key in origins if key == path or path.startswith(f"{key}.")]
+    within = [key for key in reversed(list(origins)) if key.startswith(f"{path}.")]
+    nearest = max(around, key=len, default=next(iter(within), None))
+    return "" if nearest is None else f" ({origins[nearest]})"
 
 
 def _suggestion(keys: Sequence[str], root: type[BaseModel]) -> str:

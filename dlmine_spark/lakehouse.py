@@ -346,7 +346,8 @@ class Lakehouse:
         names = [name for name in source.columns if name not in (*keys, *keep)]
         actions = "WHEN NOT MATCHED THEN INSERT *"
         if update and names:
-            differs = " OR ".join(f"NOT (target.`{name}` <=> source.`{name}`)" for name in names)
+            types = dict(source.dtypes)
+            differs = " OR ".join(_differs(name, types[name]) for name in names)
             sets = ", ".join(f"target.`{name}` = source.`{name}`" for name in names)
             actions = f"WHEN MATCHED AND ({differs}) THEN UPDATE SET {sets} {actions}"
         return self._merge(table, source, keys, actions)
@@ -432,6 +433,15 @@ def _newest_commit(log_folder: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return max((int(name.removesuffix(".json")) for name in commits), default=None)
+
+
+def _differs(column: str, type_: str) -> str:
+    """Whether an update changes a column, in SQL; maps cannot be compared, their entries can."""
+    target, source = (
+        f"map_entries({side}.`{column}`)" if type_.startswith("map<") else f"{side}.`{column}`"
+        for side in ("target", "source")
+    )
+    return f"NOT ({target} <=> {source})"
 
 
 def _conform(frame: DataFrame, contract: Table | None) -> DataFrame:

@@ -82,12 +82,23 @@ def test_environment_variables_are_filled_in_and_missing_ones_are_named(tmp_path
         ("mining.sequences.enabled=maybe", r"sequences\.enabled: Input should be 'auto', True or False, got 'maybe'"),
         ("mining.sequences.max_gaps=3", r"mining\.sequences\.max_gaps: unknown key, did you mean max_gap\?"),
         ("arima.levels=[50, 100]", r"arima\.levels: 100 is no share of an interval: between 0 and 100 percent"),
+        ("arima.season_length=0", r"arima\.season_length: 0 is no number of steps: at least 1"),
+        ("arima.season_lengths=[168, 0]", r"arima\.season_lengths: a season of 0 steps: at least 2"),
+        ("arima.order=[1, -1, 0]", r"arima\.order: \[1, -1, 0\] is no \(p, d, q\)"),
+        ("arima.order=[50, 0, 1]", r"arima\.order: \[50, 0, 1\] is no \(p, d, q\)"),
+        ("arima.order=[1, 3, 1]", r"arima\.order: \[1, 3, 1\] is no .*d from 0 to 2"),
+        ("arima.max_p=99", r"arima\.max_p: .*less than or equal to 24, got 99"),
         ("mining.max_q=0", r"mining\.max_q: .*greater than 0, got 0"),
     ],
 )
 def test_every_mistake_is_named_with_its_key_and_origin(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config((), [override])
+
+
+def test_of_several_settings_of_a_section_the_wrong_one_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"arima\.max_p: .*, got 99 \(--set arima\.max_p=99\)$"):
+        load_config((), ["arima.max_q=2", "arima.max_p=99", "arima.fourier=2"])
 
 
 def test_items_of_templates_may_be_numbers_and_one_stands_for_a_list() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlmine_spark.arima.budget import TimeIsUp
 from dlmine_spark.arima.forecast import Arima
 from dlmine_spark.arima.intermittent import fit_intermittent, is_intermittent
-from dlmine_spark.arima.model import TimeIsUp, fit_model
+from dlmine_spark.arima.model import fit_model
 from dlmine_spark.arima.other_engine import fit_auto_arima
 from dlmine_spark.arima.paths import (
     ARIMA,
@@ -29,7 +30,7 @@ from dlmine_spark.arima.paths import (
     future_open,
 )
 from dlmine_spark.arima.smoothing import fit_smoothing
-from dlmine_spark.arima.stored import p_of_newer_errors, restored
+from dlmine_spark.arima.stored import NotTheSame, p_of_newer_errors, restored
 from dlmine_spark.arima.timeline import ForecastPlan, Timeline
 from dlmine_spark.config import ArimaConfig
 from dlmine_spark.frequency import Moment
@@ -110,7 +111,8 @@ class Naive:
 
 
 def _suitable(asked: Asked) -> Forecaster:
-    y = asked.timeline.y[: asked.cutoff + 1][-asked.config.max_history :]
+    first = int(asked.timeline.steps_used(asked.cutoff, asked.config)[0])
+    y = asked.timeline.y[first : asked.cutoff + 1]
     if asked.config.order is None and is_intermittent(y, asked.season_length):
         return fit_intermittent(y, asked.season_length)
     if asked.config.engine == "statsforecast":
@@ -149,12 +151,15 @@ def make_paths(asked: Asked) -> Outcome:
     """
     started = time.monotonic()
     status, errors = "ok", list[str]()
-    known = asked.timeline.known_until(asked.cutoff)
     config = asked.config
+    known = asked.timeline.steps_used(asked.cutoff, config).size
     chain = WHOLE_CHAIN
     if known < config.min_history:
-        status = "too_short" if known else "failed"
-        errors.append(f"{known} known values up to the cutoff, arima.min_history is {config.min_history}")
+        status = "too_short"
+        errors.append(
+            f"{known} known values in the last {config.max_history} steps up to the cutoff, arima.min_history is "
+            f"{config.min_history}"
+        )
         chain = SHORT_CHAIN
     elif started > asked.deadline:
         status, chain = "timeout", LAST_RESORT
@@ -171,13 +176,18 @@ def make_paths(asked: Asked) -> Outcome:
             continue
         except Exception as problem:
             status = "fallback" if status == "ok" else status
-            errors.append(f"{type(problem).__name__}: {problem}")
+            errors.append(_in_one_line(problem))
             continue
         if paths.is_usable:
             return Outcome(model, paths, status, next(iter(errors), None), time.monotonic() - started)
         status = "fallback" if status == "ok" else status
         errors.append(f"a forecast of {model.name} is no number")
-    return Outcome(None, None, status, next(iter(errors), None), time.monotonic() - started)
+    # Without a single known value even the naive forecast is none.
+    return Outcome(None, None, "failed", next(iter(errors), None), time.monotonic() - started)
+
+
+def _in_one_line(problem: Exception) -> str:
+    return " ".join(f"{type(problem).__name__}: {problem}".split())
 
 
 def apply_stored(asked: Asked, stored: Mapping[str, Any], fit_cutoff: Moment) -> tuple[Outcome | None, str | None]:
@@ -203,8 +213,11 @@ def apply_stored(asked: Asked, stored: Mapping[str, Any], fit_cutoff: Moment) ->
             return None, "its errors since the fit are larger than the model foretold"
         model = Arima(fit, ARIMA)
         paths = model.paths(timeline, asked.wanted)
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as problem:
+    except NotTheSame as problem:
         return None, str(problem)
+    except Exception as problem:
+        # As in ``make_paths``: whatever it is, the other series go on, and this one is fitted anew.
+        return None, _in_one_line(problem)
     if not paths.is_usable:
         return None, "the forecast is no number"
     return Outcome(model, paths, "ok", None, time.monotonic() - started), None

@@ -23,7 +23,7 @@ MAX_DUMMIES = 24
 """Longer seasons than this have waves instead of one level a step."""
 MAX_LEVELS = 10
 """Most frequent values of a text covariate that get an indicator."""
-DAYS_A_YEAR = 365.25
+DAYS_A_YEAR, A_WEEK = 365.25, 7
 OBSERVATIONS_A_REGRESSOR = 4
 TREND = "(trend)"
 SEASON, WAVE = "season.", "wave."
@@ -127,6 +127,15 @@ def covariate_terms(covariates: pd.DataFrame, seen: Steps) -> Design:
     return Design(tuple(names), values)
 
 
+def blanks_ahead(timeline: Timeline, cutoff: int, horizon: int) -> dict[str, int]:
+    """At how many of the steps after a cutoff a number among the covariates is not known, by name; zeros left out."""
+    ahead = timeline.covariates.iloc[cutoff + 1 : cutoff + 1 + horizon]
+    numbers = ahead.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan)
+    counts = np.count_nonzero(~np.isfinite(numbers), axis=0)
+    names = ahead.select_dtypes("number").columns
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
 def make_design(timeline: Timeline, cutoff: int, *, season_length: int, config: ArimaConfig, seasonal: bool) -> Design:
     """The regressors of a series for all its steps, in the order in which they are kept when few values are known.
 
@@ -134,22 +143,28 @@ def make_design(timeline: Timeline, cutoff: int, *, season_length: int, config: 
         timeline: the series.
         cutoff: last step that may be learned from.
         season_length: steps in a season.
-        config: pairs of yearly waves, and further seasons.
+        config: pairs of yearly waves, further seasons, and how many steps are used.
         seasonal: whether the season is modelled by regressors at all (not where it is differenced away).
     """
     length = len(timeline.dates)
-    known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
+    known = timeline.steps_used(cutoff, config)
     span = int(known[-1] - known[0] + 1) if known.size else 0
+    limit = max(2, known.size // OBSERVATIONS_A_REGRESSOR)
+    days_a_step = _days_a_step(timeline.dates)
     parts = [Design((INTERCEPT,), np.ones((length, 1)))]
     if seasonal and 1 < season_length <= MAX_DUMMIES and span >= 2 * season_length:
         parts.append(season_terms(length, season_length))
+    # The waves of a year follow the calendar, see below; other long seasons are known by their number of steps only.
+    is_year = abs(season_length * days_a_step - DAYS_A_YEAR) < A_WEEK
+    if seasonal and season_length > MAX_DUMMIES and not is_year and span >= 2 * season_length:
+        pairs = min(MAX_PAIRS, (season_length - 1) // 2, max(1, limit // 4))
+        parts.append(wave_terms(length, season_length, range(1, pairs + 1)))
     parts.append(covariate_terms(timeline.covariates, known))
     parts.append(Design((TREND,), np.arange(length, dtype=np.float64)[:, None]))
     days = calendar_days([timeline.dates[step] for step in known[[0, -1]]]) if known.size else [0.0, 0.0]
     days_known = days[1] - days[0]
     # Monthly indicators already span every yearly wave; the collinear ones would only be dropped again.
-    is_yearly_season = 2 < season_length <= MAX_DUMMIES and _days_a_step(timeline.dates) > 8
-    limit = max(2, known.size // OBSERVATIONS_A_REGRESSOR)
+    is_yearly_season = 2 < season_length <= MAX_DUMMIES and days_a_step > 8
     if seasonal and config.fourier > 0 and days_known >= 2 * DAYS_A_YEAR - 8 and not is_yearly_season:
         parts.append(yearly_terms(timeline.dates, config.fourier))
     for period in further_seasons(season_length, config):

@@ -14,7 +14,9 @@ import pandas as pd
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.chain import Asked, Outcome, apply_stored, make_paths
 from dlmine_spark.arima.decompose import Parts, decompose
+from dlmine_spark.arima.design import blanks_ahead
 from dlmine_spark.arima.forecast import Arima
+from dlmine_spark.arima.paths import ARIMA
 from dlmine_spark.arima.stored import BEGINS, begins
 from dlmine_spark.arima.timeline import (
     ForecastPlan,
@@ -101,7 +103,9 @@ def fit_series(series: pd.DataFrame, config: ArimaConfig, plan: ForecastPlan) ->
         else:
             outcome = make_paths(Asked(timeline, cutoff_index, indices, config, season_length, plan, deadline))
         for at, origin in enumerate(served):
-            row = _begun(_row(unique_id, origin, cutoff, outcome, at, config.levels), timeline)
+            row = _row(unique_id, origin, cutoff, outcome, at, config.levels)
+            if cutoff_index is not None:
+                row = _with_more_told(row, timeline, cutoff_index, plan)
             own = _own_moments(timeline, origin, cutoff, plan) if outcome.paths is not None else {}
             rows.append(row | own)
             if config.fitted and origin == cutoff == plan.final:
@@ -147,7 +151,7 @@ def predict_series(series: pd.DataFrame, models: pd.DataFrame, config: ArimaConf
         outcome = make_paths(asked)
     row = _row(unique_id, plan.final, cutoff, outcome, 0, config.levels)
     own = _own_moments(timeline, plan.final, cutoff, plan) if outcome.paths is not None else {}
-    return _frame([_begun(row, timeline) | own]).assign(**{REFITTED: reason})
+    return _frame([_with_more_told(row, timeline, index, plan) | own]).assign(**{REFITTED: reason})
 
 
 def _usable_origins(timeline: Timeline, config: ArimaConfig, plan: ForecastPlan) -> list[Moment]:
@@ -199,10 +203,14 @@ def _taken_apart(outcome: Outcome, timeline: Timeline, cutoff: int | None) -> di
     return {KNOWN: [timeline.dates[step] for step in made.steps], PARTS: values.tolist()}
 
 
-def _begun(row: dict[str, object], timeline: Timeline) -> dict[str, object]:
-    """A row that says of its model, if it tells of one, which day the series began on."""
+def _with_more_told(row: dict[str, object], timeline: Timeline, cutoff: int, plan: ForecastPlan) -> dict[str, object]:
+    """A row that says of its model, if it tells of one, which day the series began on and what it had to guess."""
     told = row["diagnostics"]
-    return row | {"diagnostics": {**told, BEGINS: begins(timeline)}} if isinstance(told, dict) else row
+    if not isinstance(told, dict):
+        return row
+    blanks = blanks_ahead(timeline, cutoff, plan.horizon) if row[s.MODEL] == ARIMA else {}
+    guessed = {f"blank.{name}": float(count) for name, count in blanks.items()}
+    return row | {"diagnostics": {**told, BEGINS: begins(timeline), **guessed}}
 
 
 def result_types(moment_type: str) -> dict[str, str]:

@@ -88,7 +88,7 @@ def forecast(fit: Fit, timeline: Timeline, wanted: Wanted) -> Paths:
 
     y_hat = to_y(centre)
     largest = np.nanmax(np.abs(timeline.y[fit.start : first + 1]))
-    if np.abs(y_hat).max() > RUNAWAY * max(largest, 1.0):
+    if np.abs(y_hat).max() > RUNAWAY * (largest or 1.0):
         raise ModelProblem(f"a forecast of {np.abs(y_hat).max():.3g} where no value exceeds {largest:.3g}")
     return Paths(
         y_hat=y_hat,

@@ -20,6 +20,7 @@ from scipy.signal import lfilter
 from statsmodels.tsa.innovations.arma_innovations import arma_innovations
 from statsmodels.tsa.statespace.tools import constrain_stationary_univariate, unconstrain_stationary_univariate
 
+from dlmine_spark.arima.budget import NEVER, check
 from dlmine_spark.arima.orders import Arma
 from dlmine_spark.arima.timeline import Floats
 
@@ -65,7 +66,9 @@ def whiten(values: Floats, arma: Arma, lag: int, *, exact: bool) -> Floats:
     return np.asarray(errors * np.exp(0.5 * np.mean(np.log(variances))), dtype=np.float64)
 
 
-def maximise(values: Floats, start: Arma, lag: int, *, exact: bool, iterations: int) -> Estimate:
+def maximise(
+    values: Floats, start: Arma, lag: int, *, exact: bool, iterations: int, deadline: float = NEVER
+) -> Estimate:
     """Coefficients of the orders of ``start`` with the greatest likelihood, from its coefficients on.
 
     Args:
@@ -74,6 +77,10 @@ def maximise(values: Floats, start: Arma, lag: int, *, exact: bool, iterations: 
         lag: of the seasonal terms.
         exact: exact or conditional likelihood.
         iterations: Gauss-Newton steps at most.
+        deadline: on the monotonic clock; looked at before each evaluation of the likelihood.
+
+    Raises:
+        TimeIsUp: the deadline has passed.
     """
     n = values.size
     errors = whiten(values, start, lag, exact=exact) if start.parameters else values
@@ -85,12 +92,14 @@ def maximise(values: Floats, start: Arma, lag: int, *, exact: bool, iterations: 
     for _ in range(iterations):
         slopes = np.empty((n, point.size))
         for column in range(point.size):
+            check(deadline)
             moved = point.copy()
             moved[column] += STEP
             slopes[:, column] = (whiten(values, _bounded(start, moved), lag, exact=exact) - errors) / STEP
         gram, gradient = slopes.T @ slopes, slopes.T @ errors
         lower = False
         for _ in range(6):
+            check(deadline)
             damped = gram + np.diag(damping * np.diag(gram) + 1e-12 * total)
             there = np.clip(point - np.linalg.solve(damped, gradient), -FARTHEST, FARTHEST)
             tried = _bounded(start, there)

@@ -7,13 +7,13 @@ generalised least squares for the regressors and maximum likelihood for the ARMA
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import log
 
 import numpy as np
 
+from dlmine_spark.arima.budget import check
 from dlmine_spark.arima.design import (
     INTERCEPT,
     MAX_DUMMIES,
@@ -26,7 +26,14 @@ from dlmine_spark.arima.design import (
 )
 from dlmine_spark.arima.diagnostics import diagnose
 from dlmine_spark.arima.likelihood import LONGEST_EXACT_LAG, Estimate, maximise, whiten
-from dlmine_spark.arima.orders import Arma, aicc, hannan_rissanen, needs_difference, start_of_orders
+from dlmine_spark.arima.orders import (
+    MOST_DIFFERENCES,
+    Arma,
+    aicc,
+    hannan_rissanen,
+    needs_difference,
+    start_of_orders,
+)
 from dlmine_spark.arima.scales import log_jacobian, to_scale
 from dlmine_spark.arima.timeline import Floats, Steps, Timeline
 from dlmine_spark.config import ArimaConfig
@@ -46,10 +53,6 @@ DEGREES = "sigma2_degrees"
 """In ``diagnostics``: degrees of freedom that the variance has."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
-
-
-class TimeIsUp(RuntimeError):
-    """The series has used its share of time."""
 
 
 class ModelProblem(ValueError):
@@ -153,12 +156,11 @@ def fit_model(timeline: Timeline, cutoff: int, config: ArimaConfig, season_lengt
         TimeIsUp: the deadline has passed.
         numpy.linalg.LinAlgError, ValueError: the numbers admit no fit.
     """
-    known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
-    steps = known[known > cutoff - config.max_history]
-    frames = []
-    for sample, design, seasonal_d in _treatments(timeline, cutoff, steps, config, season_length):
-        frames.append(_frame(sample, design, seasonal_d, config))
-        _check(deadline)
+    steps = timeline.steps_used(cutoff, config)
+    if not steps.size:
+        raise ValueError(f"no value is known in the last {config.max_history} steps (arima.max_history)")
+    treatments = _treatments(timeline, cutoff, steps, config, season_length)
+    frames = [_frame(sample, design, seasonal_d, config, deadline) for sample, design, seasonal_d in treatments]
     return _estimate(_best_frame(frames), deadline)
 
 
@@ -190,11 +192,6 @@ def _treatments(
     return [(fixed, seasonal, 0), *tried] if season_length >= DAY_OF_HOURS else tried
 
 
-def _check(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise TimeIsUp("arima.timeout is used up")
-
-
 def _choose_power(y: Floats, regressors: Floats, transform: str, powers: tuple[float, ...]) -> float:
     """The scale on which changes are steadiest, by the profile likelihood of a few powers.
 
@@ -218,28 +215,39 @@ def _least_squares(x: Floats, target: Floats) -> Floats:
     return np.asarray(np.linalg.lstsq(x, target, rcond=None)[0], dtype=np.float64)
 
 
-def _frame(sample: _Sample, design: Design, seasonal_d: int, config: ArimaConfig) -> _Frame:
+def _frame(sample: _Sample, design: Design, seasonal_d: int, config: ArimaConfig, deadline: float) -> _Frame:
     """Decide on differencing, orders and optional regressors for one treatment of the season."""
-    if config.order is not None:
-        d = config.order[1]
-    else:
-        level = design.without(*(name for name in design.names if name in OPTIONAL))
-        _, w, x = _differenced(sample, level, 0, seasonal_d)
-        d = int(needs_difference(sample.errors(w, x, _least_squares(x, w))))
+    check(deadline)
+    d = _differences(sample, design, seasonal_d) if config.order is None else config.order[1]
     if d + seasonal_d != 1 or sample.power == 0:
         # A trend is a drift of what is differenced once; elsewhere it would be a fixed line, a parabola, or explode.
         design = design.without(*OPTIONAL)
     kept, w, x = _differenced(sample, design, d, seasonal_d)
-    arma = _choose_orders(sample, w, x, config)
+    arma = _choose_orders(sample, w, x, config, deadline)
     frame = _Frame(d, seasonal_d, kept, w, x, arma, sample)
-    smaller = _without_idle_regressors(frame, sample.lag)
+    smaller = _without_idle_regressors(frame, sample.lag, deadline)
     if len(smaller.design.names) == len(kept.names):
         return frame
-    return replace(smaller, arma=_choose_orders(sample, smaller.w, smaller.x, config))
+    return replace(smaller, arma=_choose_orders(sample, smaller.w, smaller.x, config, deadline))
 
 
-def _choose_orders(sample: _Sample, w: Floats, x: Floats, config: ArimaConfig) -> Arma:
+def _differences(sample: _Sample, design: Design, seasonal_d: int) -> int:
+    """How often to difference until the level wanders no more; on the log scale once at most, as a drift would."""
+    level = design.without(*OPTIONAL)
+    most = MOST_DIFFERENCES - seasonal_d if sample.power > 0 else 1
+    for d in range(most):
+        _, w, x = _differenced(sample, level, d, seasonal_d)
+        if not needs_difference(sample.errors(w, x, _least_squares(x, w)), d):
+            return d
+    return most
+
+
+def _choose_orders(sample: _Sample, w: Floats, x: Floats, config: ArimaConfig, deadline: float) -> Arma:
     """Orders by Hannan and Rissanen, the best few estimated by likelihood and compared by AICc."""
+    if config.order is not None and w.size < x.shape[1] + config.order[0] + config.order[2] + 2:
+        raise ValueError(
+            f"arima.order {list(config.order)} and {x.shape[1]} regressors are too much for {sample.y.size} values"
+        )
     errors = sample.errors(w, x, _least_squares(x, w))
     if config.order is not None:
         return start_of_orders(errors, config.order[0], config.order[2])
@@ -250,10 +258,14 @@ def _choose_orders(sample: _Sample, w: Floats, x: Floats, config: ArimaConfig) -
         max_q=config.max_q,
         seasonal=1 < sample.lag <= MAX_DUMMIES and errors.size >= 4 * sample.lag,
         extra_parameters=x.shape[1],
+        deadline=deadline,
     )
     stable = list(islice((found for found in candidates if found.is_stable()), REFINED)) or [Arma()]
     exact = errors.size <= SHORT and is_exact(sample.lag, stable[0])
-    refined = [maximise(errors, start, sample.lag, exact=exact, iterations=SEARCH_ITERATIONS) for start in stable]
+    refined = [
+        maximise(errors, start, sample.lag, exact=exact, iterations=SEARCH_ITERATIONS, deadline=deadline)
+        for start in stable
+    ]
     return min(refined, key=lambda found: _aicc_of(found, errors.size, x.shape[1])).arma
 
 
@@ -261,7 +273,7 @@ def _aicc_of(found: Estimate, n: int, regressors: int) -> float:
     return aicc(found.minus_twice, len(found.arma.parameters) + 1 + regressors, n)
 
 
-def _without_idle_regressors(frame: _Frame, lag: int) -> _Frame:
+def _without_idle_regressors(frame: _Frame, lag: int, deadline: float) -> _Frame:
     """Leave out optional regressors that the data do not ask for, by generalised least squares with the frame's ARMA.
 
     Waves are taken from the slowest to the fastest up to some number of pairs; season levels and the trend are all or
@@ -276,6 +288,7 @@ def _without_idle_regressors(frame: _Frame, lag: int) -> _Frame:
     n, others = target.size, len(frame.arma.parameters) + 1
 
     def score(columns: list[int]) -> float:
+        check(deadline)
         x = regressors[:, columns]
         residual = target - x @ _least_squares(x, target)
         if n - len(columns) - others < 2:
@@ -347,8 +360,7 @@ def _estimate(frame: _Frame, deadline: float) -> Fit:
     exact = is_exact(sample.lag, frame.arma)
     coefficients, _ = generalised(frame.w, x, frame.arma, sample.lag, exact=exact)
     errors = sample.errors(frame.w, x, coefficients)
-    found = maximise(errors, frame.arma, sample.lag, exact=exact, iterations=FINAL_ITERATIONS)
-    _check(deadline)
+    found = maximise(errors, frame.arma, sample.lag, exact=exact, iterations=FINAL_ITERATIONS, deadline=deadline)
     coefficients, covariance = generalised(frame.w, x, found.arma, sample.lag, exact=exact)
     errors = sample.errors(frame.w, x, coefficients)
     innovations = whiten(errors, found.arma, sample.lag, exact=exact) if errors.any() else errors

@@ -13,10 +13,12 @@ from math import ceil, log, log10, sqrt
 import numpy as np
 from scipy.signal import lfilter
 
+from dlmine_spark.arima.budget import NEVER, check
 from dlmine_spark.arima.timeline import Floats, Steps
 
-KPSS_5_PERCENT = 0.463
-"""Critical value of the level test, from the paper's table 1."""
+KPSS_5_PERCENT, KPSS_1_PERCENT = 0.463, 0.739
+"""Critical values of the level test, from the paper's table 1."""
+MOST_DIFFERENCES = 2
 STABLE = 1.01
 """Smallest modulus accepted for a root of an AR or MA polynomial."""
 
@@ -105,9 +107,13 @@ def kpss_statistic(values: Floats) -> float:
     return float(np.sum(np.cumsum(centred) ** 2) / (n * long_run))
 
 
-def needs_difference(values: Floats) -> bool:
-    """Whether the level of a series (without its season) wanders, at the 5 % level of the KPSS test."""
-    return values.size >= 12 and kpss_statistic(values) > KPSS_5_PERCENT
+def needs_difference(values: Floats, d: int = 0) -> bool:
+    """Whether the level of a series (without its season), differenced ``d`` times already, wanders by the KPSS test.
+
+    At the 5 % level; a second difference, which makes forecasts run away where there is no need of it, at that of 1 %.
+    """
+    critical = KPSS_5_PERCENT if d == 0 else KPSS_1_PERCENT
+    return d < MOST_DIFFERENCES and values.size >= 12 and kpss_statistic(values) > critical
 
 
 def long_autoregression(values: Floats, season_length: int) -> Floats:
@@ -124,7 +130,14 @@ def long_autoregression(values: Floats, season_length: int) -> Floats:
 
 
 def hannan_rissanen(
-    values: Floats, *, season_length: int, max_p: int, max_q: int, seasonal: bool, extra_parameters: int = 0
+    values: Floats,
+    *,
+    season_length: int,
+    max_p: int,
+    max_q: int,
+    seasonal: bool,
+    extra_parameters: int = 0,
+    deadline: float = NEVER,
 ) -> list[Arma]:
     """Every ARMA(p, q)(P, Q) up to the largest orders, best AICc first.
 
@@ -138,6 +151,10 @@ def hannan_rissanen(
         max_q: largest moving-average order.
         seasonal: whether to try one seasonal AR and one seasonal MA term.
         extra_parameters: regressors already estimated, counted by AICc.
+        deadline: on the monotonic clock; looked at before each candidate.
+
+    Raises:
+        TimeIsUp: the deadline has passed.
     """
     n = values.size
     autoregression = long_autoregression(values, season_length)
@@ -164,6 +181,7 @@ def hannan_rissanen(
     seasonal_orders = (0, 1) if seasonal else (0,)
     candidates = []
     for p, q, seasonal_p, seasonal_q in product(range(max_p + 1), range(max_q + 1), seasonal_orders, seasonal_orders):
+        check(deadline)
         columns = [*range(p), *range(max_p, max_p + q)]
         columns += [max_p + max_q] * seasonal_p + [max_p + max_q + 1] * seasonal_q
         parameters = len(columns) + 1 + extra_parameters
@@ -187,7 +205,8 @@ def start_of_orders(values: Floats, p: int, q: int) -> Arma:
     """First estimates for given orders; small coefficients where least squares gives no stable ones."""
     candidates = hannan_rissanen(values, season_length=1, max_p=p, max_q=q, seasonal=False)
     given = [start for start in candidates if (len(start.ar), len(start.ma)) == (p, q) and start.is_stable()]
-    return given[0] if given else Arma(ar=(0.05,) * p, ma=(0.05,) * q)
+    small = 0.5 / max(10, p, q)
+    return given[0] if given else Arma(ar=(small,) * p, ma=(small,) * q)
 
 
 def _lag_matrix(values: Floats, lags: Steps) -> Floats:

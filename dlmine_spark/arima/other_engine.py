@@ -42,6 +42,7 @@ class AutoArima:
     start: int
     season_length: int
     is_non_negative: bool
+    dropped: tuple[str, ...]
 
     name = ARIMA
 
@@ -87,23 +88,24 @@ class AutoArima:
             "aicc": float(self.model.model_["aicc"]),
             "sigma2": float(self.model.model_["sigma2"]),
             "params": {str(name): float(value) for name, value in self.model.model_["coef"].items()},
-            "diagnostics": {},
+            "diagnostics": {f"dropped.{name}": 1.0 for name in self.dropped},
         }
 
 
 def fit_auto_arima(timeline: Timeline, cutoff: int, config: ArimaConfig, season_length: int) -> AutoArima:
-    """AutoARIMA on the known values of the last ``max_history`` steps up to a cutoff."""
+    """AutoARIMA on the known values of the last ``max_history`` steps up to a cutoff; nothing can end it early."""
     from statsforecast.models import AutoARIMA
 
-    start = max(0, cutoff + 1 - config.max_history)
-    known = start + np.flatnonzero(np.isfinite(timeline.y[start : cutoff + 1]))
-    values = covariate_terms(timeline.covariates, known).values
+    known = timeline.steps_used(cutoff, config)
+    design = covariate_terms(timeline.covariates, known)
+    values = design.values
     # A constant or collinear regressor has no coefficient; the intercept counts among the others.
     used = independent_columns(np.column_stack([np.ones(known.size), values[known]]))[1:] - 1
     model = AutoARIMA(season_length=season_length)
     y = timeline.y[known]
     model.fit(y=y, X=values[known][:, used] if used.size else None)
-    return AutoArima(model, values[:, used], start, season_length, bool(y.min() >= 0))
+    dropped = tuple(name for column, name in enumerate(design.names) if column not in used)
+    return AutoArima(model, values[:, used], int(known[0]), season_length, bool(y.min() >= 0), dropped)
 
 
 def _spread(values: Floats | None, is_open: Bools) -> Floats:

@@ -1,4 +1,4 @@
-"""The only Spark in the ARIMA stage: one task handles one series after another."""
+"""Fits and forecasts of all series as frames: one task handles one series after another."""
 
 from __future__ import annotations
 

@@ -37,5 +37,10 @@ def slope_of_scale(y: Floats, power: float) -> Floats:
 
 
 def log_jacobian(y: Floats, power: float) -> float:
-    """What a density of values on the scale is multiplied with to be one of y, as a logarithm, over all values."""
+    """What a density of values on the scale is multiplied with to be one of y, as a logarithm, over all values.
+
+    A root is infinitely steep at 0, so one such value would decide for it: a 0 counts as half the least value above it.
+    """
+    if 0 < power < 1 and np.any(y > 0):
+        y = np.where(y > 0, y, y[y > 0].min() / 2)
     return -float(np.log(np.maximum(slope_of_scale(y, power), 1e-300)).sum())

@@ -43,9 +43,15 @@ class Smoothing:
     def paths(self, timeline: Timeline, wanted: Wanted) -> Paths:
         """The last level with the last season; the errors' variance grows with both rates."""
         is_open = future_open(timeline, wanted, self.season_length)
-        # Closed steps don't count, as in the fit.
-        ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
-        known = [_known(timeline.y[self.start : origin + 1]) for origin in wanted.origins]
+        seen = [timeline.y[self.start : origin + 1] for origin in wanted.origins]
+        if self.season_rate is None:
+            # Closed steps don't count, as in the fit.
+            ticks = np.maximum(np.cumsum(is_open, axis=1) - 1, 0)
+            known = [_known(y) for y in seen]
+        else:
+            # A closed day doesn't move the days of the week.
+            ticks = np.broadcast_to(np.arange(wanted.horizon), is_open.shape)
+            known = [_filled(y, self.season_length) for y in seen]
         ahead = np.array([self._continued(values, wanted.horizon) for values in known])
         steps = np.arange(1, wanted.horizon)
         weights = self.level_rate + (self.season_rate or 0.0) * (steps % self.season_length == 0)
@@ -103,6 +109,14 @@ def fit_smoothing(timeline: Timeline, cutoff: int, season_length: int, max_histo
 
 def _known(y: Floats) -> Floats:
     return np.asarray(y[np.isfinite(y)], dtype=np.float64)
+
+
+def _filled(y: Floats, season_length: int) -> Floats:
+    """From the first known value on, with the value of a season ago where none is known."""
+    values = y[np.flatnonzero(np.isfinite(y))[0] :].copy()
+    for step in np.flatnonzero(~np.isfinite(values)):
+        values[step] = values[step - season_length] if step >= season_length else values[step - 1]
+    return values
 
 
 def _model(values: Floats, season_length: int | None) -> ExponentialSmoothing:

@@ -63,8 +63,7 @@ def restored(row: Mapping[str, Any], timeline: Timeline, cutoff: int, config: Ar
     if gone:
         raise NotTheSame(f"regressor {gone[0]} is gone")
     design = every.only(names)
-    known = np.flatnonzero(np.isfinite(timeline.y[: cutoff + 1]))
-    steps = known[known > cutoff - config.max_history]
+    steps = timeline.steps_used(cutoff, config)
     if not steps.size:
         raise NotTheSame("no value is known")
     lag, power = int(told["seasonal_lag"]), float(told["power"])

@@ -78,6 +78,26 @@ class Timeline:
         """How many values are known up to a step."""
         return int(np.isfinite(self.y[: index + 1]).sum())
 
+    def steps_used(self, cutoff: int, config: ArimaConfig) -> Steps:
+        """What a model is fitted on: steps with a known value among the last ``max_history`` up to a cutoff.
+
+        Zeros before the first sale are left out where they are no pattern of the series: a product that was not there
+        yet. (Not where fewer than ``min_history`` values would remain.)
+        """
+        known = np.flatnonzero(np.isfinite(self.y[: cutoff + 1]))
+        steps = known[known > cutoff - config.max_history]
+        begun = steps[_zeros_before_the_first_sale(self.y[steps]) :]
+        return begun if begun.size >= config.min_history else steps
+
+
+def _zeros_before_the_first_sale(values: Floats) -> int:
+    """How many zeros values begin with; 0 where later ones are as many in a row, or a value is negative."""
+    others = np.flatnonzero(values)
+    if not others.size or values.min() < 0:
+        return 0
+    longest_later = int(np.diff(others, append=values.size).max()) - 1
+    return int(others[0]) if others[0] > longest_later else 0
+
 
 def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
     """The rows of one series in order.

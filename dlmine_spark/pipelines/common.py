@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import pandas as pd
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 PROMOTION_NAMES = frozenset({"promo", "promotion", "on_promotion", "onpromotion", "display", "disp"})
 """Names under which a covariate is taken for the promotion, whatever their case."""
+_PLANNED = "__planned:"
+"""Before the name of a covariate: whether the calendar has a value of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def known_future(
     Returns:
         One row per series and date, from the series' first date to ``horizon`` steps after the cutoff: ``unique_id``,
         ``ds``, ``open`` and the known-future covariates. Where those end before the horizon, the last known season
-        is repeated and a warning says so.
+        is repeated and a warning says so; of a list of events, which is blank on most dates, nothing is repeated.
 
     Raises:
         TableContractError: they end before the horizon and ``evaluation.unknown_future`` is ``refuse``.
@@ -171,6 +173,12 @@ def known_future(
             F.coalesce(*(F.col(f"`{side}:{name}`") for side in sides if f"{side}:{name}" in known.columns)).alias(name)
             for name in names
         ),
+        *(
+            (F.col(f"`calendar:{name}`").isNotNull() if f"calendar:{name}" in known.columns else F.lit(False)).alias(
+                f"{_PLANNED}{name}"
+            )
+            for name in names
+        ),
     )
     _tell_unknown(config, merged, roles, frequency, cutoff)
     return _repeat_last_season(merged, names, frequency, cutoff, open_is_known=roles.open_is_known)
@@ -190,19 +198,59 @@ def _values(frame: DataFrame, names: list[str], side: str, cutoff: Moment, roles
 
 
 def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, frequency: Frequency, cutoff: Moment) -> None:
-    """Warn of, or refuse, covariates that no row knows on some date of the horizon (one aggregation)."""
+    """Warn of, or refuse, covariates that no row knows on some date of the horizon (one aggregation).
+
+    Where only some series lack them there, nothing is refused: a closed shop has no plan any more.
+    """
     names = [*roles.known_future, *([s.OPEN] if roles.open_is_known else [])]
     if not names:
         return
     end = frequency.shift(cutoff, config.evaluation.horizon)
-    last_known = (
-        known.where(F.col(s.DS) > F.expr(sql_literal(cutoff)))
-        .agg(*(F.max(F.when(F.col(f"`{name}`").isNotNull(), F.col(s.DS))).alias(name) for name in names))
-        .first()
-    )
     # A covariate whose blanks mean "none" (the name of a promotion) ends where the table itself ends.
-    latest = max((day for day in (last_known or ()) if day is not None), default=cutoff)
+    is_known = reduce(operator.or_, (F.col(f"`{name}`").isNotNull() for name in names))
+    types = dict(known.dtypes)
+    numbers = [name for name in roles.known_future if types[name] not in ("string", "boolean")]
+    is_blank = reduce(operator.or_, (F.col(f"`{name}`").isNull() for name in numbers), F.lit(False))
+    by_series = (
+        known.where(F.col(s.DS) > F.expr(sql_literal(cutoff)))
+        .groupBy(s.UNIQUE_ID)
+        .agg(
+            F.max(F.when(is_known, F.col(s.DS))).alias("latest"),
+            F.max(s.DS).alias("last"),
+            F.count_if(is_known & is_blank).alias("blanks"),
+        )
+    )
+    is_behind = F.col("latest").isNull() | (F.col("latest") < F.col("last"))
+    told = by_series.agg(
+        F.max("latest").alias("latest"),
+        F.count(F.lit(1)).alias("series"),
+        F.count_if(is_behind).alias("behind"),
+        F.min(F.when(is_behind, F.col(s.UNIQUE_ID))).alias("example"),
+        F.count_if(F.col("blanks") > 0).alias("blank"),
+        F.min(F.when(F.col("blanks") > 0, F.col(s.UNIQUE_ID))).alias("blank_example"),
+    ).collect()[0]
+    latest = cutoff if told["latest"] is None else told["latest"]
+    if told["blank"]:
+        log.warning(
+            "a known-future covariate among %s is blank on dates of the horizon in %d of %d series, e.g. %s "
+            "(cutoff %s): models take what is usual",
+            ", ".join(numbers),
+            told["blank"],
+            told["series"],
+            told["blank_example"],
+            cutoff,
+        )
     if frequency.shift(latest, 1) > end:
+        if told["behind"]:
+            log.warning(
+                "known-future covariates of %d of %d series, e.g. %s, end before the horizon's end %s (cutoff %s); the "
+                "last known season of each is repeated, of what is known on most dates",
+                told["behind"],
+                told["series"],
+                told["example"],
+                end,
+                cutoff,
+            )
         return
     problem = (
         f"known-future covariates {', '.join(names)} end at {latest}, before the horizon's end {end} "
@@ -210,7 +258,7 @@ def _tell_unknown(config: Config, known: DataFrame, roles: Covariates, frequency
     )
     if config.evaluation.unknown_future == "refuse":
         raise TableContractError(f"silver.calendar: {problem}, or set evaluation.unknown_future=repeat")
-    log.warning("%s; the last known season is repeated", problem)
+    log.warning("%s; the last known season is repeated, of what is known on most dates", problem)
 
 
 def _repeat_last_season(
@@ -218,29 +266,50 @@ def _repeat_last_season(
 ) -> DataFrame:
     """Fill dates after the last one that any covariate knows with the values one or more whole seasons before.
 
-    Closures that are only seen afterwards end at the cutoff, however far the covariates reach.
+    Closures that are only seen afterwards end at the cutoff, however far the covariates reach. What is blank on most of
+    the last dates is a list of events: a holiday does not come again each week.
     """
-    table_end = Window.partitionBy(s.UNIQUE_ID)
+    of_series = Window.partitionBy(s.UNIQUE_ID)
     step = F.row_number().over(Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS))
+    end = F.expr(sql_literal(cutoff))
     is_known = reduce(operator.or_, (F.col(f"`{name}`").isNotNull() for name in names))
-    phased = known.withColumn("phase", step % F.lit(frequency.season_length)).withColumn(
-        "known_until",
-        F.greatest(F.max(F.when(is_known, F.col(s.DS))).over(table_end), F.expr(sql_literal(cutoff))),
+    is_planned = reduce(operator.or_, (F.col(f"`{_PLANNED}{name}`") for name in names))
+    phased = (
+        known.withColumn("step", step)
+        .withColumn("phase", F.col("step") % F.lit(frequency.season_length))
+        .withColumn("planned_until", F.max(F.when(is_planned, F.col(s.DS))).over(of_series))
+        .withColumn("known_until", F.greatest(F.max(F.when(is_known, F.col(s.DS))).over(of_series), end))
     )
+    is_past = F.col(s.DS) <= F.col("known_until")
+    last_step = F.max(F.when(is_past, F.col("step"))).over(of_series)
+    phased = phased.withColumn("is_recent", is_past & (F.col("step") > last_step - _recent_steps(frequency)))
+
+    def is_usual(name: str) -> Column:
+        """Whether most of the last dates know it, by the calendar where that reaches beyond the cutoff."""
+        by_calendar = F.coalesce(F.col("planned_until") > end, F.lit(False))
+        there = F.when(by_calendar, F.col(f"`{_PLANNED}{name}`")).otherwise(F.col(f"`{name}`").isNotNull())
+        known_steps = F.count_if(F.col("is_recent") & there).over(of_series)
+        return 2 * known_steps > F.count_if(F.col("is_recent")).over(of_series)
+
     row = F.struct(*(F.col(f"`{name}`").alias(name) for name in names))
     earlier = (
         Window.partitionBy(s.UNIQUE_ID, "phase").orderBy(s.DS).rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
-    last_season = F.last(F.when(F.col(s.DS) <= F.col("known_until"), row), ignorenulls=True).over(earlier)
-    values = {name: F.col(f"values.`{name}`") for name in names}
+    last_season = F.last(F.when(is_past, row), ignorenulls=True).over(earlier)
+    values = {name: F.when(is_past | is_usual(name), F.col(f"values.`{name}`")) for name in names}
     if not open_is_known:
-        seen = F.when(F.col(s.DS) <= F.expr(sql_literal(cutoff)), F.struct(s.OPEN))
+        seen = F.when(F.col(s.DS) <= end, F.struct(s.OPEN))
         values[s.OPEN] = F.last(seen, ignorenulls=True).over(earlier).getField(s.OPEN)
     return (
         phased.withColumn("values", last_season)
         .select(s.UNIQUE_ID, s.DS, *(column.alias(name) for name, column in values.items()))
         .withColumn(s.OPEN, F.coalesce(F.col(s.OPEN), F.lit(1)).cast("int"))
     )
+
+
+def _recent_steps(frequency: Frequency) -> int:
+    """So many of the last dates tell whether a covariate is known on most dates."""
+    return max(frequency.season_length, 7)
 
 
 def calendar_of(lakehouse: Lakehouse, config: Config) -> DataFrame | None:

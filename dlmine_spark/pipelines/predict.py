@@ -47,7 +47,9 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
     series = series_to_forecast(config, lakehouse, panel, plan)
     lakehouse.overwrite(STAGING, predict_all(series, models, config.arima, plan))
     results = lakehouse.read(STAGING)
-    lakehouse.merge(s.ARIMA_MODELS.name, models_of(results), (s.UNIQUE_ID, s.CUTOFF), update=False)
+    # One fitted anew at the end of the same data, say because a regressor is gone, takes the place of what was there.
+    fitted = models_of(results.where(F.col(REFITTED).isNotNull()))
+    lakehouse.merge(s.ARIMA_MODELS.name, fitted, (s.UNIQUE_ID, s.CUTOFF))
     names = ", ".join(repr(name) for name in (ARIMA, *OTHERS))
     lakehouse.overwrite(
         s.FORECASTS.name,

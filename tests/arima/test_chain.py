@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from dlmine_spark.arima import chain
+from dlmine_spark.arima import budget, chain
 from dlmine_spark.arima.fit import fit_series
 from dlmine_spark.arima.intermittent import is_intermittent
+from dlmine_spark.arima.timeline import read_timeline
 from dlmine_spark.config import ArimaConfig
 from tests.arima.examples import arma, plan, series
 
@@ -46,6 +50,74 @@ def test_the_next_model_of_the_chain_stands_in_under_its_own_name(
     assert np.isfinite(row["sigma"])
 
 
+def test_a_series_that_no_model_forecasts_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_models(monkeypatch, beyond=4)
+    row = last(50 + arma(120, ar=0.5))
+    assert (row["status"], row["model"], row["path"]) == ("failed", None, None)
+    assert row["error"] == "FloatingPointError: overflow"
+
+
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: chain.Asked) -> chain.Forecaster:
+        raise ValueError("one\n  two")
+
+    monkeypatch.setattr(chain, "WHOLE_CHAIN", (broken, *chain.WHOLE_CHAIN[1:]))
+    assert last(50 + arma(120))["error"] == "ValueError: one two"
+
+
+def test_time_is_looked_at_within_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def a_second_a_look() -> float:
+        looks.append(time.monotonic())
+        return looks[0] + len(looks)
+
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=a_second_a_look))
+    row = last(50 + arma(120, ar=0.5), timeout=30)
+    assert (row["status"], row["model"]) == ("timeout", "arima_naive")
+    assert row["error"] == "more than arima.timeout of 30 s"
+    assert len(looks) == 30
+
+
+def test_values_older_than_the_history_do_not_count() -> None:
+    row = last(np.r_[30 + arma(100), np.full(60, np.nan), 31.0], max_history=50)
+    assert (row["status"], row["model"]) == ("too_short", "arima_naive")
+    assert row["error"] == "1 known values in the last 50 steps up to the cutoff, arima.min_history is 16"
+    assert np.isfinite(row["path"]).all()
+
+
+def test_an_order_that_is_too_much_for_the_values_says_so() -> None:
+    row = last(30 + arma(40), order=(20, 2, 20))
+    assert (row["status"], row["model"]) == ("fallback", "arima_simple")
+    assert row["error"].startswith("ValueError: arima.order [20, 2, 20] and ")
+    assert last(30 + arma(100), order=(24, 0, 24))["model"] == "arima"
+
+
+def test_a_product_that_was_not_there_yet_is_fitted_from_its_first_sale_on() -> None:
+    week = np.array([0.0, 10, 20, 10, 40, 90, 50])
+    y = np.r_[np.zeros(350), 100 + np.tile(week, 30) + arma(210, sd=3.0)]
+    row = last(y)
+    assert (row["status"], row["model"]) == ("ok", "arima")
+    assert row["path"] == pytest.approx(100 + week, abs=8)
+    assert row["diagnostics"]["observations"] + row["d"] == 210
+
+
+@pytest.mark.parametrize(
+    ("y", "first"),
+    [
+        (np.tile([0.0, 0, 0, 0, 7], 30), 0),
+        (np.r_[0.0, 0, 0, np.tile([0.0, 7], 30)], 4),
+        (np.r_[np.zeros(30), 5.0, np.zeros(9)], 0),
+        (np.r_[np.zeros(30), -5.0, np.ones(30)], 0),
+        (np.zeros(50), 0),
+    ],
+    ids=["as many later", "fewer later", "too few values would remain", "negative", "nothing but zeros"],
+)
+def test_zeros_at_the_beginning_that_are_a_pattern_stay(y: np.ndarray, first: int) -> None:
+    timeline = read_timeline(series(y, 3), plan(len(y), 3))
+    assert timeline.steps_used(len(y) - 1, CUTOFFS_ONLY)[0] == first
+
+
 def test_a_short_series_is_smoothed() -> None:
     row = last(np.array([4.0, 6.0, 5.0, 5.0, 6.0, 4.0, 5.0]))
     assert (row["status"], row["model"]) == ("too_short", "arima_smoothing")
@@ -58,6 +130,15 @@ def test_smoothing_keeps_the_season_and_closed_days(monkeypatch: pytest.MonkeyPa
     week = np.array([10.0, 20, 30, 40, 50, 60, 70])
     row = last(np.tile(week, 10) + arma(70, sd=0.5), horizon=14)
     assert row["path"] == pytest.approx(np.tile(week, 2), abs=3)
+
+
+def test_a_closed_day_does_not_move_the_season_of_smoothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_models(monkeypatch, beyond=2)
+    week = np.array([10.0, 20, 30, 40, 50, 60, 70])
+    rows = series(np.tile(week, 10) + arma(70, sd=0.5), 14)
+    rows.loc[72, "open"] = 0
+    path = fit_series(rows, CUTOFFS_ONLY, plan(70, 14)).iloc[-1]["path"]
+    assert path == pytest.approx(np.where(np.arange(14) == 2, 0, np.tile(week, 2)), abs=3)
 
 
 def rare(n: int = 300, seed: int = 3) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 
 from dlmine_spark.arima.fit import RESULT_COLUMNS, fit_series
-from dlmine_spark.arima.timeline import ForecastPlan
+from dlmine_spark.arima.forecast import forecast
+from dlmine_spark.arima.model import ModelProblem, fit_model
+from dlmine_spark.arima.paths import Wanted
+from dlmine_spark.arima.timeline import ForecastPlan, read_timeline
 from dlmine_spark.config import ArimaConfig
-from dlmine_spark.frequency import COUNTED, HOURLY, MONTHLY, QUARTERLY, WEEKLY, Frequency, Moment
-from tests.arima.examples import START, arma, plan, series
+from dlmine_spark.frequency import COUNTED, HOURLY, MONTHLY, QUARTERLY, WEEKLY, Frequency, Moment, minutes
+from tests.arima.examples import FAR, START, arma, plan, series
 
 CUTOFFS_ONLY = ArimaConfig(feature_origins=0)
 WEEK = np.array([0.0, 1.0, 2.0, 1.0, 4.0, 9.0, 5.0])
@@ -105,6 +109,64 @@ def test_a_week_of_hours_is_followed_beside_the_day() -> None:
     assert np.abs(np.array(fit["path"]) - truth[n:]).mean() < 1.5
     day_only = last(fit_series(series(y, 48), config.model_copy(update={"season_lengths": ()}), plan(n, 48)))
     assert np.abs(np.array(day_only["path"]) - truth[n:]).mean() > np.abs(np.array(fit["path"]) - truth[n:]).mean()
+
+
+@pytest.mark.parametrize(
+    ("frequency", "start", "m"),
+    [(minutes(30) or HOURLY, datetime(2024, 1, 1), 48), (COUNTED, 1, 52)],
+    ids=["half hours", "counted weeks"],
+)
+def test_a_season_too_long_for_levels_is_waves(frequency: Frequency, start: Moment, m: int) -> None:
+    n = 6 * m
+    truth = 100 + 10 * np.sin(2 * np.pi * np.arange(n + m) / m)
+    rows = of_frequency(frequency, start, n, m).assign(y=np.r_[truth[:n] + arma(n, sd=0.5), np.full(m, np.nan)])
+    config = ArimaConfig(feature_origins=0, season_length=m)
+    fit = last(fit_series(rows, config, ForecastPlan(frequency, m, (), frequency.shift(start, n - 1))))
+    assert fit["params"][f"x.wave.{m}.sin.1"] == pytest.approx(10, abs=0.5)
+    assert fit["path"] == pytest.approx(truth[n:], abs=1)
+
+
+def test_a_slope_that_wanders_is_differenced_twice() -> None:
+    slope = 3 + np.cumsum(arma(300, sd=0.1))
+    y = 500 + np.cumsum(slope)
+    fit = last(fit_series(series(y, 5), ArimaConfig(feature_origins=0, transform="none"), plan(300, 5)))
+    assert (fit["status"], fit["d"]) == ("ok", 2)
+    assert fit["path"] == pytest.approx(y[-1] + slope[-1] * np.arange(1, 6), abs=1)
+    assert "x.(trend)" not in fit["params"]
+
+
+def test_one_day_without_a_sale_does_not_decide_on_the_scale() -> None:
+    y = 1000 + arma(300, ar=0.3, sd=30)
+    y[50] = 0
+    assert last(fit_series(series(y, 7), CUTOFFS_ONLY, plan(300, 7)))["diagnostics"]["power"] == 1
+
+
+def test_numbers_that_are_not_known_ahead_are_told() -> None:
+    n, horizon = 120, 7
+    price = 10 + (np.arange(n + horizon) % 4).astype(float)
+    rows = series(50 - 2 * price[:n] + arma(n, sd=0.3), horizon, price=price, promo=price % 2, kind=["x"] * (n + 7))
+    rows.loc[n + 2 : n + 3, "price"] = np.nan
+    fit = last(fit_series(rows, CUTOFFS_ONLY, plan(n, horizon)))
+    told = {name: value for name, value in fit["diagnostics"].items() if name.startswith("blank")}
+    assert (fit["status"], told) == ("ok", {"blank.price": 2.0})
+    assert fit["path"][2] == pytest.approx(50 - 2 * np.median(price[:n]), abs=1)
+
+
+def test_no_more_regressors_than_the_history_carries() -> None:
+    rng = np.random.default_rng(0)
+    columns = {f"x{number}": rng.normal(size=507) for number in range(20)}
+    rows = series(30 + arma(500), 7, **columns)
+    fit = last(fit_series(rows, ArimaConfig(feature_origins=0, max_history=60), plan(500, 7)))
+    assert len([name for name in fit["params"] if name.startswith("x.")]) <= 60 // 4
+    assert fit["sigma2"] == pytest.approx(1, abs=0.5)
+
+
+def test_a_tiny_series_does_not_run_away() -> None:
+    rows = series(1e-6 * (5 + arma(60)), 3)
+    timeline = read_timeline(rows, plan(60, 3))
+    fit = fit_model(timeline, 59, ArimaConfig(), 1, FAR)
+    with pytest.raises(ModelProblem, match=r"a forecast of .* where no value exceeds"):
+        forecast(replace(fit, coefficients=fit.coefficients + 1.0), timeline, Wanted([59], 3))
 
 
 def test_a_steady_trend_goes_on_and_a_random_walk_has_none() -> None:

@@ -234,3 +234,21 @@ def test_newer_data_are_forecast_with_the_parameters_that_are_there(
     predict.run(config(), lakehouse, "cleaned")
     assert lakehouse.read("gold.forecasts").count() == forecasts + 21
     assert lakehouse.read("gold.arima_models").count() == models + 1
+
+
+def test_a_model_fitted_anew_at_the_same_end_takes_the_place_of_the_old_one(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    arima.run(config(), lakehouse)
+    panel = lakehouse.read("silver.panel")
+    # The first days are gone: seasons count from another day, so parameters do not belong to the series any more.
+    shorter = panel.where(F.col("ds") >= START + timedelta(days=3)).collect()
+    lakehouse.overwrite("silver.panel", lakehouse.spark.createDataFrame(shorter, panel.schema))
+
+    told = predict.run(config(), lakehouse, "cleaned")
+    assert told.endswith("0 with parameters that were there, 3 fitted anew")
+    begun = lakehouse.read("gold.arima_models").where("status = 'ok'").groupBy("cutoff")
+    days = {row["cutoff"]: row["first"] for row in begun.agg(F.min("diagnostics.begins").alias("first")).collect()}
+    assert days[START + timedelta(days=KNOWN - 1)] == START.toordinal() + 3
+    assert days[START + timedelta(days=KNOWN - 1 - HORIZON)] == START.toordinal()
+
+    assert "2 with parameters that were there, 1 fitted anew" in predict.run(config(), lakehouse, "cleaned")

@@ -84,6 +84,13 @@ def test_parameters_of_another_series_are_not_used(rows: pd.DataFrame, reason: s
     assert (found[REFITTED], found["status"], found["model"]) == (reason, "ok", "arima")
 
 
+def test_a_row_that_was_damaged_is_no_end_of_the_job() -> None:
+    models = stored_of(shop(400, 14), 350, 400, 14).assign(sigma2=None)
+    found = predict_series(shop(400, 14), models, CONFIG, plan(400, 14)).iloc[0]
+    assert found[REFITTED].startswith("TypeError: ")
+    assert (found["status"], found["model"]) == ("ok", "arima")
+
+
 def test_a_model_of_another_engine_is_not_used() -> None:
     rows = shop(400, 14)
     models = stored_of(rows, 350, 400, 14)

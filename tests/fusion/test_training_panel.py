@@ -155,6 +155,43 @@ def test_covariates_that_end_too_early_repeat_their_season_with_a_warning(
     assert "end at 2024-01-28, before the horizon's end 2024-02-04" in caplog.text
 
 
+def test_of_a_list_of_closures_and_events_nothing_is_repeated(spark: SparkSession) -> None:
+    config = load_config(
+        overrides=[
+            "sources.panel={kind: panel, path: p, columns: {unique_id: u, ds: d, y: y}}",
+            "sources.calendar={kind: calendar, path: c, columns: {unique_id: u, ds: d, open: o, event: e}}",
+            "evaluation.horizon=21",
+        ]
+    )
+    holiday = CUTOFF + timedelta(days=1)
+    calendar = spark.createDataFrame(
+        [("a", holiday, 0, "holiday"), ("a", holiday - timedelta(days=20), 0, "holiday")],
+        "unique_id string, ds date, open int, event string",
+    )
+    table = panel(spark, days=28).where("unique_id = 'a'").drop("promo", "item", "visitors")
+    known = known_future(config, table, calendar, DAILY, CUTOFF).where(F.col(s.DS) > CUTOFF).orderBy(s.DS).collect()
+
+    assert [row["open"] for row in known] == [0, *[1] * 20]
+    assert [row["event"] for row in known] == ["holiday", *[None] * 20]
+
+
+def test_series_whose_covariates_end_before_those_of_others_are_named(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = panel(spark)
+    known = known_future(CONFIG, table.where("unique_id <> 'b' OR ds <= DATE'2024-01-30'"), None, DAILY, CUTOFF)
+
+    assert known.where("unique_id = 'b'").count() == 35
+    assert "of 1 of 2 series, e.g. b, end before the horizon's end 2024-02-04" in caplog.text
+
+
+def test_a_covariate_that_is_blank_ahead_is_told_of(spark: SparkSession, caplog: pytest.LogCaptureFixture) -> None:
+    blank = F.when(~((F.col(s.UNIQUE_ID) == "a") & (F.col(s.DS) == CUTOFF + timedelta(days=2))), F.col("promo"))
+    known_future(CONFIG, panel(spark).withColumn("promo", blank), None, DAILY, CUTOFF)
+
+    assert "among promo is blank on dates of the horizon in 1 of 2 series, e.g. a " in caplog.text
+
+
 def test_covariates_that_end_too_early_can_be_refused(spark: SparkSession) -> None:
     config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"unknown_future": "refuse"})})
     with pytest.raises(TableContractError, match="promo, item, open end at 2024-01-28"):
