@@ -11,7 +11,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from dlmine_spark.progress import StageProgress, configure_logging
 
 if TYPE_CHECKING:
     from dlmine_spark.lakehouse import Lakehouse
+    from dlmine_spark.pipelines.tracked import StageTracker
     from dlmine_spark.runs import Run
     from dlmine_spark.scenario import Scenario
 
@@ -178,18 +180,38 @@ def _run_stages(
     check_ranks(config, targets)
     with (
         lock(config.lakehouse),
+        _tracking(config) as tracker,
         StageProgress(errors, bars=errors.is_terminal and not asked.json_logs) as progress,
         open_session(config.spark) as spark,
     ):
         lakehouse = Lakehouse(spark, config.lakehouse)
         force = asked.force or (prepare is not None and prepare(config, lakehouse))
         runs = bring_up_to_date(
-            config, lakehouse, targets, progress, force=force, upstream=asked.upstream, new_data=asked.new_data
+            config,
+            lakehouse,
+            targets,
+            progress,
+            force=force,
+            upstream=asked.upstream,
+            new_data=asked.new_data,
+            tracker=tracker,
         )
         for target in targets:
             output.print(f"{target}: {runs[target].message}", markup=False)
         for further in follow:
             further(config, lakehouse, runs[targets[-1]])
+
+
+@contextmanager
+def _tracking(config: Config) -> Iterator[StageTracker | None]:
+    """What logs runs to MLflow, if that is asked for; before Spark is started, since it may not answer."""
+    if not config.tracking.enabled:
+        yield None
+        return
+    from dlmine_spark.pipelines.tracked import StageTracker
+    from dlmine_spark.tracking import open_tracking
+
+    yield StageTracker(config, open_tracking(config, os.environ))
 
 
 def _options_of_stages(
@@ -315,6 +337,7 @@ def _stream(config: Config, every: int | None, *, json_logs: bool) -> None:
     from dlmine_spark.session import open_session
 
     with (
+        _tracking(config) as tracker,
         StageProgress(errors, bars=errors.is_terminal and not json_logs) as progress,
         open_session(config.spark) as spark,
     ):
@@ -323,7 +346,7 @@ def _stream(config: Config, every: int | None, *, json_logs: bool) -> None:
             with lock(config.lakehouse, waits=True):
                 # A new one each time: other jobs may have written in between.
                 lakehouse = Lakehouse(spark, config.lakehouse)
-                run = bring_up_to_date(config, lakehouse, ["clean"], progress)["clean"]
+                run = bring_up_to_date(config, lakehouse, ["clean"], progress, tracker=tracker)["clean"]
             output.print(f"clean: {run.message}", markup=False)
 
         stream.run(config, spark, take_in, every)

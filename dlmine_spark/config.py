@@ -33,6 +33,7 @@ from pydantic import (
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.frequency import COUNTED, KNOWN_ALIASES, from_alias, from_text
+from dlmine_spark.redaction import without_credentials
 
 ENVIRONMENT_PREFIX = "DLMINE__"
 
@@ -1523,6 +1524,33 @@ class ReportConfig(Section):
         return None if value is None else str(Path(value).absolute())
 
 
+class TrackingConfig(Section):
+    """Runs, their metrics and models in MLflow, beside the ledger."""
+
+    enabled: bool = Field(False, description="whether runs of stages are logged to MLflow (extra mlflow)")
+    uri: str | None = Field(
+        None,
+        description="tracking server or database, e.g. https://host or sqlite:///mlflow.db; default: the platform's on "
+        "Databricks, else MLFLOW_TRACKING_URI, else <lakehouse.root>/tracking/mlflow.db",
+    )
+    experiment: str = Field("dlmine-spark", min_length=1, description="experiment that runs are logged to")
+    registered_model: str | None = Field(
+        None,
+        min_length=1,
+        description="name under which each trained model becomes a version of a registered model; default: none does",
+    )
+
+    @model_validator(mode="after")
+    def _credentials_are_elsewhere(self) -> TrackingConfig:
+        # The resolved configuration is printed, and kept beside models.
+        if self.uri is not None and without_credentials(self.uri) != self.uri:
+            raise ValueError(
+                "tracking.uri holds credentials: give them in the environment, as MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, or the whole address as MLFLOW_TRACKING_URI"
+            )
+        return self
+
+
 class Config(Section):
     """Everything a run needs to know."""
 
@@ -1539,6 +1567,7 @@ class Config(Section):
     tuning: TuningConfig = Field(default_factory=TuningConfig)
     explain: ExplainConfig = Field(default_factory=ExplainConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
     @field_validator("sources")
     @classmethod
@@ -1824,7 +1853,7 @@ def explain_problems(error: ValidationError, origins: Mapping[str, str], root: t
         found = problem.get("input")
         got = f", got {found!r}" if isinstance(found, Scalar | None) else ""
         lines.append(f"{path or 'configuration'}: {message}{got}{_origin(path, origins)}")
-    return "; ".join(dict.fromkeys(lines))
+    return without_credentials("; ".join(dict.fromkeys(lines)))
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str:

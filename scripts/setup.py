@@ -278,7 +278,7 @@ class Choices:
     @property
     def extras(self) -> str:
         """The extras of the project to install; Horovod is built and installed by a step of its own."""
-        return "spark,connect,train,tune,dev" if self.training else "spark,connect,dev"
+        return "spark,connect,train,tune,mlflow,dev" if self.training else "spark,connect,dev"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ pandas, no Spark.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -77,3 +77,38 @@ def _scores(forecasts: pd.DataFrame, low: str, high: str) -> NDArray[np.float64]
     without_width = np.where(error == 0, 0.0, np.inf)
     scores: NDArray[np.float64] = np.divide(np.abs(error), reach, out=without_width, where=reach > 0)
     return scores
+
+
+def widened(forecasts: pd.DataFrame, factors: pd.DataFrame, segments: Mapping[str, int]) -> pd.DataFrame:
+    """Forecasts with bounds so many times as far from their medians; the medians stay.
+
+    What ``pipelines.calibration`` does to the rows of ``gold.forecasts``, for a model that forecasts elsewhere.
+
+    Args:
+        forecasts: ``unique_id``, ``h``, ``y_hat`` and the four bounds.
+        factors: of ``width_factors``.
+        segments: of the series that have one, as of the cutoff that the factors are of.
+    """
+    own = forecasts[s.UNIQUE_ID].map(pd.Series(segments, dtype="Int64")).astype("Int64")
+    step = forecasts[s.H].to_numpy()
+    changed = forecasts.copy()
+    middle = forecasts[s.Y_HAT].to_numpy(np.float64)
+    low, high = middle, middle
+    for level, (lower, upper) in BOUNDS.items():
+        factor = np.ones(len(forecasts))
+        for row in factors.to_dict("records"):
+            is_own = own.isna() if pd.isna(row["segment"]) else (own == row["segment"]).fillna(False)
+            known = row[f"factor_{level}"]
+            if not pd.isna(known):
+                factor[is_own.to_numpy(bool) & (step >= row["first_h"]) & (step <= row["last_h"])] = known
+        # Bounds further out must not come to lie further in, since every level has a factor of its own.
+        low = np.minimum(low, _moved(forecasts[lower].to_numpy(np.float64), middle, factor))
+        high = np.maximum(high, _moved(forecasts[upper].to_numpy(np.float64), middle, factor))
+        changed[lower], changed[upper] = low, high
+    return changed
+
+
+def _moved(bound: NDArray[np.float64], middle: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A bound at so many times its distance from the median, and below 0 only where it was."""
+    moved: NDArray[np.float64] = np.maximum(middle + factor * (bound - middle), np.minimum(bound, 0.0))
+    return moved

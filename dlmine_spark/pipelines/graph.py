@@ -88,6 +88,16 @@ class Listener(Protocol):
     def failed(self, stage: str, seconds: float) -> None: ...
 
 
+class Tracker(Protocol):
+    """Told what becomes of every run, to note it elsewhere; what goes wrong with that is its own business."""
+
+    def begun(self, run: Run, sections: Sequence[str]) -> None: ...
+
+    def finished(self, run: Run, report: StageReport | NotApplicable, lakehouse: Lakehouse, seconds: float) -> None: ...
+
+    def failed(self, run: Run, error: BaseException) -> None: ...
+
+
 def upstream_of(names: Iterable[str]) -> list[str]:
     """The named stages and everything they depend on, in running order."""
     wanted = set(names)
@@ -140,6 +150,7 @@ def bring_up_to_date(
     force: bool = False,
     upstream: bool = True,
     new_data: bool = True,
+    tracker: Tracker | None = None,
 ) -> dict[str, Run]:
     """Run the targets, and before them the stages they depend on, where they are not up to date.
 
@@ -152,6 +163,7 @@ def bring_up_to_date(
         upstream: bring their inputs up to date first; otherwise refuse if they are not.
         new_data: whether to take in what became of the sources since the last clean; jobs that run side by side, or one
             after the other while files come in, work on what the first of them left.
+        tracker: told of every run that is made, if there is one.
 
     Returns:
         The finished run of every stage involved.
@@ -188,7 +200,7 @@ def bring_up_to_date(
         is_behind = True
         while is_behind:
             run = ledger.begin(name, config_hash, inputs)
-            finished[name], is_behind = _run_stage(config, lakehouse, ledger, run, listener)
+            finished[name], is_behind = _run_stage(config, lakehouse, ledger, run, listener, tracker)
             if is_behind:
                 inputs = _input_versions(config, stage, lakehouse, finished)
     return finished
@@ -208,18 +220,28 @@ def _inputs_as_they_were(name: str, last: Run | None, config_hash: str, lakehous
     return dict(last.input_versions)
 
 
-def _run_stage(config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener) -> tuple[Run, bool]:
+def _run_stage(
+    config: Config, lakehouse: Lakehouse, ledger: Ledger, run: Run, listener: Listener, tracker: Tracker | None
+) -> tuple[Run, bool]:
     """The finished run, and whether there is more to take in."""
     start = time.monotonic()
+    if tracker is not None:
+        tracker.begun(run, STAGES[run.stage].sections)
     bound = lakehouse.for_run(run.run_id, _pins(run.input_versions))
     try:
         report = _stage_function(run.stage)(config, bound)
     except BaseException as error:
         listener.failed(run.stage, time.monotonic() - start)
         _note_failure(ledger, run, error)
+        if tracker is not None:
+            tracker.failed(run, error)
         raise
+    seconds = time.monotonic() - start
+    # What is done is done, whatever becomes of telling others.
     done = ledger.finish(run, report, bound.written)
-    listener.finished(run.stage, done.message, time.monotonic() - start)
+    listener.finished(run.stage, done.message, seconds)
+    if tracker is not None:
+        tracker.finished(done, report, bound, seconds)
     return done, isinstance(report, StageReport) and report.is_behind
 
 

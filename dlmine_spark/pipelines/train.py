@@ -125,7 +125,7 @@ def launch_request(config: Config, lakehouse: Lakehouse, training_panel: DataFra
             "rerun the stage fuse"
         )
     refuse_selected_later(config, cutoffs[0])
-    frequency = _frequency(config, lakehouse)
+    frequency = frequency_of(config, lakehouse)
     return LaunchRequest(
         source=panel_source(config, lakehouse),
         backtest=tuple(cutoffs[:-1]),
@@ -217,7 +217,8 @@ def write_forecasts(lakehouse: Lakehouse, forecasts: DataFrame, cutoffs: str) ->
     lakehouse.overwrite(s.FORECASTS.name, forecasts, replace_where=f"{s.MODEL} = '{MODEL_NAME}' AND {cutoffs}")
 
 
-def _frequency(config: Config, lakehouse: Lakehouse) -> Frequency:
+def frequency_of(config: Config, lakehouse: Lakehouse) -> Frequency:
+    """The step of the panel, without a look at it where the configuration tells."""
     declared = from_alias(config.cleaning.frequency)
     if declared is not None and declared.has_calendar:
         return declared

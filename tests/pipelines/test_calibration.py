@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
+from dlmine_spark.evaluation.conformal import widened
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import train
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of
@@ -54,6 +56,9 @@ def test_bounds_move_by_their_factor_and_keep_their_order(lakehouse: Lakehouse) 
         # Without a segment; nothing falls below 0 that did not.
         ("c", 1): (100.0, 95.0, 110.0, 0.0, 280.0),
     }
+    # A model that forecasts away from the tables does the same.
+    elsewhere = widened(forecasts.toPandas(), pd.DataFrame(factors, columns=s.CALIBRATION.names), {"a": 0, "b": 1})
+    assert {(row[2], row[5]): row[6:] for row in elsewhere.itertuples(index=False, name=None)} == bounds
 
 
 def test_training_leaves_the_factors_and_forecasts_that_follow_them(lakehouse: Lakehouse, tmp_path: Path) -> None:
