@@ -170,7 +170,7 @@ def test_the_report_is_there(world: Path) -> None:
     page = (world / "lakehouse" / "report" / "index.html").read_text(encoding="utf-8")
 
     assert "<html" in page
-    assert "lstm" in page
+    assert "LSTM" in page
 
 
 def test_the_jobs_are_the_graphs_stages() -> None:
