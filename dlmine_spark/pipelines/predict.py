@@ -17,7 +17,7 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel
-from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
+from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast, with_series_to_come
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
     panel = read_panel(lakehouse)
     plan = replace(plan_forecasts(config, lakehouse, panel), backtest=())
     models = newest_models(lakehouse, plan.frequency)
-    series = series_to_forecast(config, lakehouse, panel, plan)
+    series = with_series_to_come(series_to_forecast(config, lakehouse, panel, plan), panel, plan)
     lakehouse.overwrite(STAGING, predict_all(series, models, config.arima, plan))
     results = lakehouse.read(STAGING)
     # One fitted anew at the end of the same data, say because a regressor is gone, takes the place of what was there.
