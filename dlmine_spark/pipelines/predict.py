@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.fit import REFITTED
+from dlmine_spark.arima.other_engine import require_statsforecast
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import forecasts_of, intervals_of, models_of, predict_all
 from dlmine_spark.config import Config
@@ -39,8 +40,10 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
         What was done, in one line.
 
     Raises:
+        EnvironmentProblem: ``arima.engine`` asks for a library that is not installed.
         TableContractError: there are no models, or they are of another kind of panel.
     """
+    require_statsforecast(config.arima)
     panel = read_panel(lakehouse)
     plan = replace(plan_forecasts(config, lakehouse, panel), backtest=())
     models = newest_models(lakehouse, plan.frequency)
