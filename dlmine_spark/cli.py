@@ -171,13 +171,14 @@ def _run_stages(
     ``follow`` afterwards, with the run of the last target.
     """
     from dlmine_spark.lakehouse import Lakehouse
-    from dlmine_spark.pipelines.graph import bring_up_to_date, check_ranks, check_sources
+    from dlmine_spark.pipelines.graph import bring_up_to_date, check_engine, check_ranks, check_sources
     from dlmine_spark.places import lock
     from dlmine_spark.session import open_session
 
     config = asked.config
     check_sources(config)
     check_ranks(config, targets)
+    check_engine(config, targets)
     with (
         lock(config.lakehouse),
         _tracking(config) as tracker,

@@ -21,7 +21,7 @@ Steps = NDArray[np.intp]
 
 
 class UnusableSeries(ValueError):
-    """The rows of a series are no time series: a date twice, a hole, no row at all."""
+    """The rows of a series are no time series: a date twice, a hole, no row before the forecast begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
         plan: what will be asked of the series.
 
     Raises:
-        UnusableSeries: a date occurs twice, or a step is missing.
+        UnusableSeries: a date occurs twice, a step is missing, or no row lies in the past.
     """
     rows = series.sort_values(s.DS, ignore_index=True)
     if rows.empty:
@@ -117,6 +117,8 @@ def read_timeline(series: pd.DataFrame, plan: ForecastPlan) -> Timeline:
         twice = moments_of(rows.loc[rows[s.DS].duplicated(), s.DS])[0]
         raise UnusableSeries(f"{twice} occurs more than once")
     dates = moments_of(rows[s.DS])
+    if dates[0] > plan.final:
+        raise UnusableSeries(f"no row up to {plan.final}: the series begins on {dates[0]}")
     end = plan.frequency.shift(plan.final, plan.horizon)
     steps = plan.frequency.steps(dates[0], dates[-1]) + 1
     if steps != len(dates) or plan.frequency.shift(dates[-1], 1) <= end:

@@ -86,7 +86,7 @@ def _results(
     fits = len(plan.cutoffs) + 1
     with kept(lengths) as remaining:
         packing = pack(remaining, fits, cores(lakehouse.spark), config.arima.wave_values)
-        series = series_to_forecast(config, lakehouse, panel, plan)
+        series = with_series_to_come(series_to_forecast(config, lakehouse, panel, plan), panel, plan)
         for wave in range(packing.waves):
             dealt = packing.series.where(F.col(WAVE) == wave).drop(WAVE)
             fitted = fit_all(series.join(dealt, on=s.UNIQUE_ID, how="inner"), config.arima, plan, packing.tasks)
@@ -121,9 +121,9 @@ def _done(lakehouse: Lakehouse, key: str) -> DataFrame | None:
 
 
 def _lengths(panel: DataFrame, plan: ForecastPlan) -> DataFrame:
-    """How many known values each series has: what is filled or closed is not fitted."""
-    seen = panel.where(F.col(s.DS) <= F.expr(sql_literal(plan.final)))
-    return seen.groupBy(s.UNIQUE_ID).agg(F.count_if(_is_known()).alias(VALUES))
+    """How many known values each series has, of all series: what is filled is not fitted."""
+    is_past = F.col(s.DS) <= F.expr(sql_literal(plan.final))
+    return panel.groupBy(s.UNIQUE_ID).agg(F.count_if(is_past & _is_known()).alias(VALUES))
 
 
 def _is_known() -> Column:
@@ -150,6 +150,16 @@ def series_to_forecast(config: Config, lakehouse: Lakehouse, panel: DataFrame, p
     known = known_future(config, panel, calendar, plan.frequency, plan.final)
     values = panel.where(F.col(s.DS) <= F.expr(sql_literal(plan.final))).select(s.UNIQUE_ID, s.DS, s.Y, s.Y_IMPUTED)
     return known.join(values, on=[s.UNIQUE_ID, s.DS], how="left")
+
+
+def with_series_to_come(series: DataFrame, panel: DataFrame, plan: ForecastPlan) -> DataFrame:
+    """The rows of ``series_to_forecast``, and the first one of each series that begins after the last known value.
+
+    None can be forecast, but each has a row in ``gold.arima_models`` that says so.
+    """
+    begins = panel.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias(s.DS))
+    to_come = begins.where(F.col(s.DS) > F.expr(sql_literal(plan.final)))
+    return series.unionByName(to_come, allowMissingColumns=True)
 
 
 def _refuse_if_all_are_too_short(config: Config, lengths: DataFrame) -> None:

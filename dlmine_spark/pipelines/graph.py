@@ -133,6 +133,19 @@ def check_ranks(config: Config, targets: Sequence[str]) -> None:
         )
 
 
+def check_engine(config: Config, targets: Sequence[str]) -> None:
+    """Refuse, before any work, an engine of ARIMA that is not installed.
+
+    Raises:
+        EnvironmentProblem: ``arima.engine`` asks for a library that is not there.
+    """
+    if config.arima.engine != "statsmodels" and "arima" in upstream_of(targets):
+        # Only here: it brings numpy and pandas with it.
+        from dlmine_spark.arima.other_engine import require_statsforecast
+
+        require_statsforecast(config.arima)
+
+
 def _refuse_no_sources(config: Config) -> None:
     if not config.sources:
         raise ConfigError(

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.fit import REFITTED
+from dlmine_spark.arima.other_engine import require_statsforecast
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.arima.per_series import forecasts_of, intervals_of, models_of, predict_all
 from dlmine_spark.config import Config
@@ -17,7 +18,7 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel
-from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
+from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast, with_series_to_come
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,14 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
         What was done, in one line.
 
     Raises:
+        EnvironmentProblem: ``arima.engine`` asks for a library that is not installed.
         TableContractError: there are no models, or they are of another kind of panel.
     """
+    require_statsforecast(config.arima)
     panel = read_panel(lakehouse)
     plan = replace(plan_forecasts(config, lakehouse, panel), backtest=())
     models = newest_models(lakehouse, plan.frequency)
-    series = series_to_forecast(config, lakehouse, panel, plan)
+    series = with_series_to_come(series_to_forecast(config, lakehouse, panel, plan), panel, plan)
     lakehouse.overwrite(STAGING, predict_all(series, models, config.arima, plan))
     results = lakehouse.read(STAGING)
     # One fitted anew at the end of the same data, say because a regressor is gone, takes the place of what was there.

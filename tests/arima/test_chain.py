@@ -12,6 +12,8 @@ import pytest
 from dlmine_spark.arima import budget, chain
 from dlmine_spark.arima.fit import fit_series
 from dlmine_spark.arima.intermittent import is_intermittent
+from dlmine_spark.arima.paths import Wanted
+from dlmine_spark.arima.smoothing import Smoothing
 from dlmine_spark.arima.timeline import read_timeline
 from dlmine_spark.config import ArimaConfig
 from tests.arima.examples import arma, plan, series
@@ -139,6 +141,14 @@ def test_a_closed_day_does_not_move_the_season_of_smoothing(monkeypatch: pytest.
     rows.loc[72, "open"] = 0
     path = fit_series(rows, CUTOFFS_ONLY, plan(70, 14)).iloc[-1]["path"]
     assert path == pytest.approx(np.where(np.arange(14) == 2, 0, np.tile(week, 2)), abs=3)
+
+
+def test_intervals_of_smoothing_grow_with_its_rate() -> None:
+    made = Smoothing(level_rate=0.5, season_rate=None, sigma2=4.0, degrees=10**6, season_length=1, start=0)
+    timeline = read_timeline(series(50 + arma(30), 4), plan(30, 4))
+    lower, upper = made.paths(timeline, Wanted([29], 4)).bounds[95.0]
+    # Hyndman et al. (2008), table 6.1: sigma^2 (1 + (h - 1) alpha^2).
+    assert (upper - lower)[0] == pytest.approx(2 * 1.96 * 2 * np.sqrt(1 + 0.25 * np.arange(4)), rel=1e-3)
 
 
 def rare(n: int = 300, seed: int = 3) -> np.ndarray:

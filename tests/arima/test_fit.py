@@ -8,6 +8,8 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import stdtrit
+from statsmodels.api import OLS
 
 from dlmine_spark.arima.fit import RESULT_COLUMNS, fit_series
 from dlmine_spark.arima.forecast import forecast
@@ -159,6 +161,42 @@ def test_no_more_regressors_than_the_history_carries() -> None:
     fit = last(fit_series(rows, ArimaConfig(feature_origins=0, max_history=60), plan(500, 7)))
     assert len([name for name in fit["params"] if name.startswith("x.")]) <= 60 // 4
     assert fit["sigma2"] == pytest.approx(1, abs=0.5)
+
+
+def test_intervals_hold_what_is_not_known_of_coefficients() -> None:
+    n = 60
+    x = np.r_[np.arange(n) % 3, 10.0, 0.0].astype(float)
+    rows = series(20 + 2 * x[:n] + arma(n), 2, x=x)
+    config = ArimaConfig(feature_origins=0, order=(0, 0, 0), transform="none", season_length=1)
+    timeline = read_timeline(rows, plan(n, 2))
+    fit = fit_model(timeline, n - 1, config, 1, FAR)
+    lower, upper = forecast(fit, timeline, Wanted([n - 1], 2)).bounds[95.0]
+
+    ols = OLS(rows["y"][:n].to_numpy(), np.column_stack([np.ones(n), x[:n]])).fit()
+    uncertain = np.array([ols.cov_params()[0, 0] + 20 * ols.cov_params()[0, 1] + 100 * ols.cov_params()[1, 1]])
+    far, near = (upper - lower)[0]
+    t = stdtrit(fit.diagnostics["sigma2_degrees"], 0.975)
+    assert far == pytest.approx(2 * t * np.sqrt(fit.sigma2 + uncertain[0]), rel=0.01)
+    assert near == pytest.approx(2 * t * np.sqrt(fit.sigma2 + ols.cov_params()[0, 0]), rel=0.01)
+
+
+def test_no_sales_below_zero_are_forecast() -> None:
+    y = np.maximum(1 + arma(200, ar=0.5), 0)
+    for transform in ("none", "log1p"):
+        config = ArimaConfig(feature_origins=0, transform=transform)
+        fit = last(fit_series(series(y, 7), config, plan(200, 7)))
+        assert fit["lo_95"] == [0.0] * 7
+    below = last(fit_series(series(y - 1, 7), CUTOFFS_ONLY, plan(200, 7)))
+    assert max(below["lo_95"]) < 0
+
+
+def test_the_memory_of_a_series_waits_while_it_is_closed() -> None:
+    y = 50 + arma(200, ar=0.9)
+    config = ArimaConfig(feature_origins=0, order=(1, 0, 0), transform="none", season_length=1)
+    rows = series(y, 4)
+    always = last(fit_series(rows, config, plan(200, 4)))["path"]
+    rows.loc[200:201, "open"] = 0
+    assert last(fit_series(rows, config, plan(200, 4)))["path"] == pytest.approx([0, 0, *always[:2]])
 
 
 def test_a_tiny_series_does_not_run_away() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import toeplitz
 from scipy.signal import lfilter
+from statsmodels.api import GLS
 from statsmodels.stats.diagnostic import acorr_ljungbox, het_arch
 from statsmodels.stats.stattools import jarque_bera
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from dlmine_spark.arima.diagnostics import diagnose
 from dlmine_spark.arima.likelihood import maximise, whiten
+from dlmine_spark.arima.model import generalised
 from dlmine_spark.arima.moves import Moves
-from dlmine_spark.arima.orders import Arma
+from dlmine_spark.arima.orders import Arma, aicc, hannan_rissanen, start_of_orders
 from dlmine_spark.arima.scales import from_scale, log_jacobian, slope_of_scale, to_scale
 
 TRUE = Arma((0.5,), (0.4,), (0.3,), (-0.6,))
@@ -64,6 +67,32 @@ def test_forecasts_and_their_variances_are_those_of_statsmodels(d: int, seasonal
     expected = model.filter([*TRUE.parameters, 1.0]).get_forecast(15)
     assert paths == pytest.approx(expected.predicted_mean, abs=0.05)
     assert moves.variance(1.0, 15) == pytest.approx(expected.var_pred_mean, rel=0.01)
+
+
+def test_regression_with_arma_errors_is_generalised_least_squares() -> None:
+    n, ar = 80, 0.8
+    x = np.column_stack([np.ones(n), np.arange(n) % 5 == 0]).astype(float)
+    errors = lfilter([1.0], [1.0, -ar], np.random.default_rng(0).normal(size=n + 100))[100:]
+    w = x @ [5.0, 3.0] + errors
+    coefficients, covariance = generalised(w, x, Arma((ar,)), 1, exact=True)
+    expected = GLS(w, x, sigma=toeplitz(ar ** np.arange(n))).fit()
+    assert coefficients == pytest.approx(expected.params)
+    assert covariance == pytest.approx(expected.cov_params(), rel=1e-6)
+
+
+def test_the_criterion_is_corrected_for_few_observations() -> None:
+    # Hurvich and Tsai (1989): -2 log L + 2k + 2k(k + 1) / (n - k - 1).
+    assert aicc(10.0, 3, 20) == pytest.approx(10 + 6 + 2 * 3 * 4 / 16)
+
+
+@pytest.mark.parametrize(("ar", "ma"), [((), (0.6,)), ((0.7,), ()), ((0.7,), (0.4,))], ids=str)
+def test_first_estimates_are_near_the_process(ar: tuple[float, ...], ma: tuple[float, ...]) -> None:
+    values = lfilter(*reversed(Arma(ar, ma).polynomials(1)), np.random.default_rng(0).normal(size=2000))
+    found = start_of_orders(values, len(ar), len(ma))
+    assert found.parameters == pytest.approx((*ar, *ma), abs=0.08)
+    best = hannan_rissanen(values, season_length=1, max_p=2, max_q=2, seasonal=False)[0]
+    assert len(best.parameters) >= len(found.parameters)
+    assert best.is_stable()
 
 
 def test_diagnostics_are_those_of_statsmodels() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import cast
 
 import numpy as np
 import pytest
 
 from dlmine_spark.arima.fit import fit_series
 from dlmine_spark.arima.other_engine import require_statsforecast
-from dlmine_spark.config import ArimaConfig
+from dlmine_spark.config import ArimaConfig, Config
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines import predict
+from dlmine_spark.pipelines.graph import check_engine
 from tests.arima.examples import arma, plan, series
 
 OTHER = ArimaConfig(engine="statsforecast", feature_origins=0)
@@ -21,6 +25,15 @@ def test_an_engine_that_is_not_installed_is_refused_with_the_setting_to_change(m
     with pytest.raises(EnvironmentProblem, match=r"pip install statsforecast .*arima.engine=statsmodels"):
         require_statsforecast(OTHER)
     require_statsforecast(ArimaConfig())
+
+    # Before Spark is started, and before models are fitted anew.
+    config = Config(arima=OTHER)
+    check_engine(config, ["clean"])
+    check_engine(Config(), ["report"])
+    with pytest.raises(EnvironmentProblem, match=r"arima\.engine is statsforecast"):
+        check_engine(config, ["report"])
+    with pytest.raises(EnvironmentProblem, match=r"arima\.engine is statsforecast"):
+        predict.run(config, cast(Lakehouse, None), "run")
 
 
 def test_auto_arima_makes_the_same_rows() -> None:

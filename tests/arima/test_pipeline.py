@@ -113,6 +113,23 @@ def test_further_intervals_and_the_parts_of_known_values_are_tables_if_asked_for
     assert plain.count() > 0
 
 
+def test_a_series_that_begins_after_the_last_value_has_a_row_that_says_so(lakehouse: Lakehouse) -> None:
+    write_panel(lakehouse)
+    panel = lakehouse.read("silver.panel")
+    opening = START + timedelta(days=KNOWN + 2)
+    planned = lakehouse.spark.createDataFrame([("new", opening, None, 1, False, 1.0)], panel.schema)
+    lakehouse.overwrite("silver.panel", lakehouse.spark.createDataFrame(panel.union(planned).collect(), panel.schema))
+
+    report = arima.run(config(), lakehouse)
+    assert report.fits_by_status == {"ok": 6, "too_short": 1, "failed": 3}
+    told = lakehouse.read("gold.arima_models").where("unique_id = 'new'").select("error").distinct().collect()
+    assert [row["error"] for row in told] == [
+        f"no row up to {START + timedelta(days=KNOWN - 1)}: the series begins on {opening}"
+    ]
+
+    assert predict.run(config(), lakehouse, "cleaned").endswith("2 with parameters that were there, 2 fitted anew")
+
+
 def test_without_a_panel_there_is_nothing_to_fit(lakehouse: Lakehouse) -> None:
     assert arima.run(config(), lakehouse) == NotApplicable("no panel: there are no series to forecast")
 
