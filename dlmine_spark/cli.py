@@ -410,7 +410,8 @@ def mine(
         typer.Option(
             metavar="WHAT",
             help="Then compare the rules of groups: by store_segment, customer_segment, year, quarter, month, "
-            "week, weekday, hour or a column of the lines.",
+            "week, weekday, hour, a column of the lines (or of the table of mining.attributes), or half: two halves "
+            "that a hash makes.",
         ),
     ] = None,
 ) -> None:
@@ -420,6 +421,9 @@ def mine(
     if drift:
         follow.append(partial(_drift, since))
     if recommend:
+        from dlmine_spark.pipelines import recommend as recommending
+
+        recommending.check(asked.config)
         follow.append(_recommend)
     if by is not None:
         from dlmine_spark.pipelines import contrast

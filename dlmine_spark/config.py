@@ -931,6 +931,26 @@ def _bad_lookup(
         yield f"{key}.column: {wanted} of source {lookup.source} is of type {given}, {column} is of type {type_}"
 
 
+def _bad_table(key: str, name: str, columns: Iterable[str], sources: Mapping[str, SourceConfig]) -> Iterator[str]:
+    """What is wrong with columns of a table that a stage is to read (of those kept unmapped nobody knows it yet)."""
+    source = sources.get(name)
+    if source is None:
+        yield f"{key}.source: there is no source {name!r}{_nearest(name, sources)}; sources: {', '.join(sources)}"
+        return
+    if source.kind not in ("table", "statics"):
+        yield f"{key}.source: {name} is of kind {source.kind}, expected table or statics"
+        return
+    for column in columns:
+        if column not in source.columns and source.other_columns == "drop":
+            yield f"{key}.columns: source {name} maps no column {column}{_near(source, column)}"
+
+
+def _not_counted(key: str, columns: Iterable[str], source: SourceConfig) -> Iterator[str]:
+    for name in columns:
+        if name in source.columns and source.column_type(name) not in _NUMERIC:
+            yield f"{key}: {name} has to be a number, it is of type {source.column_type(name)}: declare its type"
+
+
 def _bad_pairs(
     source: SourceConfig, other: SourceConfig, pairs: Mapping[str, str], key: str, other_name: str
 ) -> Iterator[str]:
@@ -1038,8 +1058,31 @@ class CleaningConfig(Section):
         return self
 
 
+class RowsConfig(Section):
+    """Rows of a table that are segmented by columns of numbers."""
+
+    source: str = Field(description="source of kind table or statics, a row each")
+    columns: tuple[str, ...] = Field(min_length=1, description="columns of numbers, each as telling as the others")
+    skewed: tuple[str, ...] = Field((), description="of these, those compared on a logarithmic scale: counts, amounts")
+    entity: str = Field("row", pattern=r"[a-z][a-z ]*", description="what a row is, in one word, e.g. patient")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RowsConfig:
+        if self.entity in ("store", "customer"):
+            raise ValueError(f"entity {self.entity!r} is that of the panel or of the lines: name it otherwise")
+        twice = [name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1]
+        if twice:
+            raise ValueError(f"columns: {twice[0]} is there twice")
+        for name in self.skewed:
+            if name not in self.columns:
+                raise ValueError(f"skewed: {name} is not among columns{_nearest(name, self.columns)}")
+        return self
+
+
 class SegmentationConfig(Section):
-    """k-means on stores (or series) and on customers."""
+    """k-means on stores (or series), on customers, and on rows of a table."""
 
     k: int | Literal["auto"] = Field("auto", description="clusters; auto: by silhouette up to k_max")
     k_max: int = Field(8, ge=2, description="largest k tried by auto")
@@ -1052,6 +1095,7 @@ class SegmentationConfig(Section):
     )
     max_iter: int = Field(30, ge=1, description="Lloyd iterations at most")
     customers: bool = Field(True, description="also cluster customers by recency, frequency and money")
+    rows: RowsConfig | None = Field(None, description="also cluster rows of a table; default: none")
     assign_only: bool = Field(
         False, description="place stores and customers in the segments of the last fit (gold.segment_models), fit none"
     )
@@ -1167,6 +1211,49 @@ class TaxonomyConfig(Section):
         return self
 
 
+class AttributesConfig(Section):
+    """Columns of a table whose rows are baskets: the value of each is an item."""
+
+    source: str = Field(description="source of kind table or statics, a row a basket")
+    columns: dict[str, str] = Field(
+        min_length=1,
+        description="columns whose values are items called <column>=<value>: [names], or a mapping of columns to what "
+        "they are called in items; columns called alike have items in common",
+    )
+    cuts: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="column of numbers: where it is cut into ranges, which are its items instead of values",
+    )
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_are_their_own_words(cls, value: Any) -> Any:
+        """``columns: [age]`` means ``columns: {age: age}``."""
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, list | tuple):
+            return {name: name for name in names}
+        return names
+
+    @field_validator("cuts", mode="before")
+    @classmethod
+    def _one_cut_makes_two_ranges(cls, value: Any) -> Any:
+        """``cuts: {age: 40}`` means ``cuts: {age: [40]}``."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: (cuts,) if isinstance(cuts, int | float) else cuts for name, cuts in value.items()}
+
+    @model_validator(mode="after")
+    def _cuts_make_ranges(self) -> AttributesConfig:
+        for name, cuts in self.cuts.items():
+            if name not in self.columns:
+                raise ValueError(f"cuts: {name} is not among columns{_nearest(name, self.columns)}: add it there")
+            if not cuts or list(cuts) != sorted(set(cuts)):
+                raise ValueError(f"cuts.{name}: expected ascending numbers, e.g. [1000, 5000], got {list(cuts)}")
+        return self
+
+
 SPEND = "spend"
 """In ``mining.weight``: quantity times price of the basket's lines."""
 
@@ -1201,6 +1288,9 @@ class MiningConfig(Section):
     verify: bool = Field(False, description="run both engines and compare")
     sequences: SequencesConfig = Field(
         default_factory=SequencesConfig, description="what customers buy one time after another"
+    )
+    attributes: AttributesConfig | None = Field(
+        None, description="columns of a table whose rows are the baskets, in place of sources of lines or baskets"
     )
     taxonomy: TaxonomyConfig | None = Field(
         None, description="categories of items that rules may be about too; default: rules are about items only"
@@ -1633,6 +1723,35 @@ class Config(Section):
                 f"mining.taxonomy.source: {taxonomy.source} is of kind {self.sources[taxonomy.source].kind}, "
                 "expected table or statics: a row has to be an item"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_have_the_columns(self) -> Config:
+        attributes, rows = self.mining.attributes, self.segmentation.rows
+        if not self.sources:
+            return self
+        if attributes is not None:
+            problems = [*_bad_table("mining.attributes", attributes.source, attributes.columns, self.sources)]
+            if not problems:
+                source = self.sources[attributes.source]
+                problems += _not_counted("mining.attributes.cuts", attributes.cuts, source)
+            others = [name for name, source in self.sources.items() if source.kind in ("lines", "baskets")]
+            if others:
+                problems.append(
+                    f"mining.attributes: rows of {attributes.source} and baskets of {others[0]} would be counted "
+                    "together: mine one of them in a configuration and lakehouse of its own"
+                )
+            if problems:
+                raise ValueError("; ".join(problems))
+        if rows is not None:
+            problems = [*_bad_table("segmentation.rows", rows.source, rows.columns, self.sources)]
+            if not problems:
+                source = self.sources[rows.source]
+                problems += _not_counted("segmentation.rows.columns", rows.columns, source)
+                if not source.mapped_key:
+                    problems.append(f"segmentation.rows: source {rows.source} needs a key: [columns], to name its rows")
+            if problems:
+                raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")

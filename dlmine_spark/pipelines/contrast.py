@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.caching import kept
-from dlmine_spark.config import Config, MiningConfig
+from dlmine_spark.config import AttributesConfig, Config, MiningConfig, SourceConfig
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.baskets import agreed, baskets_of_lines, least_count, summarise, with_items
@@ -27,7 +28,14 @@ from dlmine_spark.mining.rules import SIDES, count_hypotheses, rules_of, with_ve
 from dlmine_spark.mining.sets import GROUP, totals
 from dlmine_spark.mining.taxonomy import ancestors
 from dlmine_spark.pipelines.common import number
-from dlmine_spark.pipelines.mine import categories_of_source, mined, with_categories
+from dlmine_spark.pipelines.mine import (
+    attributes_of_rows,
+    baskets_of_sources,
+    categories_of_source,
+    mined,
+    with_categories,
+)
+from dlmine_spark.pipelines.subjects import rows_table
 from dlmine_spark.report.text import plural
 
 log = logging.getLogger(__name__)
@@ -59,6 +67,9 @@ PERIODS: dict[str, Callable[[Column], Column]] = {
     "hour": lambda ts: F.date_format(ts, "HH"),
 }
 """Groups by the time of a basket's first line."""
+
+HALF = "half"
+"""Two groups that nothing tells apart, made by a hash of the basket's id: what differs between them is chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,8 @@ def run(config: Config, lakehouse: Lakehouse, by: str) -> tuple[str, str]:
         config: the whole configuration, see ``check``; ``mining`` holds for each group, and ``mining.groups`` says
             which are compared.
         lakehouse: the tables.
-        by: what makes the groups: of ``SEGMENT_OF`` or ``PERIODS``, or a column of ``silver.lines``.
+        by: what makes the groups: of ``SEGMENT_OF`` or ``PERIODS``, ``HALF``, or a column of ``silver.lines`` or of
+            the table whose rows are mined.
 
     Returns:
         What differs, in one line, and a table of the rules that differ most (empty where none does).
@@ -107,7 +119,7 @@ def run(config: Config, lakehouse: Lakehouse, by: str) -> tuple[str, str]:
         DlmineError: there are too many groups, or too many rules in them.
     """
     categories = categories_of_source(config, lakehouse)
-    baskets = with_items(_grouped(lakehouse.read(s.LINES.name), lakehouse, by))
+    baskets = with_items(_grouped(config, lakehouse, by))
     with ExitStack() as held:
         extended = baskets if categories is None else with_categories(baskets, categories, config.mining)
         labelled = held.enter_context(kept(extended))
@@ -135,9 +147,17 @@ def check(config: Config, by: str) -> None:
     Raises:
         ConfigError: no source has basket lines, or they do not have what the groups are made from.
     """
+    if by == HALF:
+        return
+    attributes = config.mining.attributes
+    if attributes is not None:
+        _check_column(config.sources[attributes.source], attributes, by)
+        return
     source = config.source_of_kind("lines")
     if source is None:
-        raise ConfigError(f"--by {by}: no source of kind lines is configured: of a basket, its items only are known")
+        raise ConfigError(
+            f"--by {by}: no source of kind lines is configured: of a basket, its items only are known; there is: {HALF}"
+        )
     name, mapped = source[0], {column.lower() for column in source[1].columns}
     needed = SEGMENT_OF[by][1] if by in SEGMENT_OF else s.TS if by in PERIODS else by
     if needed in mapped - {s.BASKET_ID, s.ITEM}:
@@ -148,16 +168,50 @@ def check(config: Config, by: str) -> None:
         raise _unknown(by, sorted(mapped))
 
 
+def _check_column(source: SourceConfig, attributes: AttributesConfig, by: str) -> None:
+    """Refuse what rows of a table cannot be grouped by."""
+    if by in attributes.columns:
+        raise ConfigError(
+            f"--by {by}: is among mining.attributes.columns: rules about it would hold in one group only; take it out "
+            f"there (--set mining.attributes.columns=[...]), or look for {attributes.columns[by]}=... in gold.rules"
+        )
+    if by not in source.columns and source.other_columns == "drop":
+        raise _no_column(by, attributes, source.columns)
+
+
+def _no_column(by: str, attributes: AttributesConfig, columns: Iterable[str]) -> ConfigError:
+    known = [HALF, *(column for column in columns if column not in attributes.columns)]
+    near = difflib.get_close_matches(by.lower(), known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return ConfigError(f"--by {by}: silver.{attributes.source} has no such column{hint}; there are: {', '.join(known)}")
+
+
 def _unknown(by: str, columns: Iterable[str]) -> ConfigError:
     """What a basket consists of is no group of it, and there is nothing else of that name."""
-    known = [*SEGMENT_OF, *PERIODS, *(column for column in columns if column not in (s.BASKET_ID, s.ITEM))]
+    known = [*SEGMENT_OF, *PERIODS, HALF, *(column for column in columns if column not in (s.BASKET_ID, s.ITEM))]
     near = difflib.get_close_matches(by.lower(), known, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return ConfigError(f"--by {by}: lines have no such column{hint}; there are: {', '.join(known)}")
 
 
-def _grouped(lines: DataFrame, lakehouse: Lakehouse, by: str) -> DataFrame:
+def _grouped(config: Config, lakehouse: Lakehouse, by: str) -> DataFrame:
     """Baskets with the label of their group; null where it is not known, or lines of a basket disagree."""
+    if by == HALF:
+        baskets = reduce(DataFrame.unionByName, baskets_of_sources(config, lakehouse))
+        return baskets.withColumn(_LABEL, F.concat(F.lit("half "), F.pmod(F.xxhash64(s.BASKET_ID), F.lit(2)) + 1))
+    if config.mining.attributes is not None:
+        return _grouped_rows(config, lakehouse, config.mining.attributes, by)
+    return _grouped_lines(lakehouse.read(s.LINES.name), lakehouse, by)
+
+
+def _grouped_rows(config: Config, lakehouse: Lakehouse, attributes: AttributesConfig, by: str) -> DataFrame:
+    columns = lakehouse.read(rows_table(attributes.source, config.sources[attributes.source])).columns
+    if by not in columns:
+        raise _no_column(by, attributes, columns)
+    return attributes_of_rows(config, lakehouse, F.col(f"`{by}`").cast("string").alias(_LABEL))
+
+
+def _grouped_lines(lines: DataFrame, lakehouse: Lakehouse, by: str) -> DataFrame:
     if by in SEGMENT_OF:
         entity, column = SEGMENT_OF[by]
         segments = lakehouse.read(s.SEGMENTS.name).where(F.col("entity") == entity)

@@ -18,6 +18,7 @@ from dlmine_spark.config import SPEND, Config, MiningConfig
 from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining import apriori, fpgrowth
+from dlmine_spark.mining.attributes import baskets_of_rows
 from dlmine_spark.mining.baskets import (
     BasketSummary,
     baskets_of_lines,
@@ -33,6 +34,7 @@ from dlmine_spark.mining.taxonomy import ancestors, categories_of, check_names, 
 from dlmine_spark.mining.templates import unknown_items
 from dlmine_spark.mining.weights import weighted
 from dlmine_spark.pipelines.sequences import MinedSequences, are_wanted, mined_sequences, write
+from dlmine_spark.pipelines.subjects import rows_table
 from dlmine_spark.report.text import plural
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.spend import spend
@@ -85,7 +87,7 @@ class Mined:
 
 
 def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
-    """Mine the baskets of ``silver.lines`` and ``silver.baskets``, whichever the sources gave.
+    """Mine the baskets of ``silver.lines`` and ``silver.baskets``, whichever the sources gave, or rows of a table.
 
     Raises:
         TableContractError: a basket is longer than ``mining.max_basket``, or two engines differ.
@@ -94,7 +96,9 @@ def run(config: Config, lakehouse: Lakehouse) -> MineReport | NotApplicable:
     """
     frames = baskets_of_sources(config, lakehouse, *_wanted_of_lines(config, lakehouse))
     if not frames:
-        return NotApplicable("no source of kind lines or baskets: there is nothing that is bought together")
+        return NotApplicable(
+            "no source of kind lines or baskets, and no mining.attributes: there is nothing that is bought together"
+        )
     categories = categories_of_source(config, lakehouse)
     with (
         kept(with_items(reduce(_beside, frames))) as bought,
@@ -162,7 +166,25 @@ def baskets_of_sources(config: Config, lakehouse: Lakehouse, *further: Column) -
         frames.append(baskets_of_lines(lakehouse.read(s.LINES.name), *further))
     if config.source_of_kind("baskets") is not None:
         frames.append(lakehouse.read(s.BASKETS.name).select(s.BASKET_ID, s.ITEMS))
+    if config.mining.attributes is not None:
+        frames.append(attributes_of_rows(config, lakehouse))
     return frames
+
+
+def attributes_of_rows(config: Config, lakehouse: Lakehouse, *further: Column) -> DataFrame:
+    """The rows that ``mining.attributes`` names, as baskets; ``further`` is what else is wanted of each.
+
+    Raises:
+        ConfigError: none are named, or a column to be cut is no number.
+        TableContractError: a column is missing.
+    """
+    attributes = config.mining.attributes
+    if attributes is None:
+        raise ConfigError("mining.attributes: is needed, there is no other source of baskets")
+    source = config.sources[attributes.source]
+    rows = lakehouse.read(rows_table(attributes.source, source))
+    key = [name for name in source.mapped_key if name in rows.columns]
+    return baskets_of_rows(rows, attributes, key, *further)
 
 
 def _beside(one: DataFrame, other: DataFrame) -> DataFrame:
@@ -194,8 +216,7 @@ def categories_of_source(config: Config, lakehouse: Lakehouse) -> DataFrame | No
         return None
     table = s.LINES.name
     if taxonomy.source is not None:
-        is_table = config.sources[taxonomy.source].kind == "table"
-        table = f"silver.{taxonomy.source}" if is_table else s.STATICS.name
+        table = rows_table(taxonomy.source, config.sources[taxonomy.source])
     rows = lakehouse.read(table)
     missing = [name for name in (taxonomy.item, *taxonomy.categories) if name not in rows.columns]
     if missing:

@@ -52,6 +52,19 @@ def run(config: Config, lakehouse: Lakehouse) -> str:
     return f"{written}; {told}"
 
 
+def check(config: Config) -> None:
+    """Refuse, before any work starts, to recommend where no item can be lacking.
+
+    Raises:
+        ConfigError: rows of a table are mined.
+    """
+    if config.mining.attributes is not None:
+        raise ConfigError(
+            f"--recommend: mining.attributes mines what rows of {config.mining.attributes.source} are, and nothing can "
+            "be recommended to those"
+        )
+
+
 def baskets_with_owners(config: Config, lakehouse: Lakehouse) -> DataFrame:
     """The baskets of all sources with what else is known of each.
 

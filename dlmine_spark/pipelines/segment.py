@@ -1,4 +1,4 @@
-"""Segment: groups of stores and of customers by how they behave, and what sets each group apart."""
+"""Segment: groups of stores, of customers and of rows of a table, and what sets each group apart."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.parallel import in_parallel
 from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import calendar_of, covariates, promotion_of
+from dlmine_spark.pipelines.subjects import rows_table
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.segmentation.customers import customer_features
-from dlmine_spark.segmentation.features import CUSTOMERS, ENTITY_ID, STORES, Catalogue
+from dlmine_spark.segmentation.features import CUSTOMERS, ENTITY_ID, STORES, Catalogue, catalogue_of
 from dlmine_spark.segmentation.models import from_row, to_row
 from dlmine_spark.segmentation.periods import agreement
+from dlmine_spark.segmentation.rows import row_features
 from dlmine_spark.segmentation.segments import Segmentation, SegmentModel, place, sample_of, segment
 from dlmine_spark.segmentation.stores import store_features
 
 log = logging.getLogger(__name__)
 
 STORE_FEATURES, CUSTOMER_FEATURES = "staging.store_features", "staging.customer_features"
+ROW_FEATURES = "staging.row_features"
 """Computed once from the large tables, read by every step of the clustering."""
 WEAK = 0.5
 """A silhouette below this may be one cloud cut in pieces (two or three dimensions of noise reach about as much)."""
@@ -40,7 +43,7 @@ class SegmentCount:
     """The segments of one kind of entity.
 
     Attributes:
-        entity: ``store`` or ``customer``.
+        entity: ``store``, ``customer`` or what a row of a table is.
         sizes: entities of each segment.
         silhouette: how well they are set apart; None for one segment.
         agreement: adjusted Rand index of the segments found in the two halves of history; None where they cannot be
@@ -86,11 +89,17 @@ class SegmentReport(StageReport):
 
 
 def run(config: Config, lakehouse: Lakehouse) -> SegmentReport | NotApplicable:
-    """Segment the series of the panel and the customers of the lines, as far as there are any."""
-    of_whom = {"stores": partial(_stores, config, lakehouse), "customers": partial(_customers, config, lakehouse)}
+    """Segment the series of the panel, the customers of the lines and rows of a table, as far as there are any."""
+    of_whom = {
+        "stores": partial(_stores, config, lakehouse),
+        "customers": partial(_customers, config, lakehouse),
+        "rows": partial(_rows, config, lakehouse),
+    }
     found = [segments for segments in in_parallel(lakehouse.spark, of_whom).values() if segments]
     if not found:
-        return NotApplicable("no panel, and no basket lines with customer and time: there is nobody to segment")
+        return NotApplicable(
+            "no panel, and no basket lines with customer and time (nor segmentation.rows): there is nobody to segment"
+        )
     tables = {
         s.SEGMENTS.name: _stacked([one.segmentation.assignments for one in found]),
         s.SEGMENT_PROFILES.name: _stacked([one.segmentation.profiles for one in found]),
@@ -157,6 +166,17 @@ def _customers(config: Config, lakehouse: Lakehouse) -> Found | None:
     of_sample = lines.join(_sampled(features, s.CUSTOMER_ID), on=s.CUSTOMER_ID, how="left_semi")
     halves = [customer_features(half) for half in _halves(of_sample, F.to_date(s.TS), _middle(lines, F.to_date(s.TS)))]
     return _with_agreement(config, found, CUSTOMERS, halves)
+
+
+def _rows(config: Config, lakehouse: Lakehouse) -> Found | None:
+    wanted = config.segmentation.rows
+    if wanted is None:
+        return None
+    source = config.sources[wanted.source]
+    table = lakehouse.read(rows_table(wanted.source, source))
+    lakehouse.overwrite(ROW_FEATURES, row_features(table, wanted, source.mapped_key))
+    found = _fit_or_place(config, lakehouse, lakehouse.read(ROW_FEATURES), catalogue_of(wanted))
+    return None if found is None else Found(found, None)
 
 
 def _fit_or_place(

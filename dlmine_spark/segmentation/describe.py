@@ -45,10 +45,11 @@ def describe(entity: str, standings: Standings) -> str:
     of all entities. Weekdays and months are told together, or a week would take seven phrases.
 
     Args:
-        entity: ``store`` or ``customer``.
+        entity: ``store``, ``customer``, or what a row of a table is.
         standings: of the features of that entity.
     """
-    noun, words = (f"{entity}s", _of_store(standings) if entity == f.STORE else _of_customer(standings))
+    told_of = {f.STORE: _of_store, f.CUSTOMER: _of_customer}
+    noun, words = f"{entity}s", told_of.get(entity, _of_row)(standings)
     told = [word for weight, word in sorted(words, key=lambda one: -one[0]) if weight >= TELLING][:MOST_WORDS]
     if not told:
         return f"average {noun}"
@@ -120,6 +121,11 @@ def _of_customer(standings: Standings) -> list[Word]:
     words += _either(standings, f.ITEMS_PER_BASKET, "many items a basket", "few items a basket", least=0.5)
     words += _either(standings, f.WEEKEND, "weekend", "weekday", least=0.1)
     return words
+
+
+def _of_row(standings: Standings) -> list[Word]:
+    """Columns by their names: nothing else is known of them."""
+    return [word for name in standings for word in _either(standings, name, f"high {name}", f"low {name}")]
 
 
 def _either(standings: Standings, name: str, above: str, below: str, least: float = 0.0) -> list[Word]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dlmine_spark.config import RowsConfig
+
 STORE, CUSTOMER = "store", "customer"
 """Entities of ``gold.segments``; a store is a series of the panel."""
 
@@ -106,3 +108,8 @@ CUSTOMERS = Catalogue(
     ),
 )
 """Features of a customer, see ``customers.customer_features``."""
+
+
+def catalogue_of(rows: RowsConfig) -> Catalogue:
+    """The columns by which rows of a table are segmented, each as telling as the others."""
+    return Catalogue(rows.entity, tuple(Block((name,), skewed=name in rows.skewed) for name in rows.columns))

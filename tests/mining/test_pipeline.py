@@ -66,7 +66,7 @@ def test_baskets_and_lines_are_mined_together(lakehouse: Lakehouse) -> None:
 def test_without_baskets_there_is_nothing_to_mine(lakehouse: Lakehouse) -> None:
     panel = {"kind": "panel", "path": "panel.csv", "columns": {"ds": None, "y": None}}
     assert mine.run(config(panel), lakehouse) == NotApplicable(
-        "no source of kind lines or baskets: there is nothing that is bought together"
+        "no source of kind lines or baskets, and no mining.attributes: there is nothing that is bought together"
     )
     lakehouse.overwrite("silver.baskets", basket_frame(lakehouse.spark, [[], []]))
     assert mine.run(config(BASKETS), lakehouse) == NotApplicable("no basket holds an item")
