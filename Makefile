@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-# Options of scripts/setup.py (--python PATH, --without-training, --without-horovod, --complete).
+# Options of scripts/setup.py (--python PATH, --without-training, --without-horovod, --with-s3, --complete).
 SETUP_ARGS ?=
 # Options of pytest, say ARGS="-k apriori" or ARGS="-n 0 --pdb".
 ARGS ?=
@@ -16,11 +16,11 @@ FIND_PYTHON = for python in python3.11 python3.12 python3 python3.13 python; do 
 	python3.11 python3.11-venv python3.11-dev (Debian, Ubuntu), or brew install python@3.11 (macOS)" >&2; exit 3; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format doctor horovod clean distclean
+.PHONY: help setup demo test lint format doctor horovod s3 clean distclean
 
 help:  ## Show this list
 	@echo "dlmine-spark: data mining and deep learning fused, as Spark jobs over Delta tables"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | \
 		while read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
 
 setup:  ## Install everything into .venv (only what is not there yet); SETUP_ARGS="--without-training" leaves torch out
@@ -53,6 +53,9 @@ doctor: setup  ## Check Python, Java, Spark, Delta, torch, Horovod, GPU, memory 
 
 horovod: SETUP_ARGS += --retry-horovod
 horovod: setup  ## Build Horovod again after a failed build
+
+s3: SETUP_ARGS += --with-s3
+s3: setup  ## Fetch what Spark needs for lakehouses in S3 (about 600 MB)
 
 clean:  ## Remove what the demo and the tools made
 	@rm -rf build dist metastore_db derby.log spark-warehouse .mypy_cache .pytest_cache .ruff_cache \

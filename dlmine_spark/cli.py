@@ -24,7 +24,7 @@ from rich.console import Console
 from dlmine_spark import __version__
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import ConfigError, DlmineError
-from dlmine_spark.places import winner_file
+from dlmine_spark.places import root_of, winner_file
 from dlmine_spark.progress import StageProgress, configure_logging
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def _run_stages(
     check_sources(config)
     check_ranks(config, targets)
     check_engine(config, targets)
+    _check_store(config)
     with (
         lock(config.lakehouse),
         _tracking(config) as tracker,
@@ -201,6 +202,20 @@ def _run_stages(
             output.print(f"{target}: {runs[target].message}", markup=False)
         for further in follow:
             further(config, lakehouse, runs[targets[-1]])
+
+
+def _check_store(config: Config) -> None:
+    """Ask the object store, if the tables lie in one: Spark would take minutes to say that nobody answers.
+
+    Where the session is somebody else's, or has settings of its own for S3, it may reach what this process does not.
+    """
+    from dlmine_spark.session import on_databricks
+    from dlmine_spark.stores import require_store
+
+    is_elsewhere = config.spark.remote is not None or on_databricks()
+    has_own_settings = any(".fs.s3a." in key for key in config.spark.conf)
+    if config.lakehouse.catalog is None and not is_elsewhere and not has_own_settings:
+        require_store(root_of(config.lakehouse), os.environ)
 
 
 @contextmanager

@@ -111,6 +111,9 @@ class LakehouseConfig(Section):
     """Where the tables lie: a folder or object-store address, or a catalog."""
 
     root: str = Field("lakehouse", description="folder or address; a table lies at <root>/<layer>/<name>")
+    files: str | None = Field(
+        None, description="folder of models and report, where root is an address in an object store; default: root"
+    )
     catalog: str | None = Field(None, description="catalog to use instead of root, e.g. main")
     schema_name: str | None = Field(
         None, alias="schema", description="schema in the catalog; default: one schema per layer"

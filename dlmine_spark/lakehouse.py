@@ -25,9 +25,10 @@ from pyspark.sql import functions as F
 
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
-from dlmine_spark.places import local_path, root_of
+from dlmine_spark.places import files_root, local_path, root_of
 from dlmine_spark.schemas import MOMENT_TYPES, TABLES, Table
-from dlmine_spark.session import DELTA_CATALOG
+from dlmine_spark.session import DELTA_CATALOG, lack_of_s3
+from dlmine_spark.stores import explained
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +103,11 @@ class Lakehouse:
         Raises:
             ConfigError: the root is an object-store address, where ranks and browsers cannot write files.
         """
-        root = local_path(root_of(self.config))
+        root = files_root(self.config)
         if root is None:
             raise ConfigError(
-                f"lakehouse.root is {root_of(self.config)}: {name}/ needs a mounted path (on Databricks: /Volumes/...)"
+                f"lakehouse.root is {root_of(self.config)}: {name}/ needs a folder that all machines see; set "
+                "lakehouse.files to one (on Databricks: /Volumes/...)"
             )
         path = root / name
         path.mkdir(parents=True, exist_ok=True)
@@ -119,12 +121,12 @@ class Lakehouse:
         """Whether a run's output is still there: a table, at whatever version, or a file of the size it had."""
         if not output.startswith(FILE_PREFIX):
             return self.version(output) is not None
-        file = (local_path(root_of(self.config)) or Path()) / output.removeprefix(FILE_PREFIX)
+        file = (files_root(self.config) or Path()) / output.removeprefix(FILE_PREFIX)
         return file.is_file() and file.stat().st_size == recorded
 
     def _within_root(self, file: Path) -> Path:
         """The path below the root, so that a lakehouse can be moved; the absolute one where it lies elsewhere."""
-        root = local_path(root_of(self.config))
+        root = files_root(self.config)
         absolute = file.absolute()
         return absolute.relative_to(root) if root is not None and absolute.is_relative_to(root) else absolute
 
@@ -143,7 +145,10 @@ class Lakehouse:
             return _newest_commit(local / "_delta_log")
         try:
             history = self.spark.sql(f"DESCRIBE HISTORY {self._sql_name(table)} LIMIT 1").collect()
-        except AnalysisException as error:
+        except (PySparkException, Py4JJavaError) as error:
+            self._refuse_store(table, error)
+            if not isinstance(error, AnalysisException):
+                raise
             if _is_missing(error):
                 return None
             raise DlmineError(f"{table} ({self.address(table)}): {_first_line(error)}") from error
@@ -211,7 +216,10 @@ class Lakehouse:
             else:
                 frame = reader.format("delta").load(self.address(table))
             columns = frame.columns
-        except AnalysisException as error:
+        except (PySparkException, Py4JJavaError) as error:
+            self._refuse_store(table, error)
+            if not isinstance(error, AnalysisException):
+                raise
             if _is_missing(error):
                 raise self._missing(table) from error
             _refuse_missing_catalog(error)
@@ -390,6 +398,14 @@ class Lakehouse:
             f"{table}: there is no such table at {self.address(table)}; run the stage that writes it ('dlmine run')"
         )
 
+    def _refuse_store(self, table: str, error: Exception) -> None:
+        """Say what an object store lacks, or what Spark lacks to reach it, if the error is of that."""
+        if self.config.catalog is None:
+            address = self.address(table)
+            reason = lack_of_s3(str(error)) or explained(str(error), address, os.environ)
+            if reason is not None:
+                raise EnvironmentProblem(f"{table} ({address}): {reason}") from error
+
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:
         """Name the table in errors of the storage: a full disk, a missing right, a concurrent writer."""
@@ -399,6 +415,7 @@ class Lakehouse:
             # Of a task that failed, Py4J passes on all causes; PySpark would know the first only.
             text = str(error)
             _refuse_missing_catalog(error)
+            self._refuse_store(table, error)
             if "No space left on device" in text:
                 raise EnvironmentProblem(
                     f"{table} ({self.address(table)}): no space left on device; the table is as it was"

@@ -34,9 +34,14 @@ def local_path(address: str) -> Path | None:
     return None if parsed.scheme else Path(address)
 
 
+def files_root(config: LakehouseConfig) -> Path | None:
+    """Folder of what is no table (models, report): ``lakehouse.files``, else the root; None if that is an address."""
+    return local_path(root_of(config)) if config.files is None else Path(config.files).absolute()
+
+
 def winner_file(config: LakehouseConfig) -> Path | None:
-    """Where ``dlmine tune`` leaves the settings it found; None in an object store, where no files are kept."""
-    root = local_path(root_of(config))
+    """Where ``dlmine tune`` leaves the settings it found; None where no files can be kept."""
+    root = files_root(config)
     return None if root is None else root / "tuning" / "best.yaml"
 
 
@@ -44,8 +49,9 @@ def winner_file(config: LakehouseConfig) -> Path | None:
 def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
     """Keep a second job out of a local lakehouse; the lock ends with the process, however it ends.
 
-    Object stores and catalogs have no such lock: run one job at a time there. Delta refuses a write that overlaps with
-    another one, and nothing else.
+    Object stores have none but that of ``lakehouse.files``, which keeps out who has files in the same folder; catalogs
+    have none. Run one job at a time there. Delta refuses a write that overlaps with another one, and nothing else; on
+    S3 not even that, if the other one is of another driver.
 
     Args:
         config: where the lakehouse lies.
@@ -55,8 +61,7 @@ def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
         EnvironmentProblem: the root cannot be written.
         DlmineError: another job works there.
     """
-    root = root_of(config)
-    folder = local_path(root)
+    root, folder = root_of(config), files_root(config)
     if config.catalog is not None or folder is None:
         yield
         return
@@ -64,7 +69,7 @@ def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / LOCK_FILE).open("a+", encoding="utf-8")
     except OSError as error:
-        raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
+        raise EnvironmentProblem(f"{_setting(config)}: cannot be written: {error.strerror}") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,5 +94,10 @@ def lock(config: LakehouseConfig, *, waits: bool = False) -> Iterator[None]:
             handle.write(str(os.getpid()))
             handle.flush()
         except OSError as error:
-            raise EnvironmentProblem(f"lakehouse.root {root}: cannot be written: {error.strerror}") from error
+            raise EnvironmentProblem(f"{_setting(config)}: cannot be written: {error.strerror}") from error
         yield
+
+
+def _setting(config: LakehouseConfig) -> str:
+    """The setting that says where files go, with its value."""
+    return f"lakehouse.root {root_of(config)}" if config.files is None else f"lakehouse.files {config.files}"

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,13 +28,19 @@ from pyspark.sql import SparkSession
 from dlmine_spark.clusters import cause, first_line, require_answer, require_executors
 from dlmine_spark.config import SparkConfig
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.redaction import without_credentials
 from dlmine_spark.slots import is_local
+from dlmine_spark.stores import endpoint_of, region_of
 
 log = logging.getLogger(__name__)
 
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 DELTA_VERSION = "4.4.0"
 """The one that this program is made for (pyproject.toml), where none is installed as a package."""
+HADOOP_VERSION = "3.4.2"
+"""Spark 4.2's."""
+PACKAGES = "spark.jars.packages"
+_NO_S3 = re.compile(r"Class org\.apache\.hadoop\.fs\.s3a\.S3AFileSystem not found|No FileSystem for scheme \"s3")
 DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _SETTINGS = {
     "spark.sql.extensions": DELTA_EXTENSION,
@@ -56,6 +62,16 @@ _SETTINGS = {
     # A pipeline has more generated classes than Spark's 100, and would compile them again and again.
     "spark.sql.codegen.cache.maxEntries": "1000",
 }
+
+S3_SETTINGS = {
+    # A store that is gone is told of within a minute; Hadoop's own patience is of ten.
+    "spark.hadoop.fs.s3a.connection.establish.timeout": "15s",
+    "spark.hadoop.fs.s3a.connection.timeout": "30s",
+    "spark.hadoop.fs.s3a.attempts.maximum": "2",
+    "spark.hadoop.fs.s3a.retry.limit": "3",
+    "spark.hadoop.fs.s3a.retry.interval": "500ms",
+}
+"""For addresses that begin with s3a; without effect on others."""
 
 _SETTINGS_OF_REMOTE_SESSION = ("spark.sql.session.timeZone", "spark.sql.sources.fileCompressionFactor")
 """What a server that others have started is asked for."""
@@ -143,6 +159,36 @@ def delta_coordinates() -> str:
     return f"io.delta:delta-spark_{'.'.join(pyspark.__version__.split('.')[:2])}_2.13:{delta_version}"
 
 
+def s3_coordinates() -> str:
+    """Maven coordinates of Hadoop's S3 client that fits Spark's Hadoop; Amazon's own classes come with it."""
+    found = sorted((spark_home() / "jars").glob("hadoop-client-api-*.jar"))
+    version = found[-1].stem.removeprefix("hadoop-client-api-") if found else HADOOP_VERSION
+    return f"org.apache.hadoop:hadoop-aws:{version}"
+
+
+def s3_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings of Hadoop's S3 client by what the environment says of the server; credentials it finds there itself."""
+    settings = dict(S3_SETTINGS)
+    endpoint, region = endpoint_of(environment), region_of(environment)
+    if endpoint is not None and without_credentials(endpoint) == endpoint:
+        # Names of buckets as names of hosts are Amazon's own.
+        settings |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    if region is not None:
+        settings["spark.hadoop.fs.s3a.endpoint.region"] = region
+    return settings
+
+
+def lack_of_s3(message: str) -> str | None:
+    """What an error says of a Spark that has no client for S3, in our words; None if it is something else."""
+    if not _NO_S3.search(message):
+        return None
+    coordinates = s3_coordinates()
+    return (
+        f"Spark lacks the jars for S3: 'make s3' puts {coordinates} and what it needs beside Spark's (about 600 MB to "
+        f"fetch), or --set spark.conf.{PACKAGES}={coordinates} has each start look for them (spark-submit: --packages)"
+    )
+
+
 def spark_home() -> Path:
     """Folder of the Spark installation whose jars this interpreter's sessions use."""
     if "SPARK_HOME" in os.environ:
@@ -167,6 +213,7 @@ def _build(config: SparkConfig) -> SparkSession:
     # Executors run the interpreter this program runs in, else they may lack its packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(config.app_name)
+    ours: str | None = None
     if config.remote is not None:
         _refuse_other_addresses(config.remote)
         require_answer(_place(config))
@@ -176,10 +223,12 @@ def _build(config: SparkConfig) -> SparkSession:
             raise EnvironmentProblem("Java is not installed: install a JDK 17 or newer, or set JAVA_HOME")
         require_answer(config.master or _submitted_settings().get("spark.master", ""))
         _tell_of_contradictions(config)
-        for key, value in {**_SETTINGS, **_master_settings(config)}.items():
+        settings = {**_SETTINGS, **s3_settings(os.environ), **_master_settings(config)}
+        for key, value in settings.items():
             builder = builder.config(key, value)
+        ours = settings.get(PACKAGES)
     for key, setting in config.conf.items():
-        builder = builder.config(key, setting)
+        builder = builder.config(key, f"{ours},{setting}" if key == PACKAGES and ours else setting)
     try:
         with _interrupts_held_back():
             spark = builder.getOrCreate()
@@ -306,7 +355,7 @@ def _master_settings(config: SparkConfig) -> dict[str, str]:
         settings["spark.executor.extraJavaOptions"] = DEEP_STACK
         if not any((spark_home() / "jars").glob("delta-spark_*.jar")):
             log.info("Delta's jars are not beside Spark's: resolving %s", delta_coordinates())
-            settings["spark.jars.packages"] = delta_coordinates()
+            settings[PACKAGES] = delta_coordinates()
     return settings
 
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from dlmine_spark import __version__
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
-from dlmine_spark.places import local_path, root_of
+from dlmine_spark.places import files_root
 from dlmine_spark.redaction import HIDDEN, without_credentials
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def address_of(config: Config, environment: Mapping[str, str]) -> Address:
     if uri is None and "DATABRICKS_RUNTIME_VERSION" in environment:
         uri = "databricks"
     uri = uri or environment.get("MLFLOW_TRACKING_URI")
-    root = local_path(root_of(config.lakehouse)) if config.lakehouse.catalog is None else None
+    root = files_root(config.lakehouse) if config.lakehouse.catalog is None else None
     if uri is None:
         if root is None:
             raise ConfigError(

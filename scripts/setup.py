@@ -274,6 +274,7 @@ class Choices:
 
     training: bool = True
     horovod: bool = True
+    s3: bool = False
 
     @property
     def extras(self) -> str:
@@ -461,8 +462,8 @@ def jars_to_add(resolved: Sequence[Path], spark_jars: Sequence[Path]) -> list[Pa
     return [jar for jar in unknown if classes.isdisjoint(classes_of(jar))]
 
 
-def resolve_jars(project: Project, coordinates: str, target: Path, machine: Machine) -> None:
-    """Resolve jars with Spark's own Ivy; keep those that Spark lacks in ``target``, all or none."""
+def resolve_jars(project: Project, coordinates: str, target: Path, machine: Machine, log: str) -> None:
+    """Resolve artifacts' jars with Spark's own Ivy; keep those that Spark lacks in ``target``, all or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     spark = project.site_packages() / "pyspark"
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="resolving-") as scratch:
@@ -470,7 +471,7 @@ def resolve_jars(project: Project, coordinates: str, target: Path, machine: Mach
         nothing.touch()
         ivy = ["--conf", f"spark.jars.ivy={scratch}/ivy", "--packages", coordinates]
         environment = {**os.environ, "SPARK_HOME": str(spark), "PYSPARK_PYTHON": str(project.python)}
-        machine.run([spark / "bin" / "spark-submit", *ivy, nothing], "delta-jars", environment)
+        machine.run([spark / "bin" / "spark-submit", *ivy, nothing], log, environment)
         # Ivy's cache keeps the plain file names; the folder beside it prefixes them with their organisation.
         resolved = sorted(Path(scratch).glob("ivy/cache/**/*.jar"))
         kept = Path(scratch) / "jars"
@@ -483,33 +484,57 @@ def resolve_jars(project: Project, coordinates: str, target: Path, machine: Mach
             shutil.copy(jar, kept)
         for artifact in artifacts:
             if not list(kept.glob(f"{artifact}-*.jar")):
-                raise SetupError(f"Ivy resolved no {artifact} (log: {machine.logs / 'delta-jars.log'})")
+                raise SetupError(f"Ivy resolved no {artifact} (log: {machine.logs / log}.log)")
         kept.replace(target)
 
 
-def place_delta_jars(project: Project, machine: Machine) -> None:
-    """Put Delta's jars, and PostgreSQL's driver, beside Spark's own: every start finds them, offline too."""
-    spark, delta = project.installed_version("pyspark"), project.installed_version("delta_spark")
-    if not spark or not delta:
-        raise SetupError("pyspark and delta-spark are not installed: remove .venv and run `make setup` again")
-    coordinates = f"io.delta:delta-spark_{'.'.join(spark.split('.')[:2])}_{SCALA}:{delta},{POSTGRESQL_DRIVER}"
-    kept = (
-        project.cache / "jars" / f"delta-{delta}-spark-{spark}-{POSTGRESQL_DRIVER.split(':', 1)[1].replace(':', '-')}"
-    )
+def place_jars(project: Project, machine: Machine, title: str, coordinates: str, kept: Path, step: str) -> None:
+    """Put artifacts' jars beside Spark's own: every start finds them, offline too, and no option is needed.
+
+    Args:
+        project: whose Spark.
+        machine: that does it.
+        title: of the step, for people.
+        coordinates: of the artifacts, with commas between them.
+        kept: folder of the user's cache for the jars.
+        step: name of the stamp and of the log.
+    """
     placed = project.site_packages() / "pyspark" / "jars"
-    key = fingerprint(coordinates, spark)
-    names = project.stamps.read("delta-jars").get("jars", "").split()
-    if project.stamps.holds("delta-jars", key) and all((placed / name).exists() for name in names):
+    key = fingerprint(coordinates, project.installed_version("pyspark"))
+    names = project.stamps.read(step).get("jars", "").split()
+    if project.stamps.holds(step, key) and all((placed / name).exists() for name in names):
         return
-    with machine.step("Delta's jars, PostgreSQL's driver"):
+    with machine.step(title):
         if not kept.exists():
-            resolve_jars(project, coordinates, kept, machine)
+            resolve_jars(project, coordinates, kept, machine, step)
         for jar in kept.iterdir():
             partial = placed / f"{jar.name}.partial"
             shutil.copy(jar, partial)
             partial.replace(placed / jar.name)
         names = sorted(jar.name for jar in kept.iterdir())
-        project.stamps.write("delta-jars", key, jars=" ".join(names))
+        project.stamps.write(step, key, jars=" ".join(names))
+
+
+def place_delta_jars(project: Project, machine: Machine) -> None:
+    """Put Delta's jars, and PostgreSQL's driver, beside Spark's own."""
+    spark, delta = project.installed_version("pyspark"), project.installed_version("delta_spark")
+    if not spark or not delta:
+        raise SetupError("pyspark and delta-spark are not installed: remove .venv and run `make setup` again")
+    coordinates = f"io.delta:delta-spark_{'.'.join(spark.split('.')[:2])}_{SCALA}:{delta},{POSTGRESQL_DRIVER}"
+    driver = POSTGRESQL_DRIVER.split(":", 1)[1].replace(":", "-")
+    kept = project.cache / "jars" / f"delta-{delta}-spark-{spark}-{driver}"
+    place_jars(project, machine, "Delta's jars, PostgreSQL's driver", coordinates, kept, "delta-jars")
+
+
+def place_s3_jars(project: Project, machine: Machine) -> None:
+    """Put Hadoop's client for S3, of the very version of Spark's Hadoop, beside Spark's jars."""
+    found = list((project.site_packages() / "pyspark" / "jars").glob("hadoop-client-api-*.jar"))
+    if not found:
+        raise SetupError("Spark's jars are not complete: remove .venv and run `make setup` again")
+    version = found[0].stem.removeprefix("hadoop-client-api-")
+    coordinates = f"org.apache.hadoop:hadoop-aws:{version}"
+    kept = project.cache / "jars" / f"s3-hadoop-{version}"
+    place_jars(project, machine, "jars for S3 (600 MB to fetch the first time)", coordinates, kept, "s3-jars")
 
 
 def archive_classes(project: Project, machine: Machine) -> None:
@@ -674,14 +699,17 @@ def remembered_choices(project: Project, arguments: argparse.Namespace) -> Choic
     earlier = project.stamps.read("choices").get("without", "").split() if not arguments.complete else []
     training = not (arguments.without_training or "training" in earlier)
     horovod = training and not (arguments.without_horovod or "horovod" in earlier)
-    return Choices(training=training, horovod=horovod)
+    more = project.stamps.read("choices").get("with", "").split()
+    return Choices(training=training, horovod=horovod, s3=arguments.with_s3 or "s3" in more)
 
 
 def remember_choices(project: Project, choices: Choices) -> None:
     """Keep the choices for later runs: `make test` must not install what set-up was told to leave out."""
     without = [name for name in ("training", "horovod") if not getattr(choices, name)]
-    if project.stamps.read("choices").get("without") != " ".join(without):
-        project.stamps.write("choices", fingerprint(without), without=" ".join(without))
+    chosen = {"without": " ".join(without), "with": "s3" if choices.s3 else ""}
+    stamp = project.stamps.read("choices")
+    if any(stamp.get(key, "") != value for key, value in chosen.items()) or not stamp:
+        project.stamps.write("choices", fingerprint(chosen), **chosen)
 
 
 def set_up(project: Project, arguments: argparse.Namespace) -> None:
@@ -699,6 +727,8 @@ def set_up(project: Project, arguments: argparse.Namespace) -> None:
         install_uv(project, machine)
         install_packages(project, choices, machine)
         place_delta_jars(project, machine)
+        if choices.s3:
+            place_s3_jars(project, machine)
         archive_classes(project, machine)
         if choices.horovod:
             install_horovod(project, machine, retry=arguments.retry_horovod)
@@ -716,6 +746,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--python", metavar="PATH", help="the Python 3.11 or 3.12 to use")
     parser.add_argument("--without-training", action="store_true", help="no torch, no Horovod (remembered)")
     parser.add_argument("--without-horovod", action="store_true", help="no Horovod (remembered)")
+    parser.add_argument("--with-s3", action="store_true", help="jars for lakehouses in S3, 600 MB (remembered)")
     parser.add_argument("--complete", action="store_true", help="forget what was left out before")
     parser.add_argument("--retry-horovod", action="store_true", help="build Horovod again after a failure")
     return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ import pytest
 
 from dlmine_spark.config import LakehouseConfig
 from dlmine_spark.errors import DlmineError, EnvironmentProblem
-from dlmine_spark.places import local_path, lock, root_of
+from dlmine_spark.places import files_root, local_path, lock, root_of, winner_file
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,18 @@ def test_an_address_has_no_path_and_no_lock() -> None:
     config = LakehouseConfig(root="s3a://bucket/house")
     assert local_path(root_of(config)) is None
     with lock(config):
+        pass
+
+
+def test_files_beside_an_address_have_a_folder_whose_lock_keeps_others_out(tmp_path: Path) -> None:
+    config = LakehouseConfig(root="s3a://bucket/house", files=str(tmp_path / "files"))
+    assert files_root(config) == tmp_path / "files"
+    assert winner_file(config) == tmp_path / "files" / "tuning" / "best.yaml"
+    with lock(config), pytest.raises(DlmineError, match="another dlmine job"), lock(config):
+        pass
+    (tmp_path / "file").write_text("")
+    elsewhere = config.model_copy(update={"files": str(tmp_path / "file")})
+    with pytest.raises(EnvironmentProblem, match=r"lakehouse\.files .*file: cannot be written"), lock(elsewhere):
         pass
 
 

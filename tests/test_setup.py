@@ -202,6 +202,10 @@ def test_choices_are_remembered_until_told_otherwise(tmp_path: Path) -> None:
     setup.remember_choices(project, chosen)
     assert setup.remembered_choices(project, setup.parse_arguments([])) == chosen
     assert setup.remembered_choices(project, setup.parse_arguments(["--complete"])) == setup.Choices()
+    # `make s3` adds to what there is, and later runs keep it.
+    setup.remember_choices(project, setup.remembered_choices(project, setup.parse_arguments(["--with-s3"])))
+    again = setup.remembered_choices(project, setup.parse_arguments([]))
+    assert (again.training, again.s3) == (False, True)
 
 
 def test_a_failing_command_names_its_last_words_and_its_log(tmp_path: Path) -> None:

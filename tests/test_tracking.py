@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,23 +95,6 @@ def test_a_server_that_is_not_there_is_told_of_before_any_work(
     assert "pa55" not in stderr
     assert time.monotonic() - started < 30
     assert [path.name for path in (tmp_path / "house").iterdir()] == [".dlmine.lock"]
-
-
-@pytest.fixture
-def silent_server() -> Iterator[int]:
-    """The port of a server that takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held: list[socket.socket] = []
-
-        def take() -> None:
-            while True:
-                try:
-                    held.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield server.getsockname()[1]
 
 
 @needs_mlflow

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,9 @@ from deltalake.exceptions import DeltaError
 from pyarrow.dataset import Dataset, ParquetFragmentScanOptions
 
 from dlmine_spark import schemas as s
-from dlmine_spark.errors import TrainingError
+from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.frequency import Moment
+from dlmine_spark.stores import explained, reader_options
 from dlmine_spark.training.scratch import Files, Memory, Store, lease, release, remove_leftovers, scratch_root
 
 Floats = npt.NDArray[np.float32]
@@ -310,6 +312,7 @@ class _Rows:
         try:
             yield
         except (DeltaError, OSError, pa.ArrowException) as error:
+            _refuse_store(self.source, error)
             raise TrainingError(
                 f"{self.source.location} version {self.source.version}: a file of cutoff {self.cutoff} cannot be "
                 f"read: {_first_line(error)}; rerun the stage fuse with --force"
@@ -451,11 +454,14 @@ def panel_arrays(rows: pa.Table, features: Features, cutoff: Moment, horizon: in
 def _open(source: PanelSource) -> DeltaTable:
     """The table at its pinned version, if this reader returns its rows rightly."""
     where = f"{source.location} version {source.version}"
+    # Of the rank's own machine: it may be another than the driver's.
+    options = {**reader_options(source.location, os.environ), **source.storage_options}
     try:
-        table = DeltaTable(source.location, version=source.version, storage_options=dict(source.storage_options))
+        table = DeltaTable(source.location, version=source.version, storage_options=options)
         protocol = table.protocol()
         properties = table.metadata().configuration
     except (DeltaError, OSError) as error:
+        _refuse_store(source, error)
         raise TrainingError(
             f"{where}: cannot be opened by the training reader (deltalake): {_first_line(error)}"
         ) from error
@@ -472,6 +478,17 @@ def _open(source: PanelSource) -> DeltaTable:
             "drop the table, switch the property off for new tables, and rerun the stage fuse"
         )
     return table
+
+
+def _refuse_store(source: PanelSource, error: BaseException) -> None:
+    """Say what an object store lacks, or this machine to reach it, if the error is of that.
+
+    Raises:
+        EnvironmentProblem: it is.
+    """
+    reason = explained(str(error), source.location, os.environ)
+    if reason is not None:
+        raise EnvironmentProblem(f"{source.location} version {source.version}: {reason}") from error
 
 
 def _dynamic(rows: pa.Table, order: Ints, features: Features, ids: npt.NDArray[np.str_], series: Ints) -> Floats:
