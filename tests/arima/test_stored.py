@@ -72,6 +72,14 @@ def test_parameters_are_used_until_errors_are_larger_than_foretold() -> None:
     assert refitted["diagnostics"][BEGINS] == START.toordinal()
 
 
+def test_many_errors_somewhat_too_large_are_as_telling_as_few_huge_ones() -> None:
+    rows = shop(400, 14)
+    models = stored_of(rows, 350, 400, 14)
+    late = (rows.index >= 360) & (rows.index < 400)
+    rows.loc[late, "y"] += np.where(np.arange(late.sum()) % 2, 6.0, -6.0)
+    assert predict_series(rows, models, CONFIG, plan(400, 14)).iloc[0][REFITTED] is not None
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
