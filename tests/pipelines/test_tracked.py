@@ -82,7 +82,7 @@ def panels(monkeypatch: pytest.MonkeyPatch, lakehouse: Lakehouse, tmp_path: Path
     }
     monkeypatch.setattr(graph, "STAGES", stages)
     monkeypatch.setattr(graph, "_stage_function", {"fuse": made.run, "train": train.run}.__getitem__)
-    monkeypatch.setattr(graph.sources, "fingerprint", lambda source: "content")
+    monkeypatch.setattr(graph.sources, "contents", lambda *_: "content")
     return made
 
 
