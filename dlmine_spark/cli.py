@@ -594,7 +594,7 @@ def _cold_start(config: Config, lakehouse: Lakehouse, made: Run) -> None:
     if made.status != DONE:
         output.print(f"new series: nothing to learn from ({made.message})", markup=False)
         return
-    for line in cold_start.run(config, tables_of(lakehouse, made)):
+    for line in cold_start.run(tables_of(lakehouse, made)):
         output.print(line, markup=False)
 
 

@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.paths import ARIMA
-from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.cold_start import (
     COLD_START,
@@ -46,6 +45,7 @@ from dlmine_spark.fusion.encoding import dates_as_days
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.calibration import segments_as_of
 from dlmine_spark.pipelines.common import as_stages
+from dlmine_spark.pipelines.forecast import newest_cutoffs
 from dlmine_spark.report.text import plural
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,10 @@ class Donors:
     dates: pd.Series
 
 
-def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
+def run(lakehouse: Lakehouse) -> tuple[str, str]:
     """Write ``gold.cold_start``, and ``gold.cold_start_scores`` from the newest backtest cutoff.
 
     Args:
-        config: the whole configuration.
         lakehouse: the tables as the last run of forecast saw and left them.
 
     Returns:
@@ -99,7 +98,7 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
     forecasts = as_stages(lakehouse.read(s.FORECASTS.name))
     model = _model_of(forecasts)
     forecasts = forecasts.where(F.col(s.MODEL) == model)
-    final, backtest = _cutoffs(lakehouse)
+    final, backtest = newest_cutoffs(lakehouse)
     scores, ratios = _scores(lakehouse, _donors(lakehouse, forecasts, backtest), backtest)
     donors = _donors(lakehouse, forecasts, final)
     made = _of_new_series(donors, ratios)
@@ -111,15 +110,6 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
 def _model_of(forecasts: DataFrame) -> str:
     there = {row[s.MODEL] for row in forecasts.select(s.MODEL).distinct().collect()}
     return next((model for model in PREFERRED if model in there), sorted(there)[0])
-
-
-def _cutoffs(lakehouse: Lakehouse) -> tuple[Moment, Moment]:
-    """The end of the data, and the newest cutoff before it."""
-    rows = (
-        lakehouse.read(s.TRAINING_PANEL.name).select(s.CUTOFF).distinct().orderBy(F.desc(s.CUTOFF)).limit(2).collect()
-    )
-    final, backtest = (row[s.CUTOFF] for row in rows)
-    return final, backtest
 
 
 # Donors

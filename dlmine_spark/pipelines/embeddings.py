@@ -18,9 +18,10 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, SegmentationConfig
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.frequency import Moment
+from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.calibration import segments_as_of
+from dlmine_spark.pipelines.forecast import newest_cutoffs
 from dlmine_spark.pipelines.train import forecasts_in, panel_source, trained_models
 from dlmine_spark.pipelines.truth import true_types
 from dlmine_spark.segmentation.choice import adjusted_rand, assess, silhouette
@@ -75,8 +76,7 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
         TrainingError: there are no networks.
     """
     panel = lakehouse.read(s.TRAINING_PANEL.name)
-    newest = panel.select(s.CUTOFF).distinct().orderBy(F.desc(s.CUTOFF)).limit(2).collect()
-    final, backtest = (row[s.CUTOFF] for row in newest)
+    final, backtest = newest_cutoffs(lakehouse)
     frames, samples, clusterings = [], {}, {}
     for cutoff in (final, backtest):
         states = _states(config, lakehouse, cutoff)
@@ -96,7 +96,7 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
     rows = [(lakehouse.run_id, measure, value) for measure, value in scores.items()]
     lakehouse.overwrite(s.EMBEDDING_SCORES.name, lakehouse.spark.createDataFrame(rows, s.EMBEDDING_SCORES.ddl))
     width = _matrix(samples[final]).shape[1]
-    count = frames[0].count()
+    count = lakehouse.read(s.EMBEDDINGS.name).where(F.col(s.CUTOFF) == F.expr(sql_literal(final))).count()
     return f"embeddings: {count:,} series as {width} numbers each at {final}", _in_words(scores)
 
 

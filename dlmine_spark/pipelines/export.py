@@ -247,7 +247,6 @@ def _to_database(rows: DataFrame, target: Target) -> int:
     staging = f"{into}_dlmine_new"
     rows = _texts_of_nested(rows)
     with database.asking():
-        _execute(spark, database, [])
         is_there = _is_there(spark, database, into)
         if is_there and target.mode == "fail":
             raise ConfigError(f"{database.where}: is there already: --mode replace or --mode append")
@@ -257,7 +256,9 @@ def _to_database(rows: DataFrame, target: Target) -> int:
         options = {**database.options(), "dbtable": staging, "batchsize": _ROWS_A_TRIP}
         with _dropped_on_failure(spark, database, staging):
             rows.write.format("jdbc").options(**options).mode("error").save()
-            written = spark.read.format("jdbc").options(**database.options(), dbtable=staging).load().count()
+            # Counted by the database: the rows need not travel back.
+            asked = {**database.options(), "query": f"SELECT COUNT(*) AS n FROM {staging}"}
+            written = int(spark.read.format("jdbc").options(**asked).load().collect()[0][0])
             _execute(spark, database, _swap(database, target, staging, rows.columns, is_there=is_there))
     return written
 

@@ -70,3 +70,14 @@ def final_cutoff(lakehouse: Lakehouse) -> Moment:
         raise TrainingError("gold.training_panel has no rows; rerun the stage fuse")
     cutoff: Moment = newest[s.CUTOFF]
     return cutoff
+
+
+def newest_cutoffs(lakehouse: Lakehouse) -> tuple[Moment, Moment]:
+    """The last date that a value is known for, and the newest cutoff of the backtest."""
+    rows = (
+        lakehouse.read(s.TRAINING_PANEL.name).select(s.CUTOFF).distinct().orderBy(F.desc(s.CUTOFF)).limit(2).collect()
+    )
+    if len(rows) < 2:
+        raise TrainingError("gold.training_panel has no cutoff of a backtest; rerun the stage fuse")
+    final, backtest = (row[s.CUTOFF] for row in rows)
+    return final, backtest

@@ -16,7 +16,7 @@ from dlmine_spark.config import Config, SourceConfig
 from dlmine_spark.errors import ConfigError, EnvironmentProblem, SourceError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import batches
-from tests.cleaning.deliveries import batches_in_bronze, quantities, run
+from tests.cleaning.deliveries import RECEIPTS, batches_in_bronze, quantities, run
 from tests.database.conftest import PASSWORD, USER, Postgres
 
 pytestmark = pytest.mark.spark
@@ -30,19 +30,6 @@ INSERT INTO receipts VALUES
   (1, '2024-03-04 10:00', 'milk', 1, 0.9, '2024-03-04 10:00:00.000002+00'),
   (2, '2024-03-04 11:00', 'tea', -3, 1.5, '2024-03-04 12:00:00+01');
 """
-RECEIPTS: dict[str, Any] = {
-    "kind": "lines",
-    "format": "jdbc",
-    "load": "merge",
-    "key": ["basket_id", "item"],
-    "columns": {
-        "basket_id": "no",
-        "ts": "at",
-        "item": {"from": "article", "case": "lower"},
-        "quantity": {"from": "pieces", "min": 0},
-        "price": None,
-    },
-}
 
 
 def declared(database: Postgres, table: str, settings: dict[str, Any] | None = None, **more: Any) -> SourceConfig:
@@ -54,7 +41,7 @@ def declared(database: Postgres, table: str, settings: dict[str, Any] | None = N
 def receipts(database: Postgres, **settings: Any) -> Config:
     of_database = {"table": "receipts", "credentials": "shop", "incremental_column": "changed", **settings}
     return Config.model_validate(
-        {"sources": {"receipts": {**RECEIPTS, "path": database.address, "database": of_database}}}
+        {"sources": {"receipts": {**RECEIPTS, "format": "jdbc", "path": database.address, "database": of_database}}}
     )
 
 

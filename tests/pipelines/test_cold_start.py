@@ -8,7 +8,6 @@ import pytest
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.config import Config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.fusion.signals import SEGMENT_CODE
 from dlmine_spark.lakehouse import Lakehouse
@@ -60,7 +59,7 @@ def forecast_lakehouse(lakehouse: Lakehouse) -> Lakehouse:
 
 
 def test_new_series_are_forecast_by_their_attributes(lakehouse: Lakehouse) -> None:
-    line, fared = cold_start.run(Config(), forecast_lakehouse(lakehouse))
+    line, fared = cold_start.run(forecast_lakehouse(lakehouse))
 
     rows = lakehouse.read(s.COLD_START.name).orderBy("unique_id", "h").collect()
     assert [(row["unique_id"], row["ds"], row["h"], row["segment"]) for row in rows[:5]] == [
@@ -80,7 +79,7 @@ def test_new_series_are_forecast_by_their_attributes(lakehouse: Lakehouse) -> No
 def test_without_a_new_series_it_is_only_measured(lakehouse: Lakehouse) -> None:
     forecast_lakehouse(lakehouse)
     lakehouse.overwrite(s.STATICS.name, lakehouse.read(s.STATICS.name).where("unique_id LIKE 'S%'"))
-    line, _ = cold_start.run(Config(), lakehouse)
+    line, _ = cold_start.run(lakehouse)
     assert line == "new series: silver.statics has none without history"
     assert lakehouse.read(s.COLD_START.name).isEmpty()
     assert lakehouse.read(s.COLD_START_SCORES.name).count() == 2
@@ -88,10 +87,10 @@ def test_without_a_new_series_it_is_only_measured(lakehouse: Lakehouse) -> None:
 
 def test_what_is_missing_is_told(lakehouse: Lakehouse) -> None:
     with pytest.raises(TableContractError, match=r"silver\.statics: is not there, .* source of kind statics"):
-        cold_start.run(Config(), lakehouse)
+        cold_start.run(lakehouse)
     forecast_lakehouse(lakehouse)
     lakehouse.overwrite(s.STATICS.name, lakehouse.read(s.STATICS.name).where("unique_id < 'S03'"))
     with pytest.raises(
         TableContractError, match=r"3 series with attributes have a forecast from 2024-03-01, at least 5"
     ):
-        cold_start.run(Config(), lakehouse)
+        cold_start.run(lakehouse)
