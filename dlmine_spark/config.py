@@ -1037,7 +1037,11 @@ class CleaningConfig(Section):
         "them; default: all rows (sources without a time always)",
     )
     max_rejected: float = Field(
-        0.5, ge=0, le=1, description="largest share of a source that may be quarantined before the job fails"
+        0.5,
+        ge=0,
+        le=1,
+        description="largest share of a source that may be quarantined, and of the panel's series that may be set "
+        "aside, before the job fails",
     )
     panel_value: Literal["amount", "quantity", "baskets"] = Field(
         "amount", description="what y is when the panel is aggregated from lines"

@@ -115,6 +115,12 @@ PANEL = Table(
     is_open=True,
     moments=(DS,),
 )
+SET_ASIDE = Table(
+    "silver.set_aside",
+    {UNIQUE_ID: "string", "rows": "bigint", "start": "date", "end": "date", "reason": "string"},
+    moments=("start", "end"),
+)
+"""One row per series of the panel's source whose steps are others than the panel's, which does not have it."""
 CALENDAR = Table("silver.calendar", {UNIQUE_ID: "string", DS: "date"}, is_open=True, moments=(DS,))
 """Known-future covariates, past and future: one row per series and date (every series has its own rows)."""
 STATICS = Table("silver.statics", {UNIQUE_ID: "string"}, is_open=True)
@@ -845,6 +851,7 @@ TABLES: dict[str, Table] = {
         LINES,
         BASKETS,
         PANEL,
+        SET_ASIDE,
         CALENDAR,
         STATICS,
         QUARANTINE,

@@ -69,14 +69,14 @@ def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless
     )
 
 
-def step_facts(rows: DataFrame, frequency: Frequency) -> DataFrame:
-    """What the distances between the rows of series tell of their steps, in one aggregation.
+def series_steps(rows: DataFrame, frequency: Frequency) -> DataFrame:
+    """What the distances between the rows of each series tell of its steps.
 
     Returns:
-        One row per usual and least distance that series have: ``usual``, ``least`` (in units of ``sql_distance``);
-        ``example``, such a series with more than ``FEWEST_DISTANCES`` rows, if any; ``longest``, the longest gap in
-        one of them (``steps``, ``unique_id``, ``before``, ``after``); ``crowded``, two rows of one step, if any
-        (``unique_id``, ``before``, ``after``).
+        One row per series: ``unique_id``; ``rows``, ``start`` and ``end``; ``usual`` and ``least`` distance (in units
+        of ``sql_distance``); ``is_told``: there are ``FEWEST_DISTANCES``, enough to tell its step by; ``longest``, its
+        longest gap (``steps``, ``unique_id``, ``before``, ``after``); ``crowded``, two rows of one step, if any
+        (``before``, ``after``).
     """
     in_time = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
     neighbours = rows.select(
@@ -87,18 +87,32 @@ def step_facts(rows: DataFrame, frequency: Frequency) -> DataFrame:
     )
     distances = neighbours.withColumn("distance", F.expr(sql_distance(frequency.sql_type, "before", "after")))
     is_crowded = F.expr(frequency.sql_step("start", "before")) == F.expr(frequency.sql_step("start", "after"))
-    pair = [F.col(s.UNIQUE_ID), F.col("before"), F.col("after")]
-    by_series = distances.groupBy(s.UNIQUE_ID).agg(
+    steps = F.expr(frequency.sql_step("before", "after")).alias("steps")
+    return distances.groupBy(s.UNIQUE_ID).agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.min("after").alias("start"),
+        F.max("after").alias("end"),
         F.expr(sql_usual("distance")).alias("usual"),
         F.min("distance").alias("least"),
-        F.count("distance").alias("distances"),
-        F.max(F.struct(F.expr(frequency.sql_step("before", "after")).alias("steps"), *pair)).alias("longest"),
-        F.min(F.when(is_crowded, F.struct(*pair))).alias("crowded"),
+        (F.count("distance") >= FEWEST_DISTANCES).alias("is_told"),
+        F.max(F.struct(steps, s.UNIQUE_ID, "before", "after")).alias("longest"),
+        F.min(F.when(is_crowded, F.struct("before", "after"))).alias("crowded"),
     )
-    return by_series.groupBy("usual", "least").agg(
-        F.min(F.when(F.col("distances") >= FEWEST_DISTANCES, F.col(s.UNIQUE_ID))).alias("example"),
+
+
+def step_facts(by_series: DataFrame) -> DataFrame:
+    """``series_steps`` of all series in few rows.
+
+    Returns:
+        One row per ``usual``, ``least``, ``is_told`` and ``is_crowded`` (whether there are two rows of one step):
+        ``series``, how many; ``longest``, the longest gap in one of them; ``example``, the first by name
+        (``unique_id``, ``crowded``).
+    """
+    is_crowded = F.col("crowded").isNotNull().alias("is_crowded")
+    return by_series.groupBy("usual", "least", "is_told", is_crowded).agg(
+        F.count(F.lit(1)).alias("series"),
         F.max("longest").alias("longest"),
-        F.min("crowded").alias("crowded"),
+        F.min(F.struct(s.UNIQUE_ID, "crowded")).alias("example"),
     )
 
 

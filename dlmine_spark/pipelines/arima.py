@@ -58,7 +58,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ArimaReport | NotApplicable:
     with kept(_lengths(panel, plan)) as lengths:
         _refuse_if_all_are_too_short(config, lengths)
         results = _results(config, lakehouse, panel, plan, lengths)
-    lakehouse.overwrite(s.ARIMA_MODELS.name, models_of(results))
+    lakehouse.overwrite(s.ARIMA_MODELS.name, with_series_set_aside(models_of(results), lakehouse, plan))
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, origins_of(results))
     lakehouse.overwrite(
         s.FORECASTS.name,
@@ -160,6 +160,21 @@ def with_series_to_come(series: DataFrame, panel: DataFrame, plan: ForecastPlan)
     begins = panel.groupBy(s.UNIQUE_ID).agg(F.min(s.DS).alias(s.DS))
     to_come = begins.where(F.col(s.DS) > F.expr(sql_literal(plan.final)))
     return series.unionByName(to_come, allowMissingColumns=True)
+
+
+def with_series_set_aside(models: DataFrame, lakehouse: Lakehouse, plan: ForecastPlan) -> DataFrame:
+    """The rows of ``gold.arima_models``, and those of the series that the panel has no place for."""
+    if not lakehouse.exists(s.SET_ASIDE.name):
+        return models
+    cutoffs = F.explode(F.array(*(F.expr(sql_literal(cutoff)) for cutoff in plan.cutoffs)))
+    aside = lakehouse.read(s.SET_ASIDE.name).select(
+        s.UNIQUE_ID,
+        cutoffs.alias(s.CUTOFF),
+        F.lit("failed").alias("status"),
+        F.col("reason").alias("error"),
+        F.lit(0.0).alias("seconds"),
+    )
+    return models.unionByName(aside, allowMissingColumns=True)
 
 
 def _refuse_if_all_are_too_short(config: Config, lengths: DataFrame) -> None:

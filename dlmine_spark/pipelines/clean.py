@@ -26,6 +26,7 @@ from dlmine_spark.cleaning.panel import (
     fill_calendar_gaps,
     in_order,
     longest_gap,
+    series_steps,
     step_facts,
     with_closures,
 )
@@ -44,7 +45,7 @@ from dlmine_spark.pipelines.judging import all_rows, good_rows, judge, known_row
 from dlmine_spark.pipelines.quality import write_findings
 from dlmine_spark.pipelines.record import named_rows, write_quality, write_quarantine, write_repairs
 from dlmine_spark.pipelines.references import treat_all_references
-from dlmine_spark.pipelines.steps import panel_frequency, refuse_mixed_steps, with_moment_types
+from dlmine_spark.pipelines.steps import other_steps, panel_frequency, set_aside, with_moment_types
 from dlmine_spark.pipelines.subjects import Incoming, Judged, SourceCounts, merge_key, rows_table
 from dlmine_spark.runs import StageReport
 
@@ -68,6 +69,8 @@ class PanelPlan:
     frequency: Frequency
     end: Moment
     """Last date with a known value."""
+    set_aside: DataFrame | None
+    """The rows of ``silver.set_aside``, if there are any: series that the panel has no place for."""
 
 
 def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> CleanReport:
@@ -145,11 +148,15 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
     if panel is None:
         return None
     rows = with_moments(good[panel[0]])
-    plan = PanelPlan(panel_frequency(config, rows), panel_end(rows))
-    facts = step_facts(rows, plan.frequency).collect()
-    refuse_mixed_steps(config, facts, plan.frequency)
-    gap = max((row["longest"] for row in facts if row["longest"] is not None), key=lambda gap: gap["steps"] or 0)
-    if config.cleaning.fill_gaps and (gap["steps"] or 0) > longest_gap(plan.frequency):
+    frequency = panel_frequency(config, rows)
+    by_series = series_steps(rows, frequency)
+    facts = step_facts(by_series).collect()
+    others = other_steps(config, facts, frequency)
+    aside = set_aside(by_series, others, frequency) if others else None
+    plan = PanelPlan(frequency, panel_end(_without(rows, aside)), aside)
+    gaps = [fact["longest"] for fact in facts if fact not in others]
+    gap = max(gaps, key=lambda gap: gap["steps"] or 0)
+    if config.cleaning.fill_gaps and (gap["steps"] or 0) > longest_gap(frequency):
         raise SourceError(
             f"{panel[1].path} (source {panel[0]}): series {gap[s.UNIQUE_ID]} has no row between {gap['before']} and "
             f"{gap['after']}: one of these dates looks wrong; refuse it by a rule, e.g. sources.{panel[0]}.rules="
@@ -157,6 +164,30 @@ def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | No
             "no silver table was changed"
         )
     return plan
+
+
+def _without(rows: DataFrame, aside: DataFrame | None) -> DataFrame:
+    return rows if aside is None else rows.join(aside.select(s.UNIQUE_ID), on=s.UNIQUE_ID, how="left_anti")
+
+
+def _write_set_aside(lakehouse: Lakehouse, aside: DataFrame | None) -> DataFrame | None:
+    """Write ``silver.set_aside`` where there is something in it, or was; its rows, if there are any."""
+    table = s.SET_ASIDE.name
+    if aside is None:
+        if (earlier := lakehouse.version(table)) is not None:
+            lakehouse.overwrite(table, lakehouse.read(table, earlier).limit(0))
+        return None
+    lakehouse.overwrite(table, aside)
+    written = lakehouse.read(table)
+    first = written.orderBy(s.UNIQUE_ID).limit(1).collect()[0]
+    log.warning(
+        "%s series have other steps than the panel and are not in it, e.g. %s: %s (%s has all)",
+        f"{written.count():,}",
+        first[s.UNIQUE_ID],
+        first["reason"],
+        table,
+    )
+    return written
 
 
 def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> int:
@@ -266,12 +297,13 @@ def _write_panel(
 ) -> None:
     """Write ``silver.panel``: from its own source, else summed from dated lines, else not at all."""
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
+    aside = _write_set_aside(lakehouse, None if plan is None else plan.set_aside)
     check = None
     if panel is not None and plan is not None:
         if panel[1].load == "merge":
             # They are written by now: reading them is cheaper than putting them together once more.
             good = {**good, panel[0]: lakehouse.read(rows_table(*panel))}
-        rows = _panel_rows(config, lakehouse, good, *panel, plan)
+        rows = _panel_rows(config, lakehouse, good, *panel, plan, aside)
         check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
@@ -292,9 +324,10 @@ def _panel_rows(
     name: str,
     source: SourceConfig,
     plan: PanelPlan,
+    aside: DataFrame | None,
 ) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
-    rows = with_moments(good[name])
+    rows = _without(with_moments(good[name]), aside)
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
     open_or_not = with_closures(gap_free, calendar)

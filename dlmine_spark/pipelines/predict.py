@@ -18,7 +18,12 @@ from dlmine_spark.errors import TableContractError
 from dlmine_spark.frequency import Frequency, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel
-from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast, with_series_to_come
+from dlmine_spark.pipelines.arima import (
+    plan_forecasts,
+    series_to_forecast,
+    with_series_set_aside,
+    with_series_to_come,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ def run(config: Config, lakehouse: Lakehouse, run_id: str) -> str:
     results = lakehouse.read(STAGING)
     # One fitted anew at the end of the same data, say because a regressor is gone, takes the place of what was there.
     fitted = models_of(results.where(F.col(REFITTED).isNotNull()))
+    fitted = with_series_set_aside(fitted, lakehouse, plan)
     lakehouse.merge(s.ARIMA_MODELS.name, fitted, (s.UNIQUE_ID, s.CUTOFF))
     names = ", ".join(repr(name) for name in (ARIMA, *OTHERS))
     lakehouse.overwrite(

@@ -131,6 +131,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "accuracy": partial(_accuracy, tables),
         "repairs": partial(_repairs, tables),
         "rejections": partial(_rejections, tables),
+        "set_aside": partial(_set_aside, tables),
         "baskets": lambda: {"baskets": _basket_count(tables)},
         "importance": partial(_importance, tables),
         "effects": partial(_effects, tables),
@@ -270,6 +271,11 @@ def _rejections(tables: Tables) -> Fields:
     if quarantine is None:
         return {}
     return {"rejections": reasons_by_rule(quarantine, MOST_GROUPS)}
+
+
+def _set_aside(tables: Tables) -> Fields:
+    aside = tables.read(s.SET_ASIDE.name, "clean")
+    return {} if aside is None else {"set_aside": aside.orderBy(s.UNIQUE_ID).limit(MOST_GROUPS).toPandas()}
 
 
 def _basket_count(tables: Tables) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pyspark.sql import DataFrame, Row, Window
@@ -123,8 +123,8 @@ def _usual(panel: DataFrame) -> Frequency:
     return found
 
 
-def refuse_mixed_steps(config: Config, facts: Iterable[Row], frequency: Frequency) -> None:
-    """Refuse series with two rows in one step, and series of a longer step than most.
+def other_steps(config: Config, facts: Sequence[Row], frequency: Frequency) -> dict[Row, str]:
+    """The facts of series that have no place in the panel, with why: two rows in one step, or a longer step.
 
     Rows that are rare rather than further apart, say of a shop that opens on Mondays only, are told from a series of
     weeks by nothing but ``cleaning.frequency``: where it is declared, a longer distance is a gap.
@@ -135,24 +135,54 @@ def refuse_mixed_steps(config: Config, facts: Iterable[Row], frequency: Frequenc
         frequency: of the panel.
 
     Raises:
-        TableContractError: naming such a series, and what to do.
+        TableContractError: they are of more series than ``cleaning.max_rejected`` allows; names one, and what to do.
     """
-    hint = "aggregate all series to one step, or keep them in lakehouses of their own (lakehouse.root)"
-    for row in facts:
-        crowded = row["crowded"]
-        if crowded is not None:
-            raise TableContractError(
-                f"silver.panel: column ds: series {crowded[s.UNIQUE_ID]} has {crowded['before']} and "
-                f"{crowded['after']} within one {frequency.name} (cleaning.frequency: "
-                f"{config.cleaning.frequency}): {hint}"
-            )
-        own = None if row["usual"] is None else from_distance(frequency.sql_type, float(row["usual"]))
-        is_longer = own is not None and own.days > frequency.days
-        if own is None or not is_longer or row["example"] is None or config.cleaning.frequency != "auto":
-            continue
-        if own == from_distance(frequency.sql_type, float(row["least"])):
-            raise TableContractError(
-                f"silver.panel: column ds: series {row['example']} has a row each {own.name}, most series have one "
-                f"each {frequency.name}: {hint}; if what lies between are gaps, set "
-                f"cleaning.frequency={frequency.alias}"
-            )
+    reasons = {fact: _reason(config, fact, frequency) for fact in facts}
+    others = {fact: reason for fact, reason in reasons.items() if reason is not None}
+    count, total = (sum(fact["series"] for fact in some) for some in (others, facts))
+    if count > config.cleaning.max_rejected * total:
+        fact, reason = min(others.items(), key=lambda other: str(other[0]["example"][s.UNIQUE_ID]))
+        gaps = (
+            "" if fact["is_crowded"] else f"; if what lies between are gaps, set cleaning.frequency={frequency.alias}"
+        )
+        raise TableContractError(
+            f"silver.panel: column ds: {count:,} of {total:,} series have other steps than the panel, "
+            f"cleaning.max_rejected allows {config.cleaning.max_rejected:.0%}; e.g. series "
+            f"{fact['example'][s.UNIQUE_ID]}: {reason} (cleaning.frequency: {config.cleaning.frequency}): aggregate "
+            f"all series to one step, or keep them in lakehouses of their own (lakehouse.root){gaps}"
+        )
+    return others
+
+
+def _reason(config: Config, fact: Row, frequency: Frequency) -> str | None:
+    """Why series have no place in a panel of this step; None where they have one."""
+    if fact["is_crowded"]:
+        crowded = fact["example"]["crowded"]
+        return f"{crowded['before']} and {crowded['after']} lie within one {frequency.name}"
+    own = None if fact["usual"] is None else from_distance(frequency.sql_type, float(fact["usual"]))
+    if own is None or own.days <= frequency.days or not fact["is_told"] or config.cleaning.frequency != "auto":
+        return None
+    if own != from_distance(frequency.sql_type, float(fact["least"])):
+        return None
+    return f"a row each {own.name}, where most rows of the panel are one {frequency.name} apart"
+
+
+def set_aside(by_series: DataFrame, others: Mapping[Row, str], frequency: Frequency) -> DataFrame:
+    """The rows of ``silver.set_aside``: one per series that has no place in the panel.
+
+    Args:
+        by_series: from ``cleaning.panel.series_steps``.
+        others: from ``other_steps``; there is one at least.
+        frequency: of the panel.
+    """
+    before, after = (F.col(f"crowded.{moment}").cast("string") for moment in ("before", "after"))
+    reason = F.when(
+        F.col("crowded").isNotNull(),
+        F.concat(before, F.lit(" and "), after, F.lit(f" lie within one {frequency.name}")),
+    )
+    for fact, text in others.items():
+        if not fact["is_crowded"]:
+            is_such = (F.col("usual") == fact["usual"]) & (F.col("least") == fact["least"]) & F.col("is_told")
+            reason = reason.when(is_such, F.lit(text))
+    found = by_series.select(s.UNIQUE_ID, "rows", "start", "end", reason.alias("reason"))
+    return found.where(F.col("reason").isNotNull())

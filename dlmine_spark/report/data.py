@@ -84,6 +84,7 @@ class ReportData:
         repairs: source, rule, column, count; one row per combination.
         repair_examples: source, key, column, old_value, new_value, rule.
         rejections: source, rule, column, count, message (an example); one row per reason.
+        set_aside: unique_id, rows, start, end, reason; a bounded number of the series that the panel has no place for.
         profiles: entity, segment, size, feature, mean, z, description.
         map_entities: entity, entity_id, segment, x, y, is_outlier; a bounded sample, placed between the centres.
         map_centres: entity, segment, x, y.
@@ -129,6 +130,7 @@ class ReportData:
     repairs: pd.DataFrame = field(default_factory=pd.DataFrame)
     repair_examples: pd.DataFrame = field(default_factory=pd.DataFrame)
     rejections: pd.DataFrame = field(default_factory=pd.DataFrame)
+    set_aside: pd.DataFrame = field(default_factory=pd.DataFrame)
     profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
     map_entities: pd.DataFrame = field(default_factory=pd.DataFrame)
     map_centres: pd.DataFrame = field(default_factory=pd.DataFrame)

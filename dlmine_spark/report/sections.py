@@ -201,6 +201,7 @@ def quality(report: ReportData) -> Section:
     blocks += _run_blocks(report)
     blocks += _repair_blocks(report)
     blocks += _rejection_blocks(report)
+    blocks += _set_aside_blocks(report)
     return Section("quality", "Data quality", lead, blocks)
 
 
@@ -301,6 +302,25 @@ def _rejection_blocks(report: ReportData) -> list[Block]:
                 Column("column", "column"),
                 Column("count", "rows", t.count, numeric=True),
                 Column("message", "for example"),
+            ],
+            sortable=True,
+        )
+    ]
+
+
+def _set_aside_blocks(report: ReportData) -> list[Block]:
+    if report.set_aside.empty:
+        return []
+    return [
+        table(
+            report.set_aside,
+            "Series of other steps than the panel, which does not have them",
+            [
+                Column("unique_id", "series"),
+                Column("rows", "rows", t.count, numeric=True),
+                Column("start", "from"),
+                Column("end", "to"),
+                Column("reason", "why"),
             ],
             sortable=True,
         )

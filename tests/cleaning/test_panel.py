@@ -11,6 +11,7 @@ from dlmine_spark.cleaning.panel import (
     aggregate_lines,
     calendar_of_series,
     fill_calendar_gaps,
+    series_steps,
     step_facts,
     with_closures,
 )
@@ -129,11 +130,19 @@ def test_steps_of_series_are_told_with_their_longest_gap_and_with_rows_of_one_st
         "unique_id string, ds date",
     )
 
-    facts = step_facts(rows, WEEKLY).orderBy("least")
-
-    assert values(facts, "usual", "least", "longest", "crowded") == [
-        (3, 3, (208, "b", date(2020, 1, 6), date(2024, 1, 1)), ("b", date(2024, 1, 1), date(2024, 1, 4))),
-        (7, 7, (1, "a", date(2024, 1, 8), date(2024, 1, 15)), None),
+    by_series = series_steps(rows, WEEKLY)
+    assert values(by_series.orderBy("unique_id"), "unique_id", "rows", "start", "end") == [
+        ("a", 3, date(2024, 1, 1), date(2024, 1, 15)),
+        ("b", 3, date(2020, 1, 6), date(2024, 1, 4)),
+    ]
+    facts = step_facts(by_series).orderBy("least")
+    assert values(facts, "usual", "least", "is_told", "is_crowded", "series", "longest", "example") == [
+        (
+            *(3, 3, False, True, 1),
+            (208, "b", date(2020, 1, 6), date(2024, 1, 1)),
+            ("b", (date(2024, 1, 1), date(2024, 1, 4))),
+        ),
+        (7, 7, False, False, 1, (1, "a", date(2024, 1, 8), date(2024, 1, 15)), ("a", None)),
     ]
 
 

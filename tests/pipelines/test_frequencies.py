@@ -16,8 +16,9 @@ from dlmine_spark.errors import SourceError, TableContractError
 from dlmine_spark.evaluation.naive import SIMPLE
 from dlmine_spark.frequency import COUNTED, HOURLY, MONTHLY, WEEKLY, Frequency, Moment
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import arima, backtest, blend, clean, forecast, fuse, report, segment, train
+from dlmine_spark.pipelines import arima, backtest, blend, clean, forecast, fuse, predict, report, segment, train
 from dlmine_spark.training.shards import Features, panel_arrays
+from tests.cleaning.examples import values
 
 pytestmark = pytest.mark.spark
 
@@ -124,11 +125,42 @@ def test_counted_steps_are_forecast_from_the_end_of_each_series(lakehouse: Lakeh
     assert lakehouse.read(s.ARIMA_MODELS.name).where("m <> 6").count() == 0
 
 
-def test_a_file_of_mixed_steps_is_refused_with_the_tables_as_they_were(lakehouse: Lakehouse, tmp_path: Path) -> None:
+def test_series_of_other_steps_are_set_aside_and_the_job_goes_on(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    weeks: dict[str, Series] = {"a": (WEEKLY, date(2022, 1, 3), 30), "c": (WEEKLY, date(2022, 1, 3), 30)}
+    # Its last month is after the last week: the panel ends with its own series.
+    months: dict[str, Series] = {"b": (MONTHLY, date(2022, 1, 3), 9)}
+    config = config_of(tmp_path, weeks | months, 4)
+    clean.run(config, lakehouse)
+    arima.run(config, lakehouse)
+
+    reason = "a row each month, where most rows of the panel are one week apart"
+    assert values(lakehouse.read(s.SET_ASIDE.name), *s.SET_ASIDE.names) == [
+        ("b", 9, date(2022, 1, 3), date(2022, 9, 3), reason)
+    ]
+    panel = lakehouse.read(s.PANEL.name).groupBy(s.UNIQUE_ID).agg(F.max(s.DS).alias(s.DS)).orderBy(s.UNIQUE_ID)
+    assert values(panel, s.UNIQUE_ID, s.DS) == [("a", date(2022, 7, 25)), ("c", date(2022, 7, 25))]
+    models = lakehouse.read(s.ARIMA_MODELS.name).orderBy(s.UNIQUE_ID, s.CUTOFF)
+    assert values(models.where("unique_id = 'b'"), s.CUTOFF, "status", "error") == [
+        (cutoff, "failed", reason) for cutoff in (date(2022, 6, 27), date(2022, 7, 25))
+    ]
+    assert models.where("status = 'ok'").select(s.UNIQUE_ID).distinct().count() == 2
+    predicted = predict.run(config, lakehouse, "later")
+    assert predicted.startswith("2 series from 2022-07-25")
+    assert lakehouse.read(s.ARIMA_MODELS.name).where("unique_id = 'b'").count() == 2
+
+    # Once they are gone from the source, nothing is said of them any more.
+    clean.run(config_of(tmp_path, weeks, 4), lakehouse)
+    assert lakehouse.read(s.SET_ASIDE.name).isEmpty()
+
+
+def test_too_many_series_of_other_steps_are_refused_with_the_tables_as_they_were(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
     series: dict[str, Series] = {"a": (WEEKLY, date(2022, 1, 3), 30), "b": (MONTHLY, date(2022, 1, 3), 9)}
-    with pytest.raises(TableContractError, match="series b has a row each month, most series have one each week"):
-        clean.run(config_of(tmp_path, series, 4), lakehouse)
+    with pytest.raises(TableContractError, match=r"1 of 2 series have other steps .* series b: a row each month"):
+        clean.run(config_of(tmp_path, series, 4, "cleaning.max_rejected=0.4"), lakehouse)
     assert lakehouse.version(s.PANEL.name) is None
+    assert lakehouse.version(s.SET_ASIDE.name) is None
 
 
 def test_numbers_where_dates_are_declared_are_refused_with_the_file(lakehouse: Lakehouse, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from datetime import date, datetime, timedelta
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from dlmine_spark.cleaning.panel import step_facts
+from dlmine_spark.cleaning.panel import series_steps, step_facts
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.frequency import COUNTED, DAILY, HOURLY, MONTHLY, WEEKLY, Frequency
-from dlmine_spark.pipelines.steps import panel_frequency, refuse_mixed_steps, with_moment_types
+from dlmine_spark.pipelines.steps import other_steps, panel_frequency, set_aside, with_moment_types
 
 pytestmark = pytest.mark.spark
 
@@ -72,18 +72,29 @@ def test_an_unknown_step_is_named_with_a_series(spark: SparkSession) -> None:
         panel_frequency(config(cleaning={"frequency": "H"}), days(spark, a=1))
 
 
-def refuse(spark: SparkSession, rows: DataFrame, frequency: Frequency, declared: str = "auto") -> None:
-    refuse_mixed_steps(config(cleaning={"frequency": declared}), step_facts(rows, frequency).collect(), frequency)
+def aside(rows: DataFrame, step: Frequency, **cleaning: object) -> dict[str, str]:
+    """By series that has no place in the panel: why."""
+    by_series = series_steps(rows, step)
+    others = other_steps(config(cleaning=cleaning), step_facts(by_series).collect(), step)
+    found = set_aside(by_series, others, step).collect() if others else []
+    return {row["unique_id"]: row["reason"] for row in found}
 
 
-def test_a_series_of_other_steps_is_refused_by_name(spark: SparkSession) -> None:
+def test_series_of_other_steps_are_set_aside_with_the_reason(spark: SparkSession) -> None:
     mixed = days(spark, a=1, b=7, c=1)
-    with pytest.raises(TableContractError, match=r"series b has a row each week, most series have one each day"):
-        refuse(spark, mixed, DAILY)
+    assert aside(mixed, DAILY) == {"b": "a row each week, where most rows of the panel are one day apart"}
     # Declared days: what lies between are gaps.
-    refuse(spark, mixed, DAILY, "D")
-    with pytest.raises(TableContractError, match=r"series a has 2024-01-01 and 2024-01-02 within one week"):
-        refuse(spark, mixed, WEEKLY)
+    assert aside(mixed, DAILY, frequency="D") == {}
+    assert aside(days(spark, a=1, b=7, c=7), WEEKLY) == {"a": "2024-01-01 and 2024-01-02 lie within one week"}
+
+
+def test_more_of_them_than_may_be_rejected_are_refused_by_name(spark: SparkSession) -> None:
+    mixed = days(spark, a=1, b=7, c=7)
+    with pytest.raises(TableContractError, match=r"2 of 3 series .* allows 50%; e\.g\. series b: a row each week.*=D"):
+        aside(mixed, DAILY)
+    assert aside(mixed, DAILY, max_rejected=0.7).keys() == {"b", "c"}
+    with pytest.raises(TableContractError, match=r"1 of 3 series .* series a: 2024-01-01 and .* within one week"):
+        aside(mixed, WEEKLY, max_rejected=0.3)
 
 
 def test_rows_that_are_rare_now_and_then_are_gaps(spark: SparkSession) -> None:
@@ -91,6 +102,6 @@ def test_rows_that_are_rare_now_and_then_are_gaps(spark: SparkSession) -> None:
     sparse = [("b", START + timedelta(days=sum(distances[:row]))) for row in range(7)]
     rows = days(spark, a=1).unionByName(spark.createDataFrame(sparse, "unique_id string, ds date"))
 
-    refuse(spark, rows, DAILY)
+    assert aside(rows, DAILY) == {}
     ends = [("a", day) for day in (date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31))]
-    refuse(spark, spark.createDataFrame(ends, "unique_id string, ds date"), MONTHLY)
+    assert aside(spark.createDataFrame(ends, "unique_id string, ds date"), MONTHLY) == {}

@@ -87,6 +87,10 @@ def fake_report(*, nasty: bool = True, further: int = 6) -> ReportData:
             ],
             columns=["source", "rule", "column", "count", "message"],
         ),
+        set_aside=pd.DataFrame(
+            [(NASTY if nasty else "head office", 24, date(2022, 1, 1), date(2023, 12, 1), "a row each month")],
+            columns=["unique_id", "rows", "start", "end", "reason"],
+        ),
         profiles=_profiles(rng),
         **_map(rng, names[-1]),
         members=_members(names),

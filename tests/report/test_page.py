@@ -211,6 +211,7 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
         "error_patterns",
         "runs",
         "rejections",
+        "set_aside",
         "repair_examples",
     ],
 )

@@ -62,6 +62,7 @@ def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lak
         s.QUARANTINE,
         [("sales", "{}", [("out_of_range", "y", "found -1"), ("missing", "ds", "is required")], "r", None)],
     )
+    put(s.SET_ASIDE, [("c", 9, date(2024, 1, 1), date(2024, 9, 1), "a row each month")])
     put(s.SEGMENTS, [("store", "a", 0, 0.1, [1.0, 0.0], False), ("store", "b", 1, 0.2, [0.0, 1.0], False)])
     put(
         s.SEGMENT_MODELS,
@@ -168,6 +169,7 @@ def test_what_the_tables_hold_reaches_the_page(filled: Lakehouse) -> None:
     assert report.repairs[["rule", "count"]].to_numpy().tolist() == [["format", 2], ["fill_linear", 1]]
     assert report.repair_examples.iloc[0]["key"] == "a|2024-01-02" or report.repair_examples.iloc[0]["rule"] == "format"
     assert set(report.rejections["rule"]) == {"out_of_range", "missing"}
+    assert report.set_aside[["unique_id", "reason"]].to_numpy().tolist() == [["c", "a row each month"]]
     assert report.rules["lift"].tolist() == [1.7, 1.67]
     assert report.rules_total == 2
     assert report.itemsets.to_numpy().tolist() == [[1, 2], [2, 1]]
