@@ -25,6 +25,8 @@ import psutil
 
 from dlmine_spark.config import Config
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.stores import is_s3, require_store
+from dlmine_spark.tracking import require_tracking
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -50,6 +52,7 @@ WORKERS_REMEDY = (
     "let PYSPARK_PYTHON name an interpreter of the driver's version that has dlmine_spark, on every machine"
 )
 TORCH_REMEDY = "make setup SETUP_ARGS=--complete, or pip install 'dlmine-spark[train]'"
+S3_REMEDY = "make s3 puts Hadoop's client for S3 beside Spark's jars; credentials come from the environment"
 HOROVOD_REMEDY = "make horovod (what failed is in .venv/setup-logs/horovod.log), or training.backend: torch"
 
 
@@ -258,6 +261,27 @@ def check_deltalake(config: Config) -> Iterator[CheckResult]:
     yield CheckResult("deltalake", "ok", f"{deltalake.__version__}, a table written and read")
 
 
+def check_store(config: Config) -> Iterator[CheckResult]:
+    """Ask the object store for the bucket of the tables, and look for Spark's client; nothing where there is none."""
+    from dlmine_spark.session import spark_home
+
+    root = config.lakehouse.root
+    if config.lakehouse.catalog is not None or not is_s3(root):
+        return
+    require_store(root, os.environ)
+    yield CheckResult("object store", "ok", f"{root}: the bucket is there, by the environment's credentials")
+    if not config.spark.remote and not list((spark_home() / "jars").glob("hadoop-aws-*.jar")):
+        # A cluster's own Spark may well have it elsewhere.
+        yield CheckResult("object store (jars)", "warn", f"no hadoop-aws in {spark_home() / 'jars'}", S3_REMEDY)
+
+
+def check_tracking(config: Config) -> Iterator[CheckResult]:
+    """Ask the server of MLflow, if runs are to be logged; nothing where they are not."""
+    if config.tracking.enabled:
+        address = require_tracking(config, os.environ)
+        yield CheckResult("MLflow", "ok", f"{address.shown}, experiment {config.tracking.experiment}")
+
+
 def check_memory(config: Config) -> Iterator[CheckResult]:
     """Compare free memory with what the driver and the training ranks may take at the same time."""
     memory = psutil.virtual_memory()
@@ -300,6 +324,8 @@ CHECKS = (
     Check("torch", check_torch, TORCH_REMEDY),
     Check("Horovod", check_horovod, HOROVOD_REMEDY),
     Check("deltalake", check_deltalake, TORCH_REMEDY),
+    Check("object store", check_store, S3_REMEDY),
+    Check("MLflow", check_tracking, "mend tracking.uri, or set tracking.enabled=false"),
     Check("memory", check_memory, "set spark.driver_memory to something like 3g"),
     Check("disk", check_disk, "let lakehouse.root name a folder that can be made"),
 )

@@ -228,6 +228,19 @@ class Tracking:
         return _told(error, self._address)
 
 
+def require_tracking(config: Config, environment: Mapping[str, str]) -> Address:
+    """Where runs are logged, once it is sure that MLflow is installed and somebody answers there; writes nothing.
+
+    Raises:
+        EnvironmentProblem: MLflow is not installed, or nobody answers.
+        ConfigError: the address is none.
+    """
+    address = address_of(config, environment)
+    _import_quietly()
+    _require_answer(address)
+    return address
+
+
 def open_tracking(config: Config, environment: Mapping[str, str]) -> Tracking:
     """The configured experiment, made if there is none, at a server that answers within seconds.
 
@@ -235,9 +248,7 @@ def open_tracking(config: Config, environment: Mapping[str, str]) -> Tracking:
         EnvironmentProblem: MLflow is not installed, nobody answers, or the answer is a refusal.
         ConfigError: the address or the name is none.
     """
-    address = address_of(config, environment)
-    _import_quietly()
-    _require_answer(address)
+    address = require_tracking(config, environment)
     name = config.tracking.experiment
     if address.uri == "databricks" and not name.startswith("/"):
         # There, an experiment is a file of the workspace.

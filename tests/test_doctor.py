@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlmine_spark import doctor
-from dlmine_spark.config import Config, LakehouseConfig, SparkConfig, TrainingConfig
+from dlmine_spark.config import Config, LakehouseConfig, SparkConfig, TrackingConfig, TrainingConfig
 from dlmine_spark.doctor import Check, CheckResult
 from dlmine_spark.errors import EnvironmentProblem
 
@@ -136,6 +137,24 @@ def test_heap(setting: str, gib: float) -> None:
 def test_a_heap_that_the_jvm_would_refuse_is_named() -> None:
     with pytest.raises(ValueError, match=r"spark.driver_memory .* got 'lots'"):
         doctor.heap_gib("lots")
+
+
+def test_the_server_of_mlflow_is_asked_where_runs_are_logged(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    assert list(doctor.check_tracking(Config())) == []
+
+    def found(uri: str) -> tuple[str, str]:
+        config = Config(tracking=TrackingConfig(enabled=True, uri=uri))
+        [result] = doctor.run_checks(config, checks=[Check("MLflow", doctor.check_tracking, "mend it")])
+        return result.status, result.detail
+
+    assert found(f"sqlite:///{tmp_path}/runs/mlflow.db")[0] == "ok"
+    assert not (tmp_path / "runs").exists()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    status, detail = found(f"http://127.0.0.1:{port}")
+    assert status == "fail"
+    assert f"http://127.0.0.1:{port}" in detail
 
 
 def test_more_memory_wanted_than_there_is() -> None:

@@ -21,9 +21,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
+from dlmine_spark import doctor, stores
 from dlmine_spark import schemas as s
-from dlmine_spark import stores
-from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.config import Config, LakehouseConfig
+from dlmine_spark.doctor import Check
 from dlmine_spark.errors import EnvironmentProblem
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.session import s3_coordinates, s3_settings, spark_home
@@ -181,6 +182,17 @@ def test_a_store_is_asked_before_any_work(s3: dict[str, str]) -> None:
     away = {**s3, "AWS_ENDPOINT_URL": f"http://ann:pa55@127.0.0.1:{free_port()}"}
     assert "http://***@127.0.0.1" in told(f"s3a://{BUCKET}/house", away)
     assert "does not answer (bucket shop)" in told(f"s3a://{BUCKET}/house", away)
+
+
+def test_the_doctor_asks_the_store_of_the_tables(s3: dict[str, str]) -> None:
+    def found(root: str) -> list[tuple[str, str]]:
+        check = [Check("object store", doctor.check_store, doctor.S3_REMEDY)]
+        results = doctor.run_checks(Config(lakehouse=LakehouseConfig(root=root)), checks=check)
+        return [(result.name, result.status) for result in results if result.name != "object store (jars)"]
+
+    assert found(f"s3a://{BUCKET}/house") == [("object store", "ok")]
+    assert found("s3a://nowhere/house") == [("object store", "fail")]
+    assert found("lakehouse") == []
 
 
 def test_a_store_that_takes_connections_and_says_nothing_is_not_waited_for(
