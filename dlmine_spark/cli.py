@@ -247,23 +247,52 @@ def _options_of_stages(
     return Asked(_load(config, overrides, tuned=tuned), force, not no_upstream, not no_clean, json_logs)
 
 
-def _stage_command(name: str, *, tuned: bool = True) -> Callable[[Body], Body]:
-    """Make a function the command of a stage: it gets what the shared options ask for, and options of its own."""
+def _options_of_others(
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    verbose: Verbose = False,
+    json_logs: JsonLogs = False,
+    *,
+    tuned: bool = False,
+) -> Config:
+    """What the options that other commands share ask for; ``tuned`` is none of them, see ``_load``."""
+    _start_logging(json_logs, verbose)
+    return _load(config, overrides, tuned=tuned)
+
+
+def _command(name: str, shared: Callable[..., Any], text: str | None = None, **fixed: Any) -> Callable[[Body], Body]:
+    """Make a function a command: it gets what shared options ask for, and options of its own.
+
+    Args:
+        name: of the command.
+        shared: has the shared options as parameters, and returns what they ask for.
+        text: for ``--help``; default: the function's docstring.
+        fixed: parameters of ``shared`` that are no options.
+    """
 
     def add(body: Body) -> Body:
-        *shared, _ = inspect.signature(_options_of_stages, eval_str=True).parameters.values()
+        parameters = inspect.signature(shared, eval_str=True).parameters.values()
+        options = [option for option in parameters if option.kind is not option.KEYWORD_ONLY]
         _, *own = inspect.signature(body, eval_str=True).parameters.values()
 
         def command(**given: Any) -> None:
-            asked = _options_of_stages(**{option.name: given.pop(option.name) for option in shared}, tuned=tuned)
+            asked = shared(**{option.name: given.pop(option.name) for option in options}, **fixed)
             body(asked, **given)
 
-        # Typer reads the options off it.
-        command.__signature__ = inspect.Signature([*shared[:2], *own, *shared[2:]])  # type: ignore[attr-defined]
-        app.command(name, help=STAGE_HELP[name])(command)
+        arguments = [one for one in own if one.default is one.empty]
+        inner = [one for one in own if one not in arguments]
+        # Typer reads them off it.
+        order = [*arguments, *options[:2], *inner, *options[2:]]
+        command.__signature__ = inspect.Signature(order)  # type: ignore[attr-defined]
+        app.command(name, help=text or inspect.getdoc(body))(command)
         return body
 
     return add
+
+
+def _stage_command(name: str, *, tuned: bool = True) -> Callable[[Body], Body]:
+    return _command(name, _options_of_stages, STAGE_HELP[name], tuned=tuned)
 
 
 @_stage_command("clean")
@@ -784,41 +813,30 @@ def simulate(
         write()
 
 
-@app.command("tables")
-def tables(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
-) -> None:
+@_command("tables", _options_of_others)
+def tables(config: Config) -> None:
     """List every table of the lakehouse: rows, size, version, when it was written, by which stage and run."""
     from dlmine_spark.pipelines import browse
 
-    _start_logging(json_logs, verbose)
-    typer.echo(browse.tables(_load(config, overrides, tuned=False)))
+    typer.echo(browse.tables(config))
 
 
-@app.command("show")
+@_command("show", _options_of_others)
 def show(
+    config: Config,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="silver.panel, or panel where only one layer has it.")],
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows at most.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows like \"unique_id = 'S1'\".")] = None,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
     """Print some rows of a table."""
     from dlmine_spark.pipelines import browse
 
-    _start_logging(json_logs, verbose)
-    typer.echo(browse.show(_load(config, overrides, tuned=False), table, rows, where))
+    typer.echo(browse.show(config, table, rows, where))
 
 
-@app.command("export")
+@_command("export", _options_of_others)
 def export(
+    config: Config,
     table: Annotated[str, typer.Argument(metavar="TABLE", help="gold.forecasts, or another one of dlmine tables.")],
     target: Annotated[
         str,
@@ -850,57 +868,37 @@ def export(
             metavar="NAME", help="Of a database: DLMINE_NAME_USER and DLMINE_NAME_PASSWORD hold who may write."
         ),
     ] = None,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
     """Write a table as a file, a folder of files or a table of a database: all of it or nothing."""
     from dlmine_spark.lakehouse import Lakehouse
     from dlmine_spark.pipelines import export as exports
     from dlmine_spark.session import open_session
 
-    _start_logging(json_logs, verbose)
     wanted = exports.target_of(target, format_=format_, into=into, credentials=credentials, mode=mode)
     names = tuple(name.strip() for name in columns.split(",")) if columns is not None else ()
-    resolved = _load(config, overrides, tuned=False)
-    with open_session(resolved.spark) as spark:
+    with open_session(config.spark) as spark:
         selection = exports.Selection(table, where, names, version)
-        rows = exports.run(Lakehouse(spark, resolved.lakehouse), selection, wanted)
+        rows = exports.run(Lakehouse(spark, config.lakehouse), selection, wanted)
     output.print(f"export: {rows:,} rows of {table} in {into or target}", markup=False)
 
 
-@app.command("history")
+@_command("history", _options_of_others)
 def history(
+    config: Config,
     stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only runs of this stage.")] = None,
     last: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at most, the newest.")] = 20,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
 ) -> None:
     """List the runs of all stages, newest first: what became of each, seconds, rows and errors."""
     from dlmine_spark.pipelines import browse
 
-    _start_logging(json_logs, verbose)
-    typer.echo(browse.history(_load(config, overrides, tuned=False), stage, last))
+    typer.echo(browse.history(config, stage, last))
 
 
-@app.command()
-def doctor(
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-    verbose: Verbose = False,
-    json_logs: JsonLogs = False,
-) -> None:
+@_command("doctor", _options_of_others, tuned=True)
+def doctor(config: Config) -> None:
     """Check Java, Spark, Delta, workers, torch, Horovod, memory and disk, and say what to do about each failure."""
     from dlmine_spark import doctor as checks
 
-    _start_logging(json_logs, verbose)
-    resolved = _load(config, overrides)
     marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
     def show(result: checks.CheckResult) -> None:
@@ -909,14 +907,14 @@ def doctor(
         if result.status != "ok" and result.remedy:
             output.print(f"      -> {result.remedy}", markup=False)
 
-    results = checks.run_checks(resolved, on_result=show)
+    results = checks.run_checks(config, on_result=show)
     raise typer.Exit(checks.exit_code(results))
 
 
-@app.command("config")
-def show_config(config: ConfigFiles = None, overrides: Overrides = None, debug: Debug = False) -> None:
+@_command("config", _options_of_others, tuned=True)
+def show_config(config: Config) -> None:
     """Print the resolved configuration: defaults, files, environment and --set together."""
-    typer.echo(_load(config, overrides).to_yaml(), nl=False)
+    typer.echo(config.to_yaml(), nl=False)
 
 
 def _version(value: bool) -> None:

@@ -6,8 +6,9 @@ penalty that leaves the least error when each donor is left out (PRESS: Allen 19
 segment that most of the donors with the nearest attributes are in.
 
 How well that works is told by leaving donors out, a fold of them at a time, and comparing with the values that came.
-Those errors also give the intervals (split conformal: Lei et al. 2018): a new series is one more that was left out.
-Plain numpy and pandas.
+Those errors also give the intervals (hierarchical conformal: Lee, Barber and Willett 2023): a new series is one more
+that was left out.
+Plain numpy, pandas and scipy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from dlmine_spark import schemas as s
 
@@ -207,11 +209,48 @@ def _long(series: pd.DataFrame, medians: Floats) -> pd.DataFrame:
 def width_ratios(errors: pd.DataFrame) -> dict[str, float]:
     """What a median is multiplied by for each bound, from the ratios of values to left-out medians.
 
+    Values of one series are off together, so the series count, not their values: each has the weight 1 / (n + 1) of n
+    of them, and the new one, which may be off more than all of those, the rest (Lee, Barber and Willett 2023). Where
+    that rest is larger than the tail beyond a bound, too few series tell it, and it is Student's t of the logarithms:
+    their spread within series and from series to series.
+
     Args:
-        errors: rows of one model: ``y``, ``y_hat``.
+        errors: rows of one model: ``unique_id``, ``y``, ``y_hat``.
+
+    Returns:
+        By bound; NaN where nothing tells it.
     """
-    ratios = (errors[s.Y] / errors[s.Y_HAT].where(errors[s.Y_HAT] > 0)).dropna().to_numpy(dtype=np.float64)
-    return {bound: float(np.quantile(ratios, share)) if len(ratios) else math.nan for bound, share in _BOUNDS.items()}
+    ratios = (errors[s.Y] / errors[s.Y_HAT].where(errors[s.Y_HAT] > 0)).dropna()
+    ids = errors.loc[ratios.index, s.UNIQUE_ID]
+    count = ids.nunique()
+    values = ratios.to_numpy(dtype=np.float64)
+    weights = 1 / ratios.groupby(ids).transform("size").to_numpy(dtype=np.float64) / (count + 1)
+    logs = ratios[ratios > 0].map(math.log)
+    return {
+        bound: _weighted_bound(values, weights, share)
+        if (count + 1) * min(share, 1 - share) >= 1
+        else _two_level_bound(logs, ids, share)
+        for bound, share in _BOUNDS.items()
+    }
+
+
+def _weighted_bound(values: Floats, weights: Floats, share: float) -> float:
+    """The quantile of weighted values; what the weights lack lies beyond all of them, on the side of the tail."""
+    order = np.argsort(values if share > 0.5 else -values, kind="stable")
+    # Sums of many small weights end a little below what they stand for.
+    reached = np.cumsum(weights[order]) >= max(share, 1 - share) - 1e-9
+    return float(values[order][np.argmax(reached)])
+
+
+def _two_level_bound(logs: pd.Series, ids: pd.Series, share: float) -> float:
+    """The quantile for one more series where levels differ from series to series, and values within them."""
+    of_series = logs.groupby(ids.loc[logs.index])
+    means = of_series.mean()
+    if len(means) < 2:
+        return math.nan
+    within = float((logs - of_series.transform("mean")).var(ddof=0))
+    spread = math.sqrt(float(means.var(ddof=1)) * (1 + 1 / len(means)) + within)
+    return math.exp(float(means.mean()) + float(stdtrit(len(means) - 1, share)) * spread)
 
 
 def with_bounds(errors: pd.DataFrame) -> pd.DataFrame:

@@ -128,5 +128,36 @@ def test_attributes_beat_the_mean_and_intervals_hold_what_they_say() -> None:
     assert ours["y"].between(ours["lo_95"], ours["hi_95"]).mean() == pytest.approx(0.95, abs=0.05)
 
 
+@pytest.mark.parametrize("stores", [6, 25, 100])
+def test_intervals_hold_for_one_more_store_however_many_there_are(stores: int) -> None:
+    """Stores are off by 40 % as a whole, their days by 15 % more: only whole stores tell of a new one."""
+    rng = np.random.default_rng(3)
+    inside = {"80": 0.0, "95": 0.0}
+    rounds = 400
+    for _ in range(rounds):
+        logs = rng.normal(0, 0.4, (stores + 1, 1)) + rng.normal(0, 0.15, (stores + 1, 20))
+        known = pd.DataFrame(
+            {"unique_id": np.repeat(np.arange(stores), 20), "y": np.exp(logs[1:]).ravel(), "y_hat": 1.0}
+        )
+        ratios, new = width_ratios(known), np.exp(logs[0])
+        for level in inside:
+            inside[level] += float(((ratios[f"lo_{level}"] <= new) & (new <= ratios[f"hi_{level}"])).mean()) / rounds
+    assert inside["80"] == pytest.approx(0.8, abs=0.05)
+    assert inside["95"] == pytest.approx(0.95, abs=0.03)
+
+
+def test_bounds_are_quantiles_with_one_more_store_beyond_all() -> None:
+    # Nineteen stores of one value each: the weight of a tenth begins with the second, since the new one may be beyond.
+    ratios = width_ratios(pd.DataFrame({"unique_id": range(1, 20), "y": np.arange(1.0, 20.0), "y_hat": 1.0}))
+    assert (ratios["lo_80"], ratios["hi_80"]) == (2.0, 18.0)
+    # A store of many values has no more weight than one of few.
+    crowd = pd.DataFrame({"unique_id": 99, "y": np.full(1000, 10.0), "y_hat": 1.0})
+    rows = pd.DataFrame({"unique_id": range(1, 20), "y": np.arange(1.0, 20.0), "y_hat": 1.0})
+    assert width_ratios(pd.concat([rows, crowd], ignore_index=True))["hi_80"] == 18.0
+
+
 def test_ratios_of_forecasts_of_nothing_are_none() -> None:
-    assert all(map(math.isnan, width_ratios(pd.DataFrame({"y": [1.0], "y_hat": [0.0]})).values()))
+    assert all(map(math.isnan, width_ratios(pd.DataFrame({"unique_id": "a", "y": [1.0], "y_hat": [0.0]})).values()))
+    # One store tells nothing of others.
+    one = pd.DataFrame({"unique_id": "a", "y": [1.0, 2.0], "y_hat": [1.0, 1.0]})
+    assert all(map(math.isnan, width_ratios(one).values()))
