@@ -159,12 +159,21 @@ def _reason(config: Config, fact: Row, frequency: Frequency) -> str | None:
     if fact["is_crowded"]:
         crowded = fact["example"]["crowded"]
         return f"{crowded['before']} and {crowded['after']} lie within one {frequency.name}"
-    own = None if fact["usual"] is None else from_distance(frequency.sql_type, float(fact["usual"]))
+    own = _step_of(frequency, fact["usual"])
     if own is None or own.days <= frequency.days or not fact["is_told"] or config.cleaning.frequency != "auto":
         return None
-    if own != from_distance(frequency.sql_type, float(fact["least"])):
+    if own != _step_of(frequency, fact["least"]):
         return None
     return f"a row each {own.name}, where most rows of the panel are one {frequency.name} apart"
+
+
+def _step_of(frequency: Frequency, distance: int | None) -> Frequency | None:
+    """The step of rows so far apart, in a panel of another one; days and longer beside hours, too."""
+    if distance is None:
+        return None
+    if frequency.is_within_day and distance % MINUTES_A_DAY == 0:
+        return from_distance("date", distance / MINUTES_A_DAY)
+    return from_distance(frequency.sql_type, float(distance))
 
 
 def set_aside(by_series: DataFrame, others: Mapping[Row, str], frequency: Frequency) -> DataFrame:

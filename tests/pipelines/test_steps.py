@@ -88,6 +88,13 @@ def test_series_of_other_steps_are_set_aside_with_the_reason(spark: SparkSession
     assert aside(days(spark, a=1, b=7, c=7), WEEKLY) == {"a": "2024-01-01 and 2024-01-02 lie within one week"}
 
 
+def test_days_have_no_place_among_hours(spark: SparkSession) -> None:
+    hours = [("a", datetime(2024, 1, 1 + hour // 24, hour % 24)) for hour in range(140)]
+    rows = [*hours, *(("b", datetime(2024, 1, 1 + day)) for day in range(6))]
+    panel = spark.createDataFrame(rows, "unique_id string, ds timestamp_ntz")
+    assert aside(panel, HOURLY) == {"b": "a row each day, where most rows of the panel are one hour apart"}
+
+
 def test_more_of_them_than_may_be_rejected_are_refused_by_name(spark: SparkSession) -> None:
     mixed = days(spark, a=1, b=7, c=7)
     with pytest.raises(TableContractError, match=r"2 of 3 series .* allows 50%; e\.g\. series b: a row each week.*=D"):
