@@ -1441,6 +1441,9 @@ class TrainingConfig(Section):
     accumulate: int = Field(
         1, ge=1, description="batches whose gradients make one step: ranks exchange once for so many"
     )
+    compression: Literal["none", "fp16", "bf16"] = Field(
+        "none", description="16-bit numbers that gradients travel as between ranks; none: as they are (32 bits)"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")

@@ -10,6 +10,10 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
 ``ranks``   two Horovod ranks of one thread beside two processes that know nothing of each other, with half a batch each
             (the ranks' own work without the exchange) and with a whole one, and beside torch's
             DistributedDataParallel. Goals: .90 of the two processes, never less than DDP.
+``compression``  two gloo ranks whose gradients travel as 32 or as 16 bits (``training.compression``), on this
+            machine's own network, or on a slower one that it is told to be, as root and for this command alone:
+            ``unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 256kb latency 400ms;
+            GLOO_SOCKET_IFNAME=lo .venv/bin/python scripts/bench_training.py --parts compression'``.
 ``launch``  seconds from the launch to the first training step, by backend.
 ``peer``    neuralforecast's LSTM on the same series, horizon and covariates: samples/s and held-out WAPE.
 
@@ -33,6 +37,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +62,7 @@ from dlmine_spark.training.shards import PanelArrays, read_panel
 from dlmine_spark.training.windows import Batch, WindowBatches, gather, in_batches, plan_origins
 
 Floats = NDArray[np.float64]
-PARTS = ("loop", "ranks", "launch", "peer")
+PARTS = ("loop", "ranks", "compression", "launch", "peer")
 HORIZON = 28
 RANKS = 2
 SPARK = SparkConfig(master=f"local[{RANKS}]", driver_memory="1g", conf={"spark.ui.enabled": "false"})
@@ -76,6 +81,8 @@ def main() -> None:
             _loop(request, arguments.repeats)
         if "ranks" in arguments.parts:
             _ranks(request, arguments.repeats)
+        if "compression" in arguments.parts:
+            _compression(request, arguments.repeats)
         if "launch" in arguments.parts:
             _launches(request, arguments.repeats)
         if "peer" in arguments.parts:
@@ -194,6 +201,16 @@ def _ranks(request: LaunchRequest, repeats: int) -> None:
     title = f"Two processes of one thread, {request.training.batch_size} windows a step"
     _print_ratios(title, rates, "samples/s together", "two processes, half a batch each")
     _print_ratios(f"{title}, by processor time", efficiency, "samples/CPU s", "two processes, half a batch each")
+
+
+def _compression(request: LaunchRequest, repeats: int) -> None:
+    def rate(way: str) -> Rate:
+        config = request.training.model_copy(update={"compression": way})
+        return _spawn(_gloo, replace(request, training=config), Path(request.folder))
+
+    medians = _take_turns({way: partial(rate, way) for way in ("none", "fp16", "bf16")}, repeats)
+    title = f"Two gloo ranks of one thread, {request.training.batch_size} windows a step, by training.compression"
+    _print_ratios(title, {name: values[0] for name, values in medians.items()}, "samples/s together", "none")
 
 
 def _together(rates: list[Rate]) -> Rate:

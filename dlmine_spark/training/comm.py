@@ -34,7 +34,7 @@ class Comm(Protocol):
         ...
 
     def mean_(self, tensor: torch.Tensor) -> None:
-        """Replace a contiguous tensor by its mean over the ranks."""
+        """Replace a contiguous tensor of floating-point numbers, of 16 bits too, by its mean over the ranks."""
         ...
 
     def broadcast_(self, tensor: torch.Tensor) -> None:

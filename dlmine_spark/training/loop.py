@@ -44,6 +44,12 @@ SLOW_EXCHANGE = 0.2
 """Share of a step spent in exchange beyond which more ranks hardly pay."""
 SLOW_SECONDS = 2.0
 """Seconds of exchange in an epoch that are worth a warning."""
+COMPRESSED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""What gradients travel as, by ``training.compression``."""
+COMPRESSED_LIMIT = 2.0**15
+"""No sum of compressed numbers is greater: half of what 16 bits of ``fp16`` can hold."""
+MAX_EXPONENT = 100
+"""Compressed numbers are made larger by 2 to this power at most, which 32 bits can still hold."""
 
 
 class Batches(Protocol):
@@ -169,9 +175,13 @@ class FlatGradient:
     One exchange a step instead of one per parameter: an LSTM of this size has some twenty small tensors, and two ranks
     reached 11,600 samples/s each with the flat tensor against 8,800 with a hook per tensor (a small LSTM, batch 64, one
     thread a rank). What travels along is seen by every rank in the same step: a bad loss, the moment of a checkpoint.
+
+    Compressed gradients travel as numbers of 16 bits, after a message of three numbers: loss, wish, and what the
+    largest entry is.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], compression: str = "none") -> None:
+        self._compressed = COMPRESSED.get(compression)
         self.buffer = torch.zeros(sum(parameter.numel() for parameter in parameters) + 2)
         offset = 0
         for parameter in parameters:
@@ -192,8 +202,32 @@ class FlatGradient:
         self.buffer[-2] = loss
         self.buffer.div_(passes)
         self.buffer[-1] = wish
-        comm.mean_(self.buffer)
+        if self._compressed is None or comm.size == 1:
+            comm.mean_(self.buffer)
+        else:
+            self._exchange_compressed(self._compressed, comm)
         return float(self.buffer[-2]), bool(self.buffer[-1] > 0)
+
+    def _exchange_compressed(self, dtype: torch.dtype, comm: Comm) -> None:
+        """Average by numbers of 16 bits, brought to a size at which no sum of them can overflow.
+
+        The factor is a power of two that follows from this step's gradients alone: it changes no digit, and a resumed
+        run finds the same. ``fp16`` loses digits of entries some 2**20 times smaller than the largest.
+        """
+        gradient, told = self.buffer[:-2], self.buffer[-2:]
+        message = torch.cat([told, gradient.abs().max().view(1)])
+        comm.mean_(message)
+        told.copy_(message[:2])
+        # At least the largest entry of any rank, and the same number on every rank.
+        largest = float(message[2]) * comm.size
+        if not math.isfinite(largest):
+            # As if it had travelled: all ranks stop.
+            gradient.fill_(math.nan)
+        elif largest > 0:
+            exponent = min(math.floor(math.log2(COMPRESSED_LIMIT / largest / comm.size)), MAX_EXPONENT)
+            compressed = (gradient * 2.0**exponent).to(dtype)
+            comm.mean_(compressed)
+            gradient.copy_(compressed).mul_(2.0**-exponent)
 
     def clip(self, limit: float) -> float:
         """Shorten the gradient to ``limit``; returns the length it had."""
@@ -236,7 +270,8 @@ def fit(
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     clock = _Clock(config.checkpoint_minutes * 60)
-    training = _Training(model, batches, config, comm, FlatGradient(parameters), optimizer, clock, save)
+    gradient = FlatGradient(parameters, config.compression)
+    training = _Training(model, batches, config, comm, gradient, optimizer, clock, save)
     last = config.epochs if until is None else min(until, config.epochs)
     while state.epoch < last and not state.stopped:
         entry = training.epoch(state)
