@@ -1410,6 +1410,7 @@ class TrainingConfig(Section):
         {
             "backend",
             "workers",
+            "device",
             "fallback",
             "in_memory_mb",
             "scratch",
@@ -1422,6 +1423,12 @@ class TrainingConfig(Section):
 
     backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
     workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="what ranks compute on; auto: a GPU where there is one"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the products of matrices in training; auto: bfloat16 on GPUs that have it"
+    )
     fallback: bool = Field(True, description="use backend torch, with a warning, where Horovod is not installed")
     in_memory_mb: float = Field(
         512, ge=0, description="MB of a cutoff's panel that a rank holds in memory; larger ones are mapped from files"

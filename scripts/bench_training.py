@@ -14,6 +14,7 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
             machine's own network, or on a slower one that it is told to be, as root and for this command alone:
             ``unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 256kb latency 400ms;
             GLOO_SOCKET_IFNAME=lo .venv/bin/python scripts/bench_training.py --parts compression'``.
+``precision``  one process that trains in float32 or in bfloat16 (``training.precision``), by processor time.
 ``launch``  seconds from the launch to the first training step, by backend.
 ``peer``    neuralforecast's LSTM on the same series, horizon and covariates: samples/s and held-out WAPE.
 
@@ -62,7 +63,7 @@ from dlmine_spark.training.shards import PanelArrays, read_panel
 from dlmine_spark.training.windows import Batch, WindowBatches, gather, in_batches, plan_origins
 
 Floats = NDArray[np.float64]
-PARTS = ("loop", "ranks", "compression", "launch", "peer")
+PARTS = ("loop", "ranks", "compression", "precision", "launch", "peer")
 HORIZON = 28
 RANKS = 2
 SPARK = SparkConfig(master=f"local[{RANKS}]", driver_memory="1g", conf={"spark.ui.enabled": "false"})
@@ -83,6 +84,8 @@ def main() -> None:
             _ranks(request, arguments.repeats)
         if "compression" in arguments.parts:
             _compression(request, arguments.repeats)
+        if "precision" in arguments.parts:
+            _precision(request, arguments.repeats)
         if "launch" in arguments.parts:
             _launches(request, arguments.repeats)
         if "peer" in arguments.parts:
@@ -211,6 +214,22 @@ def _compression(request: LaunchRequest, repeats: int) -> None:
     medians = _take_turns({way: partial(rate, way) for way in ("none", "fp16", "bf16")}, repeats)
     title = f"Two gloo ranks of one thread, {request.training.batch_size} windows a step, by training.compression"
     _print_ratios(title, {name: values[0] for name, values in medians.items()}, "samples/s together", "none")
+
+
+def _precision(request: LaunchRequest, repeats: int) -> None:
+    losses: dict[str, float] = {}
+
+    def efficiency(precision: str) -> float:
+        own = replace(request, training=request.training.model_copy(update={"precision": precision}))
+        network, batches = _setting(own, SingleProcess())
+        start = time.process_time()
+        state = fit(network, batches, own.training, SingleProcess(), TrainState.start(network))
+        losses[precision] = state.history[-1].loss
+        return batches.steps * batches.batch_size / (time.process_time() - start)
+
+    medians = _take_turns({way: partial(efficiency, way) for way in ("float32", "bfloat16")}, repeats)
+    _print_ratios("One process, one thread, by training.precision", medians, "samples/CPU s", "float32")
+    print(f"\nLoss of the epoch: {', '.join(f'{way} {loss:.4f}' for way, loss in losses.items())}", flush=True)
 
 
 def _together(rates: list[Rate]) -> Rate:

@@ -29,6 +29,11 @@ class Comm(Protocol):
         ...
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process among those of its machine, from 0."""
+        ...
+
+    @property
     def size(self) -> int:
         """Number of processes."""
         ...
@@ -50,6 +55,7 @@ class SingleProcess:
     """One rank on its own: every collective leaves its tensor as it is."""
 
     rank = 0
+    local_rank = 0
     size = 1
 
     def mean_(self, tensor: torch.Tensor) -> None:

@@ -111,6 +111,12 @@ class Batch:
         """Number of windows."""
         return len(self.y)
 
+    def to(self, device: torch.device) -> Batch:
+        """The windows on a device."""
+        if device == self.y.device:
+            return self
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
     def take(self, chosen: slice) -> Batch:
         """Some of the windows."""
         return replace(self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)})

@@ -42,6 +42,11 @@ class HorovodComm:
         return int(hvd.rank())
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process among those of its machine."""
+        return int(hvd.local_rank())
+
+    @property
     def size(self) -> int:
         """Number of processes."""
         return int(hvd.size())
