@@ -56,7 +56,7 @@ from dlmine_spark.session import open_session
 from dlmine_spark.training.comm import Comm, SingleProcess
 from dlmine_spark.training.job import LaunchRequest
 from dlmine_spark.training.launch import launch
-from dlmine_spark.training.loop import TrainState, fit
+from dlmine_spark.training.loop import FlatGradient, TrainState, fit
 from dlmine_spark.training.model import MEDIAN, Forecaster, forecast, pinball
 from dlmine_spark.training.networks import member_seed, model_shape, new_network
 from dlmine_spark.training.shards import PanelArrays, read_panel
@@ -211,9 +211,33 @@ def _compression(request: LaunchRequest, repeats: int) -> None:
         config = request.training.model_copy(update={"compression": way})
         return _spawn(_gloo, replace(request, training=config), Path(request.folder))
 
+    def exchange(way: str) -> Rate:
+        config = request.training.model_copy(update={"compression": way})
+        return _spawn(_exchange_alone, replace(request, training=config), Path(request.folder))
+
     medians = _take_turns({way: partial(rate, way) for way in ("none", "fp16", "bf16")}, repeats)
     title = f"Two gloo ranks of one thread, {request.training.batch_size} windows a step, by training.compression"
     _print_ratios(title, {name: values[0] for name, values in medians.items()}, "samples/s together", "none")
+    alone = _take_turns({way: partial(exchange, way) for way in medians}, repeats)
+    _print_ratios("An exchange alone", {name: values[1] for name, values in alone.items()}, "ms", "none")
+
+
+def _exchange_alone(request: LaunchRequest) -> Rate:
+    """Exchanges a second, and milliseconds of one, with nothing computed between them."""
+    from dlmine_spark.training.launch.torch_distributor import TorchComm
+
+    comm = TorchComm()
+    network, _ = _setting(request, comm)
+    gradient = FlatGradient(list(network.parameters()), request.training.compression)
+    seconds = []
+    for _ in range(40):
+        gradient.buffer.normal_()
+        comm.barrier()
+        start = time.perf_counter()
+        gradient.exchange(1.0, 1, wish=False, comm=comm)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds)
+    return 1 / median, 1e3 * median
 
 
 def _precision(request: LaunchRequest, repeats: int) -> None:
