@@ -1414,6 +1414,7 @@ class TrainingConfig(Section):
         {
             "backend",
             "workers",
+            "device",
             "fallback",
             "in_memory_mb",
             "scratch",
@@ -1426,6 +1427,12 @@ class TrainingConfig(Section):
 
     backend: Literal["horovod", "torch", "local"] = Field("horovod", description="how ranks are started and average")
     workers: int = Field(2, ge=1, description="ranks; local: threads of the one process")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="what ranks compute on; auto: a GPU where there is one"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the products of matrices in training; auto: bfloat16 on GPUs that have it"
+    )
     fallback: bool = Field(True, description="use backend torch, with a warning, where Horovod is not installed")
     in_memory_mb: float = Field(
         512, ge=0, description="MB of a cutoff's panel that a rank holds in memory; larger ones are mapped from files"
@@ -1444,6 +1451,9 @@ class TrainingConfig(Section):
     batch_size: int = Field(64, ge=1, description="windows a step, all ranks together")
     accumulate: int = Field(
         1, ge=1, description="batches whose gradients make one step: ranks exchange once for so many"
+    )
+    compression: Literal["none", "fp16", "bf16"] = Field(
+        "none", description="16-bit numbers that gradients travel as between ranks; none: as they are (32 bits)"
     )
     learning_rate: float = Field(3e-3, gt=0, description="peak of the one-cycle schedule")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's")

@@ -10,8 +10,10 @@ way then trains one network on it in fresh processes, forecasts every series, an
              it needs room.
 
 Ways: ``mapped`` (the default setting, one process), ``memory`` (the same, all arrays in memory), ``torch`` (two ranks
-of one thread over gloo, mapped, one copy for both). ``--cold`` times how fast windows are cut out of the arrays when
-their files are in the system's cache, and when they are not.
+of one thread over gloo, mapped, one copy for both). ``--cold`` tells what cutting the windows of a batch costs when the
+arrays' files are in the system's cache, and when they are not: windows a second without a network; and with one that
+computes between batches, for how long the process is neither running nor waiting for a processor but for the disk, and
+how much is read from there. The last two depend little on what else the machine does.
 
 Panel and mapped files take some 150 bytes a row of disk; all is removed at the end, but for ``--keep``.
 """
@@ -45,6 +47,8 @@ from dlmine_spark.training import job
 from dlmine_spark.training.comm import Comm, SingleProcess
 from dlmine_spark.training.job import LaunchRequest, read_results
 from dlmine_spark.training.launch.torch_distributor import TorchComm
+from dlmine_spark.training.model import window_losses
+from dlmine_spark.training.networks import model_shape, new_network
 from dlmine_spark.training.shards import PanelSource, read_panel
 from dlmine_spark.training.windows import WindowBatches, plan_origins
 
@@ -254,10 +258,15 @@ def _watching() -> Iterator[_Watch]:
 
 
 def _cutting(source: PanelSource, folder: Path) -> None:
-    """Windows a second, without a network."""
+    """What windows cost without a network, and beside one."""
+    # Others of this process would be waited for, too.
+    torch.set_num_threads(1)
     training = TrainingConfig(samples_per_epoch=6_400)
     request = LaunchRequest(source, (), CUTOFF, HORIZON, 7, 365, training, folder)
-    print("\n| arrays | windows cut/s |\n|---|---|")
+    print(
+        "\n| arrays | windows cut/s | ms a batch waited for the disk, beside a network | MB read a batch |"
+        "\n|---|---|---|---|"
+    )
     for name, limit in (("in memory", math.inf), ("mapped, cached", 0), ("mapped, read from disk", 0)):
         scratch = folder / "scratch"
         arrays = read_panel(replace(source, in_memory_mb=limit, scratch=str(scratch)), CUTOFF, HORIZON)
@@ -270,8 +279,38 @@ def _cutting(source: PanelSource, folder: Path) -> None:
             start = time.perf_counter()
             windows = sum(len(batch) for batch in batches.train(epoch))
             rates.append(windows / (time.perf_counter() - start))
-        print(f"| {name} | {np.median(rates[1:]):,.0f} |", flush=True)
+        network = new_network(model_shape(arrays, request.window, training), 7)
+        if name.endswith("disk"):
+            arrays.release()
+            _drop_cached(scratch)
+        before, idle, steps = _read_from_disk(), _Idle(), 0
+        for batch in batches.train(4):
+            window_losses(network, batch).sum().backward()  # type: ignore[no-untyped-call]
+            steps += 1
+        waited, read = idle.seconds() / steps * 1e3, (_read_from_disk() - before) / steps
+        print(f"| {name} | {np.median(rates[1:]):,.0f} | {waited:.1f} | {read / 2**20:.2f} |", flush=True)
         del arrays, batches
+
+
+class _Idle:
+    """Seconds for which this thread neither ran nor waited for a processor, as Linux counts them."""
+
+    def __init__(self) -> None:
+        self._start, self._busy = time.perf_counter(), self._counted()
+
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.perf_counter() - self._start - (self._counted() - self._busy)
+
+    def _counted(self) -> float:
+        ran, queued, _ = Path("/proc/thread-self/schedstat").read_text().split()
+        return (int(ran) + int(queued)) / 1e9
+
+
+def _read_from_disk() -> int:
+    """Bytes that this process has made the disk read."""
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["read_bytes"])
 
 
 def _drop_cached(folder: Path) -> None:

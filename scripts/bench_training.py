@@ -10,6 +10,11 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
 ``ranks``   two Horovod ranks of one thread beside two processes that know nothing of each other, with half a batch each
             (the ranks' own work without the exchange) and with a whole one, and beside torch's
             DistributedDataParallel. Goals: .90 of the two processes, never less than DDP.
+``compression``  two gloo ranks whose gradients travel as 32 or as 16 bits (``training.compression``), on this
+            machine's own network, or on a slower one that it is told to be, as root and for this command alone:
+            ``unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 256kb latency 400ms;
+            GLOO_SOCKET_IFNAME=lo .venv/bin/python scripts/bench_training.py --parts compression'``.
+``precision``  one process that trains in float32 or in bfloat16 (``training.precision``), by processor time.
 ``launch``  seconds from the launch to the first training step, by backend.
 ``peer``    neuralforecast's LSTM on the same series, horizon and covariates: samples/s and held-out WAPE.
 
@@ -33,6 +38,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +56,14 @@ from dlmine_spark.session import open_session
 from dlmine_spark.training.comm import Comm, SingleProcess
 from dlmine_spark.training.job import LaunchRequest
 from dlmine_spark.training.launch import launch
-from dlmine_spark.training.loop import TrainState, fit
+from dlmine_spark.training.loop import FlatGradient, TrainState, fit
 from dlmine_spark.training.model import MEDIAN, Forecaster, forecast, pinball
 from dlmine_spark.training.networks import member_seed, model_shape, new_network
 from dlmine_spark.training.shards import PanelArrays, read_panel
 from dlmine_spark.training.windows import Batch, WindowBatches, gather, in_batches, plan_origins
 
 Floats = NDArray[np.float64]
-PARTS = ("loop", "ranks", "launch", "peer")
+PARTS = ("loop", "ranks", "compression", "precision", "launch", "peer")
 HORIZON = 28
 RANKS = 2
 SPARK = SparkConfig(master=f"local[{RANKS}]", driver_memory="1g", conf={"spark.ui.enabled": "false"})
@@ -76,6 +82,10 @@ def main() -> None:
             _loop(request, arguments.repeats)
         if "ranks" in arguments.parts:
             _ranks(request, arguments.repeats)
+        if "compression" in arguments.parts:
+            _compression(request, arguments.repeats)
+        if "precision" in arguments.parts:
+            _precision(request, arguments.repeats)
         if "launch" in arguments.parts:
             _launches(request, arguments.repeats)
         if "peer" in arguments.parts:
@@ -194,6 +204,56 @@ def _ranks(request: LaunchRequest, repeats: int) -> None:
     title = f"Two processes of one thread, {request.training.batch_size} windows a step"
     _print_ratios(title, rates, "samples/s together", "two processes, half a batch each")
     _print_ratios(f"{title}, by processor time", efficiency, "samples/CPU s", "two processes, half a batch each")
+
+
+def _compression(request: LaunchRequest, repeats: int) -> None:
+    def rate(way: str) -> Rate:
+        config = request.training.model_copy(update={"compression": way})
+        return _spawn(_gloo, replace(request, training=config), Path(request.folder))
+
+    def exchange(way: str) -> Rate:
+        config = request.training.model_copy(update={"compression": way})
+        return _spawn(_exchange_alone, replace(request, training=config), Path(request.folder))
+
+    medians = _take_turns({way: partial(rate, way) for way in ("none", "fp16", "bf16")}, repeats)
+    title = f"Two gloo ranks of one thread, {request.training.batch_size} windows a step, by training.compression"
+    _print_ratios(title, {name: values[0] for name, values in medians.items()}, "samples/s together", "none")
+    alone = _take_turns({way: partial(exchange, way) for way in medians}, repeats)
+    _print_ratios("An exchange alone", {name: values[1] for name, values in alone.items()}, "ms", "none")
+
+
+def _exchange_alone(request: LaunchRequest) -> Rate:
+    """Exchanges a second, and milliseconds of one, with nothing computed between them."""
+    from dlmine_spark.training.launch.torch_distributor import TorchComm
+
+    comm = TorchComm()
+    network, _ = _setting(request, comm)
+    gradient = FlatGradient(list(network.parameters()), request.training.compression)
+    seconds = []
+    for _ in range(40):
+        gradient.buffer.normal_()
+        comm.barrier()
+        start = time.perf_counter()
+        gradient.exchange(1.0, 1, wish=False, comm=comm)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds)
+    return 1 / median, 1e3 * median
+
+
+def _precision(request: LaunchRequest, repeats: int) -> None:
+    losses: dict[str, float] = {}
+
+    def efficiency(precision: str) -> float:
+        own = replace(request, training=request.training.model_copy(update={"precision": precision}))
+        network, batches = _setting(own, SingleProcess())
+        start = time.process_time()
+        state = fit(network, batches, own.training, SingleProcess(), TrainState.start(network))
+        losses[precision] = state.history[-1].loss
+        return batches.steps * batches.batch_size / (time.process_time() - start)
+
+    medians = _take_turns({way: partial(efficiency, way) for way in ("float32", "bfloat16")}, repeats)
+    _print_ratios("One process, one thread, by training.precision", medians, "samples/CPU s", "float32")
+    print(f"\nLoss of the epoch: {', '.join(f'{way} {loss:.4f}' for way, loss in losses.items())}", flush=True)
 
 
 def _together(rates: list[Rate]) -> Rate:

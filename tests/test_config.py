@@ -248,7 +248,8 @@ def test_settings_of_execution_leave_the_digest_as_it_is() -> None:
         "embedding": 3, "epochs": 3, "samples_per_epoch": 64, "batch_size": 32, "learning_rate": 0.1,
         "weight_decay": 0.1, "clip": 2.0, "patience": 2, "validation_origins": 3, "final_epochs": 1, "seed": 8,
         "keep_checkpoints": 3, "launch_timeout": 9.0, "mined": ["rules"], "members": 4, "max_restarts": 0,
-        "in_memory_mb": 64.0, "scratch": "/scratch", "checkpoint_minutes": 1.0, "accumulate": 2,
+        "in_memory_mb": 64.0, "scratch": "/scratch", "checkpoint_minutes": 1.0, "accumulate": 2, "compression": "fp16",
+        "device": "auto", "precision": "bfloat16",
     }  # fmt: skip
     assert set(other) == set(TrainingConfig.model_fields)
     digest = Config().digest("training")
@@ -256,7 +257,7 @@ def test_settings_of_execution_leave_the_digest_as_it_is() -> None:
 
     where = {"in_memory_mb", "scratch"}
     when = {"keep_checkpoints", "checkpoint_minutes", "launch_timeout", "max_restarts"}
-    assert same == {"backend", "workers", "fallback"} | where | when
+    assert same == {"backend", "workers", "device", "fallback"} | where | when
 
 
 def test_one_text_stands_for_a_list_of_one() -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 
+import yaml
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -20,6 +21,7 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of, write_factors
 from dlmine_spark.pipelines.steps import panel_frequency
+from dlmine_spark.redaction import public, without_credentials
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.job import CutoffResult
@@ -229,7 +231,7 @@ def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, 
     """Write beside the models what they are made from."""
     manifest = {
         "run_id": lakehouse.run_id,
-        "table": lakehouse.address(s.TRAINING_PANEL.name),
+        "table": without_credentials(lakehouse.address(s.TRAINING_PANEL.name)),
         "version": request.source.version,
         "rows": rows,
         "columns": columns,
@@ -237,7 +239,9 @@ def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, 
         "final": str(request.final),
         "horizon": request.horizon,
     }
-    write_bytes(request.folder / "config.yaml", config.to_yaml().encode())
+    # Nothing is read from it: a run that goes on has the configuration of its own command, credentials included.
+    settings = public(config.model_dump(mode="json", by_alias=True))
+    write_bytes(request.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
     write_bytes(request.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 

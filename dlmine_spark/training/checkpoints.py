@@ -142,6 +142,7 @@ def _require_manifest(loaded: Mapping[str, Any], manifest: Manifest, where: str)
         found, expected = json.loads(loaded["manifest"]), normalised(manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{where}: has no manifest") from error
+    found, expected = _flat(found), _flat(expected)
     differing = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
     if differing:
         key = differing[0]
@@ -149,6 +150,14 @@ def _require_manifest(loaded: Mapping[str, Any], manifest: Manifest, where: str)
             f"{where}: belongs to another model: {', '.join(differing)} differ "
             f"({key}: {found.get(key)!r} there, {expected.get(key)!r} here)"
         )
+
+
+def _flat(manifest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A manifest by dotted names, so that a message can name the one setting that differs."""
+    flat: dict[str, Any] = {}
+    for key, value in manifest.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 @dataclass(frozen=True, slots=True)

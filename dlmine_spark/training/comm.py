@@ -29,12 +29,17 @@ class Comm(Protocol):
         ...
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process among those of its machine, from 0."""
+        ...
+
+    @property
     def size(self) -> int:
         """Number of processes."""
         ...
 
     def mean_(self, tensor: torch.Tensor) -> None:
-        """Replace a contiguous tensor by its mean over the ranks."""
+        """Replace a contiguous tensor of floating-point numbers, of 16 bits too, by its mean over the ranks."""
         ...
 
     def broadcast_(self, tensor: torch.Tensor) -> None:
@@ -50,6 +55,7 @@ class SingleProcess:
     """One rank on its own: every collective leaves its tensor as it is."""
 
     rank = 0
+    local_rank = 0
     size = 1
 
     def mean_(self, tensor: torch.Tensor) -> None:

@@ -40,6 +40,7 @@ from dlmine_spark.training.checkpoints import (
     write_bytes,
 )
 from dlmine_spark.training.comm import Comm, RankLost, broadcast_bytes, broadcast_flag, require_same
+from dlmine_spark.training.devices import resolved
 from dlmine_spark.training.loop import EpochLog, TrainState, fit, validate
 from dlmine_spark.training.model import Forecaster
 from dlmine_spark.training.networks import SeriesCodes, carried_on, member_seed, model_shape, new_network
@@ -214,6 +215,7 @@ def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
     Raises:
         DlmineError: on every rank, whichever rank met the problem first.
     """
+    request = replace(request, training=resolved(request.training, comm))
     for cutoff in request.cutoffs:
         folder = cutoff_folder(request.folder, cutoff)
         if broadcast_flag(comm, comm.rank == 0 and (folder / RESULT_FILE).exists()):

@@ -21,6 +21,7 @@ from torch import nn
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import Comm, require_same, slice_of, sums_over_ranks
+from dlmine_spark.training.devices import CPU, device_of, resolved
 from dlmine_spark.training.model import (
     MEDIAN,
     DropoutMasks,
@@ -44,6 +45,12 @@ SLOW_EXCHANGE = 0.2
 """Share of a step spent in exchange beyond which more ranks hardly pay."""
 SLOW_SECONDS = 2.0
 """Seconds of exchange in an epoch that are worth a warning."""
+COMPRESSED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""What gradients travel as, by ``training.compression``."""
+COMPRESSED_LIMIT = 2.0**15
+"""No sum of compressed numbers is greater: half of what 16 bits of ``fp16`` can hold."""
+MAX_EXPONENT = 100
+"""Compressed numbers are made larger by 2 to this power at most, which 32 bits can still hold."""
 
 
 class Batches(Protocol):
@@ -150,7 +157,7 @@ class TrainState:
     @classmethod
     def start(cls, model: nn.Module) -> TrainState:
         """Before the first epoch, with a network's present weights."""
-        return cls(weights=copy.deepcopy(model.state_dict()))
+        return cls(weights=_weights_of(model))
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -169,10 +176,15 @@ class FlatGradient:
     One exchange a step instead of one per parameter: an LSTM of this size has some twenty small tensors, and two ranks
     reached 11,600 samples/s each with the flat tensor against 8,800 with a hook per tensor (a small LSTM, batch 64, one
     thread a rank). What travels along is seen by every rank in the same step: a bad loss, the moment of a checkpoint.
+
+    Compressed gradients travel as numbers of 16 bits, after a message of three numbers: loss, wish, and what the
+    largest entry is.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.buffer = torch.zeros(sum(parameter.numel() for parameter in parameters) + 2)
+    def __init__(self, parameters: Sequence[nn.Parameter], compression: str = "none") -> None:
+        self._compressed = COMPRESSED.get(compression)
+        size = sum(parameter.numel() for parameter in parameters) + 2
+        self.buffer = torch.zeros(size, device=parameters[0].device)
         offset = 0
         for parameter in parameters:
             part = self.buffer[offset : offset + parameter.numel()]
@@ -192,8 +204,32 @@ class FlatGradient:
         self.buffer[-2] = loss
         self.buffer.div_(passes)
         self.buffer[-1] = wish
-        comm.mean_(self.buffer)
+        if self._compressed is None or comm.size == 1:
+            _mean_(self.buffer, comm)
+        else:
+            self._exchange_compressed(self._compressed, comm)
         return float(self.buffer[-2]), bool(self.buffer[-1] > 0)
+
+    def _exchange_compressed(self, dtype: torch.dtype, comm: Comm) -> None:
+        """Average by numbers of 16 bits, brought to a size at which no sum of them can overflow.
+
+        The factor is a power of two that follows from this step's gradients alone: it changes no digit, and a resumed
+        run finds the same. ``fp16`` loses digits of entries some 2**20 times smaller than the largest.
+        """
+        gradient, told = self.buffer[:-2], self.buffer[-2:]
+        message = torch.cat([told, gradient.abs().max().view(1)])
+        _mean_(message, comm)
+        told.copy_(message[:2])
+        # At least the largest entry of any rank, and the same number on every rank.
+        largest = float(message[2]) * comm.size
+        if not math.isfinite(largest):
+            # As if it had travelled: all ranks stop.
+            gradient.fill_(math.nan)
+        elif largest > 0:
+            exponent = min(math.floor(math.log2(COMPRESSED_LIMIT / largest / comm.size)), MAX_EXPONENT)
+            compressed = (gradient * 2.0**exponent).to(dtype)
+            _mean_(compressed, comm)
+            gradient.copy_(compressed).mul_(2.0**-exponent)
 
     def clip(self, limit: float) -> float:
         """Shorten the gradient to ``limit``; returns the length it had."""
@@ -202,6 +238,14 @@ class FlatGradient:
         if math.isfinite(norm) and norm > limit:
             gradient.mul_(limit / norm)
         return norm
+
+
+def _mean_(tensor: torch.Tensor, comm: Comm) -> None:
+    """Average over the ranks, through memory where the tensor is a GPU's: gloo and Horovod carry them from there."""
+    carried = tensor.cpu()
+    comm.mean_(carried)
+    if carried is not tensor:
+        tensor.copy_(carried)
 
 
 def fit(
@@ -218,25 +262,29 @@ def fit(
     Args:
         model: the network; its weights are replaced by the state's, and are the best ones at the end.
         batches: windows; equally many steps on every rank.
-        config: epochs, learning rate, clipping, patience, seed.
+        config: epochs, learning rate, clipping, patience, seed, device, precision.
         comm: the ranks.
         state: where to start, equal on every rank.
         save: told the state after every epoch, and within one every ``config.checkpoint_minutes``, on every rank.
         until: epoch to stop after, with the learning rate on its way to the last one; default: the last.
 
     Raises:
+        EnvironmentProblem: the device is not there, or has not the precision.
         TrainingError: ranks would take different numbers of steps, or loss or gradient is no number: the series of the
             batch are named, and the last checkpoint stays as it is.
     """
     position = [state.epoch, state.begun.steps]
     require_same(comm, [batches.steps, batches.batch_size, config.epochs, *position], "the number of steps")
+    config, device = resolved(config, comm), device_of(config, comm)
     model.load_state_dict(state.weights)
+    model.to(device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     clock = _Clock(config.checkpoint_minutes * 60)
-    training = _Training(model, batches, config, comm, FlatGradient(parameters), optimizer, clock, save)
+    gradient = FlatGradient(parameters, config.compression)
+    training = _Training(model, batches, config, comm, device, gradient, optimizer, clock, save)
     last = config.epochs if until is None else min(until, config.epochs)
     while state.epoch < last and not state.stopped:
         entry = training.epoch(state)
@@ -248,6 +296,7 @@ def fit(
         save(state)
         clock.restart()
     model.load_state_dict(state.best_weights)
+    model.to(CPU)
     return state
 
 
@@ -259,6 +308,7 @@ class _Training:
     batches: Batches
     config: TrainingConfig
     comm: Comm
+    device: torch.device
     gradient: FlatGradient
     optimizer: torch.optim.Optimizer
     clock: _Clock
@@ -275,7 +325,7 @@ class _Training:
             if not passes:
                 self._set_rate(epoch, at)
                 self.gradient.clear()
-            passes.append(self._backward(batch, epoch * steps + at))
+            passes.append(self._backward(batch.to(self.device), epoch * steps + at))
             if len(passes) < self.config.accumulate and at + 1 < steps:
                 continue
             before = time.perf_counter()
@@ -319,8 +369,10 @@ class _Training:
         """Add a batch's gradient to what is there; returns the loss of each window."""
         size, config = self.batches.batch_size, self.config
         rows = slice_of(size, self.comm)
-        dropout = DropoutMasks(config.dropout, config.seed, step, size, rows) if config.dropout else None
-        per_window = window_losses(self.model, batch, dropout)
+        dropout = None
+        if config.dropout:
+            dropout = DropoutMasks(config.dropout, config.seed, step, size, rows, self.device)
+        per_window = window_losses(self.model, batch, dropout, config.precision)
         # Ranks may hold slices that differ by one window: this weighs every window of the global batch the same.
         loss = per_window.sum() * (self.comm.size / size)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -358,7 +410,7 @@ def _not_a_number(
         mean_loss: of all ranks.
     """
     flags = torch.zeros(len(passes), batches.batch_size)
-    flags[:, slice_of(batches.batch_size, comm)] = (~torch.isfinite(torch.stack(list(passes)))).float()
+    flags[:, slice_of(batches.batch_size, comm)] = (~torch.isfinite(torch.stack(list(passes)))).float().cpu()
     comm.mean_(flags)
     # A gradient may be none where every loss is a number: then any of the windows may be why.
     guilty = flags > 0 if flags.any() else torch.ones_like(flags, dtype=torch.bool)
@@ -383,7 +435,8 @@ def _not_a_number(
 def validate(networks: Sequence[Forecaster], batches: Batches, comm: Comm) -> tuple[float | None, float | None]:
     """Loss and WAPE of the networks' mean on the validation windows of all ranks; None without any."""
     loss = windows = error = size = points = 0.0
-    for batch in batches.validation():
+    device = next(networks[0].parameters()).device
+    for batch in (batch.to(device) for batch in batches.validation()):
         scaled, scaling = scaled_forecast(networks, batch)
         loss += float(pinball(scaled, scaling, batch).sum())
         windows += float((batch.target_mask.sum(1) > 0).sum())
@@ -398,16 +451,21 @@ def validate(networks: Sequence[Forecaster], batches: Batches, comm: Comm) -> tu
     return loss / windows, error / size if size else error / points
 
 
+def _weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy in memory, wherever the network computes."""
+    return {name: weight.to(CPU, copy=True) for name, weight in model.state_dict().items()}
+
+
 def _within_epoch(state: TrainState, done: Progress, model: Forecaster, optimizer: torch.optim.Optimizer) -> TrainState:
     """The state after some steps of the epoch that follows a state."""
-    weights, moments = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    weights, moments = _weights_of(model), copy.deepcopy(optimizer.state_dict())
     return replace(state, weights=weights, optimizer=moments, begun=done)
 
 
 def _advance(
     state: TrainState, entry: EpochLog, model: Forecaster, optimizer: torch.optim.Optimizer, patience: int
 ) -> TrainState:
-    weights = copy.deepcopy(model.state_dict())
+    weights = _weights_of(model)
     metric = entry.validation_wape
     # A validation that is no number is never the best; without validation the last epoch is.
     improved = metric is None or metric < state.best_metric or not state.best_epoch

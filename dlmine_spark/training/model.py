@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dlmine_spark.training.devices import CPU, in_precision
 from dlmine_spark.training.windows import Batch
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -89,17 +90,21 @@ class DropoutMasks:
     same function, and a resumed run needs no random state.
     """
 
-    def __init__(self, rate: float, seed: int, step: int, windows: int, rows: slice) -> None:
+    def __init__(
+        self, rate: float, seed: int, step: int, windows: int, rows: slice, device: torch.device = CPU
+    ) -> None:
         self._rate = rate
         self._windows = windows
         self._rows = rows
+        self._device = device
+        # On the CPU, whatever the device: others draw other numbers.
         self._generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
 
     def __call__(self, width: int, times: float = 1.0) -> torch.Tensor:
         """Factors of 0 or 1 / (1 - rate); this rank's windows x width."""
         rate = min(self._rate * times, 0.9)
         kept = torch.rand(self._windows, width, generator=self._generator)[self._rows] >= rate
-        return kept / (1.0 - rate)
+        return (kept / (1.0 - rate)).to(self._device)
 
 
 Dropout = Callable[..., torch.Tensor]
@@ -146,7 +151,7 @@ class Forecaster(nn.Module):
         context = self._context(batch, scaling, dropout)
         seen = self._seen(batch, scaling, context)
         lags = self._scaled_lags(batch, scaling)
-        position = torch.arange(1, self.shape.horizon + 1) / self.shape.horizon
+        position = torch.arange(1, self.shape.horizon + 1, device=batch.y.device) / self.shape.horizon
         known = torch.cat(
             [
                 batch.open.unsqueeze(2),
@@ -168,8 +173,9 @@ class Forecaster(nn.Module):
                 mask = dropout(self.shape.hidden).unsqueeze(1)
                 hidden, steps = hidden * mask, steps * mask
         mixed = F.gelu(self.mix(torch.cat([steps, known], dim=2)))
-        raw = self.head(mixed)
-        return _without_crossing(raw, _anchor(lags, batch.lags_known))
+        # Quantiles lie close to one another: they need all digits.
+        with in_precision("float32", mixed.device):
+            return _without_crossing(self.head(mixed.float()), _anchor(lags, batch.lags_known))
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """What the encoder remembers at the end of the past; windows x hidden."""
@@ -224,20 +230,24 @@ def _without_crossing(raw: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
     return torch.cat([below, median, above], dim=-1)
 
 
-def window_losses(model: Forecaster, batch: Batch, dropout: Dropout | None = None) -> torch.Tensor:
+def window_losses(
+    model: Forecaster, batch: Batch, dropout: Dropout | None = None, precision: str = "float32"
+) -> torch.Tensor:
     """Pinball loss of each window on its own scale, over the steps that count; 0 where none does.
 
     A mean per window rather than over all steps: then the mean over a batch is the mean of its parts, whatever rank
-    holds which window.
+    holds which window. Scaling and loss are ``float32`` whatever the precision of what lies between.
     """
     scaling = model.scaling(batch)
-    return pinball(model(batch, scaling, dropout), scaling, batch)
+    with in_precision(precision, batch.y.device):
+        quantiles = model(batch, scaling, dropout)
+    return pinball(quantiles, scaling, batch)
 
 
 def pinball(quantiles: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Tensor:
     """Pinball loss of scaled quantiles by window; see ``window_losses``."""
     error = scaling.scale(batch.target).unsqueeze(2) - quantiles
-    levels = torch.tensor(QUANTILES)
+    levels = torch.tensor(QUANTILES, device=error.device)
     loss = torch.maximum(levels * error, (levels - 1.0) * error).mean(2) * batch.target_mask
     result: torch.Tensor = loss.sum(1) / batch.target_mask.sum(1).clamp_min(1.0)
     return result

@@ -15,7 +15,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,6 +118,55 @@ def release(maps: list[mmap.mmap] | tuple[mmap.mmap, ...]) -> None:
     """
     for one in maps:
         one.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """The rows of a mapped array, as places of its file.
+
+    Attributes:
+        file: its map.
+        offset: bytes before the first row.
+        size: bytes of a row.
+    """
+
+    file: mmap.mmap
+    offset: int
+    size: int
+
+    @classmethod
+    def of(cls, array: Array) -> FileRows | None:
+        """Those of an array; None if it lies in memory."""
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if not isinstance(base, mmap.mmap):
+            return None
+        first = np.frombuffer(base, np.uint8).ctypes.data
+        return cls(base, array.ctypes.data - first, array.strides[0])
+
+    def expect(self, first: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> None:
+        """Have the system read ranges of rows (``end`` not included) from disk, without waiting for them."""
+        start = (self.offset + first * self.size) // mmap.PAGESIZE * mmap.PAGESIZE
+        length = self.offset + end * self.size - start
+        for at, count in zip(start[end > first].tolist(), length[end > first].tolist(), strict=True):
+            self.file.madvise(mmap.MADV_WILLNEED, at, count)
+
+
+@contextlib.contextmanager
+def read_here_and_there(rows: Sequence[FileRows]) -> Iterator[None]:
+    """Within it, what is not in memory yet is read from disk by the page.
+
+    Otherwise the system reads what lies around as well, up to megabytes of it a place, since most files are read from
+    front to back.
+    """
+    for one in rows:
+        one.file.madvise(mmap.MADV_RANDOM)
+    try:
+        yield
+    finally:
+        for one in rows:
+            one.file.madvise(mmap.MADV_NORMAL)
 
 
 def _map_of(array: Array) -> mmap.mmap:

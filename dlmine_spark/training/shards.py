@@ -33,7 +33,16 @@ from dlmine_spark import schemas as s
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.frequency import Moment
 from dlmine_spark.stores import explained, reader_options
-from dlmine_spark.training.scratch import Files, Memory, Store, lease, release, remove_leftovers, scratch_root
+from dlmine_spark.training.scratch import (
+    FileRows,
+    Files,
+    Memory,
+    Store,
+    lease,
+    release,
+    remove_leftovers,
+    scratch_root,
+)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -156,6 +165,12 @@ class PanelArrays:
     def release(self) -> None:
         """Let go of what was read of the files: it need not count as this process's memory."""
         release(self.maps)
+
+    @property
+    def file_rows(self) -> dict[str, FileRows]:
+        """Where the rows that windows are cut out of lie on disk, by name: ``dynamic``, ``paths``; none in memory."""
+        found = {name: FileRows.of(array) for name, array in (("dynamic", self.dynamic), ("paths", self.paths))}
+        return {name: rows for name, rows in found.items() if rows is not None}
 
     def blocks(self) -> Iterator[slice]:
         """All series in their order, some at a time: of ``BLOCK_ROWS`` rows together, or one that has more."""

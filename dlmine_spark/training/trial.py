@@ -22,6 +22,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment
 from dlmine_spark.training.checkpoints import CheckpointStore, Manifest, normalised, write_bytes
 from dlmine_spark.training.comm import SingleProcess
+from dlmine_spark.training.devices import resolved
 from dlmine_spark.training.job import LaunchRequest
 from dlmine_spark.training.loop import TrainState, fit, validate
 from dlmine_spark.training.model import Forecaster
@@ -185,11 +186,13 @@ def train_trial(request: TrialRequest) -> TrialResult:
     start = time.perf_counter()
     if time.time() > request.deadline:
         return TrialResult("late")
-    launch, config = request.launch, request.launch.training
+    comm = SingleProcess()
+    config = resolved(request.launch.training, comm)
+    launch = replace(request.launch, training=config)
+    request = replace(request, launch=launch)
     arrays = read_panel(launch.source, launch.final, launch.horizon, config.mined)
     selection = plan_selection(arrays, launch.window, config.validation_origins, request.selection)
     network = new_network(model_shape(selection.known, launch.window, config), config.seed)
-    comm = SingleProcess()
     batches = WindowBatches(
         selection.known,
         launch.window,

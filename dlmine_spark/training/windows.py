@@ -9,7 +9,8 @@ sequence of global batches is the same for any number of ranks, and all ranks ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import Comm, slice_of
+from dlmine_spark.training.scratch import FileRows, read_here_and_there
 from dlmine_spark.training.shards import Features, Ints, PanelArrays
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,10 @@ VISITS_PER_EPOCH = 8
 RELEASED_WINDOWS = 2_048
 """Windows after which a panel's files are let go of: each brings some pages in, with their neighbours 64 KB at a place,
 so what is mapped stays within some hundred MB. They are still in the system's cache.
+"""
+PARTS_AHEAD = 2
+"""Batches whose rows are being read from disk while others are computed; one ahead served as well as four where it was
+measured, and a slower disk has twice the time.
 """
 MIN_STEPS = 20
 """But takes at least so many steps: the number of steps is what a small panel's accuracy depends on."""
@@ -110,6 +116,12 @@ class Batch:
     def __len__(self) -> int:
         """Number of windows."""
         return len(self.y)
+
+    def to(self, device: torch.device) -> Batch:
+        """The windows on a device."""
+        if device == self.y.device:
+            return self
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def take(self, chosen: slice) -> Batch:
         """Some of the windows."""
@@ -393,13 +405,46 @@ def in_batches(arrays: PanelArrays, origins: Ints, shape: WindowShape, size: int
 def _gathered(arrays: PanelArrays, parts: Iterable[Ints], shape: WindowShape, hidden: int = 0) -> Iterator[Batch]:
     """The windows of each part; a panel's files are let go of from time to time."""
     windows = 0
-    for origins in parts:
-        windows += len(origins)
-        if windows > RELEASED_WINDOWS:
-            arrays.release()
-            windows = len(origins)
-        yield gather(arrays, origins, shape, hidden)
+    files = arrays.file_rows
+    with read_here_and_there(tuple(files.values())):
+        for origins in _expected(arrays, files, parts, shape) if files else parts:
+            windows += len(origins)
+            if windows > RELEASED_WINDOWS:
+                arrays.release()
+                windows = len(origins)
+            yield gather(arrays, origins, shape, hidden)
     arrays.release()
+
+
+def _expected(
+    arrays: PanelArrays, files: Mapping[str, FileRows], parts: Iterable[Ints], shape: WindowShape
+) -> Iterator[Ints]:
+    """The parts as they are, each one handed on when the disk is told what the next ones need."""
+    coming: deque[Ints] = deque()
+    for origins in parts:
+        for name, first, end in rows_of_windows(arrays, origins, shape):
+            if name in files:
+                files[name].expect(first, end)
+        coming.append(origins)
+        if len(coming) > PARTS_AHEAD:
+            yield coming.popleft()
+    yield from coming
+
+
+def rows_of_windows(arrays: PanelArrays, origins: Rows, shape: WindowShape) -> Iterator[tuple[str, Ints, Ints]]:
+    """The rows that ``gather`` reads for some origins: name of the array, and a range for each origin, end excluded."""
+    origins = origins.astype(np.int64, copy=False)
+    start = arrays.starts[np.searchsorted(arrays.starts, origins, side="right") - 1]
+    yield "dynamic", np.maximum(origins + 1 - shape.history, start), origins + 1 + shape.horizon
+    steps = np.arange(1, shape.horizon + 1)
+    for lag in shape.lags:
+        back = steps - lag.period * -(-steps // lag.period) - lag.extra
+        if back.min() <= -shape.history:
+            # Before the start of the series, its first row is read.
+            yield "dynamic", np.maximum(origins + back.min(), start), np.maximum(origins + back.max(), start) + 1
+    if len(arrays.paths):
+        latest = np.maximum(np.searchsorted(arrays.path_origins, origins, side="right") - 1, 0)
+        yield "paths", latest, latest + 1
 
 
 @dataclass(frozen=True, slots=True)

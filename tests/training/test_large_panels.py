@@ -13,6 +13,7 @@ import tracemalloc
 from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +22,25 @@ import pytest
 import torch
 
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
-from dlmine_spark.training import predict, scratch, shards
+from dlmine_spark.training import predict, scratch, shards, windows
 from dlmine_spark.training.checkpoints import load_model
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.job import train_cutoffs
 from dlmine_spark.training.networks import SeriesCodes, model_shape
 from dlmine_spark.training.predict import MODEL_FILE, cutoff_folder, member_folders, predict_panel, write_forecasts
-from dlmine_spark.training.shards import PanelArrays, PanelSource, read_categories, read_panel
-from dlmine_spark.training.windows import Origins, WindowBatches, WindowShape, plan_origins, seasonal_lags
+from dlmine_spark.training.scratch import FileRows
+from dlmine_spark.training.shards import Ints, PanelArrays, PanelSource, read_categories, read_panel
+from dlmine_spark.training.windows import (
+    Batch,
+    Origins,
+    WindowBatches,
+    WindowShape,
+    gather,
+    in_batches,
+    plan_origins,
+    rows_of_windows,
+    seasonal_lags,
+)
 from tests.training.panels import SMALL, panel_rows, small_request, write_panel
 
 CUTOFF = date(2024, 1, 6)
@@ -142,7 +154,7 @@ def test_whoever_comes_while_files_are_filled_waits_for_them(tmp_path: Path) -> 
     ranks = [
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2]) for _ in range(3)
     ]
-    assert [rank.wait(60) for rank in ranks] == [0, 0, 0]
+    assert [rank.wait(180) for rank in ranks] == [0, 0, 0]
     assert len(list(tmp_path.glob("filled-*"))) == 1
     assert names_in(tmp_path / "scratch") == []
 
@@ -257,3 +269,58 @@ def test_a_folder_that_another_user_made_is_not_trusted(tmp_path: Path, monkeypa
     with pytest.raises(EnvironmentProblem, match=r"it belongs to another user; set training\.scratch to"):
         scratch.lease(tmp_path, "key", lambda files: files.finish({}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("history", [5, 21, 400])
+def test_rows_read_ahead_are_those_that_windows_are_cut_from(tmp_path: Path, history: int) -> None:
+    source = write_panel(tmp_path / "panel", panel_rows(CUTOFF, series=3, days=450))
+    arrays, shape = read_panel(source, CUTOFF, 7), replace(SHAPE, history=history)
+    origins = plan_origins(arrays, shape, 2).train[::37]
+    expected = {"dynamic": np.zeros(arrays.rows, dtype=bool), "paths": np.zeros(len(arrays.paths), dtype=bool)}
+    for name, first, end in rows_of_windows(arrays, origins, shape):
+        for low, high in zip(first, end, strict=True):
+            expected[name][low:high] = True
+    poisoned = {name: np.where(rows[:, None], getattr(arrays, name), np.nan) for name, rows in expected.items()}
+
+    found, whole = (gather(panel, origins, shape) for panel in (replace(arrays, **poisoned), arrays))
+
+    assert all(not rows.all() for rows in expected.values())
+    for field in fields(whole):
+        assert torch.equal(getattr(found, field.name), getattr(whole, field.name)), field.name
+
+
+def test_a_mapped_panel_is_told_of_batches_before_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = read_panel(mapped(write_panel(tmp_path / "panel", panel_rows(CUTOFF)), tmp_path), CUTOFF, 7)
+    told: list[str] = []
+    expect, cut = FileRows.expect, windows.gather
+
+    def noted(rows: FileRows, first: Ints, end: Ints) -> None:
+        assert rows.size in (arrays.dynamic.strides[0], arrays.paths.strides[0])
+        expect(rows, first, end)
+        told.append("expected")
+
+    def gathered(*arguments: Any) -> Batch:
+        told.append("cut")
+        return cut(*arguments)
+
+    monkeypatch.setattr(FileRows, "expect", noted)
+    monkeypatch.setattr(windows, "gather", gathered)
+    once = replace(SHAPE, lags=SHAPE.lags[:1])
+    for _ in in_batches(arrays, arrays.cutoff_rows.copy(), once, size=1):
+        pass
+
+    # Rows and path of each of the four windows.
+    assert told == ["expected"] * 6 + ["cut", "expected", "expected", "cut", "cut", "cut"]
+    assert arrays.file_rows.keys() == {"dynamic", "paths"}
+    assert read_panel(replace(PanelSource(str(tmp_path / "panel"), 0)), CUTOFF, 7).file_rows == {}
+
+
+def test_the_rows_of_a_mapped_array_are_places_of_its_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "numbers.npy", np.arange(30.0).reshape(10, 3))
+    array = np.asarray(np.load(tmp_path / "numbers.npy", mmap_mode="r"))
+    rows = FileRows.of(array)
+    assert rows is not None
+    content = (tmp_path / "numbers.npy").read_bytes()
+    place = rows.offset + 4 * rows.size
+    assert np.frombuffer(content[place : place + rows.size]).tolist() == [12.0, 13.0, 14.0]
+    assert FileRows.of(array.copy()) is None

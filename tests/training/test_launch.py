@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from pyspark.sql import SparkSession
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.training import launch as launching
-from dlmine_spark.training.job import failure_file
+from dlmine_spark.training.job import failure_file, read_results
 from dlmine_spark.training.launch import LaunchRequest, RunResult, launch, waiting
 from dlmine_spark.training.launch.relay import RankFailed, listening
 from dlmine_spark.training.predict import FORECAST_FILE, cutoff_folder, load_for_explanation, predict_cutoff
@@ -111,9 +112,21 @@ def test_two_horovod_ranks_train_as_one_process_does(
 @pytest.mark.horovod
 @needs_horovod
 def test_a_rank_that_fails_ends_the_job_with_its_own_error(spark: SparkSession, tmp_path: Path) -> None:
-    request = request_by("horovod", tmp_path)
-    with pytest.raises(TrainingError, match=r"evaluation\.horizon is 9"):
-        launch(replace(request, horizon=9), spark)
+    alone = small_request(tmp_path / "alone")
+    launch(alone, None)
+    # The first cutoff is trained before the second, which the panel does not have.
+    request = request_by("horovod", tmp_path, training=SMALL.model_copy(update={"compression": "bf16"}))
+    with pytest.raises(TrainingError, match="has no rows for cutoff 2023-09-08"):
+        launch(replace(request, final=date(2023, 9, 8)), spark)
+
+    backtest = request.backtest[:1]
+    found, expected = (
+        [entry.loss for entry in one.members[0].history]
+        for request in (request, alone)
+        for one in read_results(replace(request, backtest=(), final=backtest[0]))
+    )
+    assert found != expected
+    np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
 @pytest.mark.spark

@@ -239,8 +239,34 @@ def _fit_as_rank(rank: int, size: int, folder: str, accumulate: int) -> None:
     with pytest.raises(TrainingError, match="ranks disagree on the number of rows"):
         require_same(comm, [7, rank], "the number of rows")
     losses = [(entry.loss, entry.validation_loss) for entry in state.history]
-    torch.save({"losses": losses, "weights": state.best_weights, "saved": saved}, Path(folder) / f"rank-{rank}.pt")
+    left = {"losses": losses, "weights": state.best_weights, "saved": saved}
+    if accumulate == 1:
+        left["compressed"] = {way: _compressed(way, comm) for way in ("fp16", "bf16")}
+    torch.save(left, Path(folder) / f"rank-{rank}.pt")
     dist.destroy_process_group()
+
+
+EXCHANGED = [
+    pytest.param([[1e30, -3e30], [3e30, -1e30]], [2e30, -2e30], id="beyond what 16 bits hold"),
+    pytest.param([[1e-30, 0.0], [3e-30, 0.0]], [2e-30, 0.0], id="and below"),
+    pytest.param([[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0], id="nothing"),
+    pytest.param([[1.0, 2.0], [math.inf, 2.0]], [math.nan, math.nan], id="no number in one rank"),
+]
+"""Gradients of two ranks, and what both have after a compressed exchange."""
+
+
+def _compressed(way: str, comm: Comm) -> dict[str, Any]:
+    """What a rank finds when gradients travel as 16 bits: a loss curve, its weights, and single exchanges."""
+    config = SMALL.model_copy(update={"compression": way})
+    model, batches = setting(arrays_of(), comm=comm)
+    state = fit(model, batches, config, comm, TrainState.start(model))
+    found = []
+    for given, _ in (case.values for case in EXCHANGED):
+        gradient = FlatGradient([torch.nn.Parameter(torch.zeros(2))], way)
+        gradient.buffer[:2] = torch.tensor(given[comm.rank])
+        told = gradient.exchange(0.3 + comm.rank, 1, wish=comm.rank == 0, comm=comm)
+        found.append([*gradient.buffer[:2].tolist(), *told])
+    return {"losses": [entry.loss for entry in state.history], "weights": state.weights, "exchanged": found}
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -259,6 +285,20 @@ def test_two_ranks_compute_what_one_does(tmp_path: Path, accumulate: int) -> Non
     for name, weight in alone.best_weights.items():
         assert torch.equal(ranks[0]["weights"][name], ranks[1]["weights"][name])
         torch.testing.assert_close(ranks[0]["weights"][name], weight, atol=1e-3, rtol=1e-2)
+    if accumulate == 1:
+        _assert_compressed(ranks, [loss for loss, _ in expected], alone.weights)
+
+
+def _assert_compressed(ranks: list[dict[str, Any]], losses: list[float], weights: dict[str, torch.Tensor]) -> None:
+    for way, atol in (("fp16", 1e-3), ("bf16", 1e-2)):
+        one, other = (rank["compressed"][way] for rank in ranks)
+        assert one["losses"] == other["losses"]
+        np.testing.assert_allclose(one["losses"], losses, atol=atol)
+        assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in weights)
+        assert any(not torch.allclose(one["weights"][name], weight, atol=1e-6) for name, weight in weights.items())
+        for found in (one["exchanged"], other["exchanged"]):
+            expected = [[*case.values[1], 0.8, True] for case in EXCHANGED]
+            np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-2)
 
 
 def test_forecasts_are_rows_of_dates_with_ordered_bounds() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import Config
@@ -19,7 +20,12 @@ from tests.training.panels import FINAL, SMALL, panel_rows
 
 BACKTEST = FINAL - timedelta(days=7)
 CONFIG = Config.model_validate(
-    {"evaluation": {"horizon": 7}, "cleaning": {"frequency": "D"}, "training": SMALL.model_dump()}
+    {
+        "evaluation": {"horizon": 7},
+        "cleaning": {"frequency": "D"},
+        "training": SMALL.model_dump(),
+        "spark": {"conf": {"spark.hadoop.fs.s3a.secret.key": "hush"}},
+    }
 )
 
 
@@ -44,6 +50,9 @@ def test_training_then_forecasting_fills_gold_forecasts(with_panel: Lakehouse) -
     assert report.best_validation_wape is not None
     assert {"config.yaml", "manifest.json", "metrics.json"} <= {path.name for path in report.folder.iterdir()}
     assert train.trained_models(with_panel) == report.folder
+    beside = yaml.safe_load((report.folder / "config.yaml").read_text(encoding="utf-8"))
+    assert beside["training"]["seed"] == SMALL.seed
+    assert beside["spark"]["conf"] == {"spark.hadoop.fs.s3a.secret.key": "***"}
 
     done = forecast.run(CONFIG, with_panel.for_run("forecast-1", TRAINED))
 

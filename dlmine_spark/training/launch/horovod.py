@@ -18,6 +18,7 @@ import pyspark
 import torch
 from horovod.common.exceptions import HorovodInternalError
 from pyspark.sql import SparkSession
+from torch.nn import functional as F
 
 from dlmine_spark.slots import WAIT_SECONDS, require_slots
 from dlmine_spark.training.comm import RankLost
@@ -41,14 +42,24 @@ class HorovodComm:
         return int(hvd.rank())
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process among those of its machine."""
+        return int(hvd.local_rank())
+
+    @property
     def size(self) -> int:
         """Number of processes."""
         return int(hvd.size())
 
     def mean_(self, tensor: torch.Tensor) -> None:
         """Average over the ranks."""
+        # Horovod keeps what ranks agreed on for a name as long as type and length are the same.
+        name = f"mean-{tensor.dtype}-{tensor.numel()}"
         with _naming_the_cause():
-            hvd.allreduce_(tensor, op=hvd.Average, name="mean")
+            if tensor.dtype is torch.bfloat16:
+                _mean_of_bfloat16_(tensor, name)
+            else:
+                hvd.allreduce_(tensor, op=hvd.Average, name=name)
 
     def broadcast_(self, tensor: torch.Tensor) -> None:
         """Take rank 0's."""
@@ -59,6 +70,19 @@ class HorovodComm:
         """Wait for all."""
         with _naming_the_cause():
             hvd.barrier()
+
+
+def _mean_of_bfloat16_(tensor: torch.Tensor, name: str) -> None:
+    """Horovod cannot add bfloat16: each rank averages a part, in 32 bits, and all gather the parts.
+
+    As much travels as in a ring: every rank's number once to whoever averages it, and every mean once to the others.
+    """
+    size = hvd.size()
+    parts = F.pad(tensor, (0, -len(tensor) % size)).view(size, -1)
+    received = hvd.alltoall(parts.view(torch.int16), name=f"{name}-parts").view(torch.bfloat16)
+    means = received.view(size, -1).float().mean(0).to(torch.bfloat16)
+    gathered = hvd.allgather(means.view(torch.int16), name=f"{name}-means").view(torch.bfloat16)
+    tensor.copy_(gathered[: len(tensor)])
 
 
 @contextmanager

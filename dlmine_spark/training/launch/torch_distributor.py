@@ -33,6 +33,11 @@ class TorchComm:
         return dist.get_rank()
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process among those of its machine, as its launcher told; else its number among all."""
+        return dist.get_node_local_rank(fallback_rank=self.rank)
+
+    @property
     def size(self) -> int:
         """Number of processes."""
         return dist.get_world_size()
