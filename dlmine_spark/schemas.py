@@ -589,9 +589,9 @@ SURROGATES = Table(
     },
 )
 """Short rules that imitate a model: one row per rule, the one about most forecasts first. ``ratio`` is what it says of
-the forecasts that meet its conditions, as a multiple of what was usual for their series at that place of the season. The
-rest is of forecasts that the rules were not made from: how many meet it, their share, what the model forecast, and the
-mean absolute difference."""
+the forecasts that meet its conditions, as a multiple of what was usual for their series at that place of the season.
+The rest is of forecasts that the rules were not made from: how many meet it, their share, what the model forecast, and
+the mean absolute difference."""
 SURROGATE_SCORES = Table("gold.surrogate_scores", {RUN_ID: "string", "measure": "string", "value": "double"})
 """How well these rules imitate the model, on forecasts that they were not made from; null if it cannot be told."""
 CALIBRATION = Table(
