@@ -1612,15 +1612,13 @@ class TuningConfig(Section):
 class ExplainConfig(Section):
     """What drives the forecast."""
 
-    # Of 'explain --surrogate', which follows the stage and is no part of it.
-    execution = frozenset({"surrogate_depth"})
-
     windows: int = Field(256, ge=1, description="windows that importance is measured on")
     repeats: int = Field(3, ge=1, description="permutations a feature")
     seed: int = Field(7, description="of the permutations")
-    surrogate_depth: int = Field(
-        4, ge=1, le=6, description="conditions of a rule that imitates the network, at most: explain --surrogate"
+    surrogate: bool = Field(
+        False, description="whether rules that imitate the network are made each time, and shown in the report"
     )
+    surrogate_depth: int = Field(4, ge=1, le=6, description="conditions of a rule that imitates the network, at most")
 
 
 class ReportConfig(Section):
