@@ -217,21 +217,25 @@ def _boost_cutoff(request: LaunchRequest, config: LightGBMConfig, cutoff: Moment
     few = [at for at, codes in enumerate(cardinalities(arrays.category)) if codes <= MOST_CODES]
     log_scale = model_shape(arrays, request.window, request.training).log_scale
     layout = Layout(request.window, request.year_length, log_scale, tuple(few))
-    everything = plan_origins(arrays, request.window, validation_origins=0)
     if cutoff in request.backtest:
         kept = plan_origins(arrays, request.window, request.training.validation_origins)
         count = _count_of_trees(arrays, kept.train, kept.validation, layout, config, threads)
-        rehearsed: Iterator[pd.DataFrame] = iter(())
         # Without windows to validate on, there are none to rehearse on.
-        if len(kept.validation):
+        is_rehearsed = len(kept.validation) > 0
+        # Origins are as many as the panel has rows: one plan of them at a time is enough.
+        del kept
+        rehearsed: Iterator[pd.DataFrame] = iter(())
+        if is_rehearsed:
             earlier, origins = plan_rehearsal(arrays, request.window), origins_before(arrays, request.window, 1)
             copy = _fitted(arrays, earlier.train, layout, config, count, threads, earlier.hidden)
+            del earlier
             rehearsed = with_values(copy.predict(arrays, origins, threads), arrays, origins, request.window)
         write_validation(rehearsed, folder / VALIDATION_FILE, cutoff)
     else:
         # The end of the data has no window to spare: what the newest backtest cutoff said holds.
         newest = cutoff_folder(request.folder, request.backtest[-1])
         count = Boosted.read(newest / TREES_FILE).count
+    everything = plan_origins(arrays, request.window, validation_origins=0)
     warn_of_skipped(everything.skipped, cutoff)
     boosted = _fitted(arrays, everything.train, layout, config, count, threads)
     write_bytes(folder / TREES_FILE, boosted.to_json().encode())
