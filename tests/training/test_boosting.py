@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from dlmine_spark.config import LightGBMConfig
@@ -53,12 +55,13 @@ def test_a_row_is_a_window_and_a_step_relative_to_the_level_of_the_window() -> N
     assert (first[-1], second[-1]) == (1.0, 1.0)
 
 
-def test_what_comes_after_the_origin_changes_no_input(tmp_path: Path) -> None:
-    """But what is known in advance: a promotion that was planned."""
+@pytest.mark.parametrize("year_length", [28, 9])
+def test_what_comes_after_the_origin_changes_no_input(tmp_path: Path, year_length: int) -> None:
+    """But what is known in advance: a promotion that was planned. Days around one nine days ago lie ahead, too."""
     request = small_request(tmp_path, days=60)
     arrays = read_panel(request.source, FINAL, 7)
     window = WindowShape(21, 7, (SeasonalLag(7), SeasonalLag(7, 7), SeasonalLag(28)))
-    layout = Layout(window, year_length=28, log_scale=True, categories=())
+    layout = Layout(window, year_length, log_scale=True, categories=())
     origin = arrays.starts[:-1] + 40
     steps = np.tile(np.arange(1, 8), (len(origin), 1))
     before = step_rows(arrays, gather(arrays, origin, window), steps, layout)
@@ -76,8 +79,8 @@ def test_what_comes_after_the_origin_changes_no_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(before.inputs, after.inputs)
     np.testing.assert_array_equal(before.level, after.level)
     assert not np.array_equal(before.target, after.target)
-    # A window of a year ago and everything else is there to be compared.
-    assert np.isfinite(before.inputs).mean() > 0.9
+    # Everything is there to be compared: only Sundays that are closed, and paths too old, are unknown.
+    assert np.isfinite(before.inputs).mean() > 0.85
 
     dynamic[later, 3 + arrays.features.known_future.index("kf_promo")] = 9.0
     assert not np.array_equal(before.inputs, step_rows(noisy, gather(noisy, origin, window), steps, layout).inputs)
@@ -119,6 +122,24 @@ def test_planted_promotions_and_weeks_are_found_and_nothing_is_fitted_twice(
     monkeypatch.setattr(boosting, "_boost_cutoff", lambda *arguments: fitted.append(arguments[2]))
     boost_cutoffs(request, CONFIG)
     assert fitted == [FINAL]
+
+
+def test_the_rehearsal_has_not_seen_the_horizon_that_it_forecasts(tmp_path: Path) -> None:
+    one_tree = CONFIG.model_copy(update={"trees": 1})
+    rows = as_of(panel_rows(FINAL))
+    is_last = pc.greater(rows["ds"], pa.scalar(BACKTEST - timedelta(days=7)))
+    at = rows.column_names.index("y")
+    tripled = rows.set_column(at, "y", pc.if_else(is_last, pc.multiply(rows["y"], 3.0), rows["y"]))
+    told = []
+    for name, panel in (("one", rows), ("other", tripled)):
+        source = write_panel(tmp_path / name / "panel", panel)
+        request = replace(request_for_folder(tmp_path / name), source=source, final=BACKTEST, backtest=(BACKTEST,))
+        boosting._boost_cutoff(request, one_tree, BACKTEST)
+        folder = cutoff_folder(request.folder, BACKTEST)
+        told.append([pd.read_parquet(folder / file) for file in (VALIDATION_FILE, FORECAST_FILE)])
+    (rehearsed, made), (rehearsed_other, made_other) = told
+    pd.testing.assert_frame_equal(rehearsed.drop(columns="y"), rehearsed_other.drop(columns="y"), check_exact=True)
+    assert not made["y_hat"].equals(made_other["y_hat"])
 
 
 def test_rows_are_bounded_and_the_log_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
