@@ -644,6 +644,10 @@ def explain(
             "--embeddings", help="Then write what the network learned of each series, and cluster it: gold.embeddings."
         ),
     ] = False,
+    surrogate: Annotated[
+        bool,
+        typer.Option("--surrogate", help="Then say in short rules what the network forecasts: gold.surrogates."),
+    ] = False,
 ) -> None:
     if date is not None and series is None:
         raise ConfigError("--date says which forecast of a series to explain: give --series, too")
@@ -652,6 +656,8 @@ def explain(
         follow.append(partial(_why, series, date))
     if embeddings:
         follow.append(_embeddings)
+    if surrogate:
+        follow.append(_surrogate)
     _run_stages(["explain"], asked, follow=follow)
 
 
@@ -667,6 +673,20 @@ def _embeddings(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
     message, compared = embeddings.run(config, tables_of(lakehouse, explained))
     output.print(message, markup=False)
     typer.echo(compared)
+
+
+def _surrogate(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
+    """Say in short rules what the network forecasts."""
+    from dlmine_spark.pipelines import surrogate
+    from dlmine_spark.pipelines.graph import tables_of
+    from dlmine_spark.runs import NOT_APPLICABLE
+
+    if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
+        output.print(f"surrogate: there is nothing to imitate ({explained.message})", markup=False)
+        return
+    message, rules = surrogate.run(config, tables_of(lakehouse, explained))
+    output.print(message, markup=False)
+    typer.echo(rules)
 
 
 def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, explained: Run) -> None:

@@ -1479,6 +1479,24 @@ class TrainingConfig(Section):
         return self
 
 
+class LightGBMConfig(Section):
+    """Gradient-boosted trees beside the network, from the same inputs (extra lightgbm)."""
+
+    # Trees come out the same with any number of threads.
+    execution = frozenset({"threads"})
+
+    enabled: bool = Field(False, description="whether LightGBM forecasts, is compared and may be part of the blend")
+    max_rows: int = Field(
+        200_000, ge=1_000, description="rows (a window and a step ahead) to learn from at most; a sample of more"
+    )
+    trees: int = Field(1_500, ge=1, description="at most; the error on validation windows says how many")
+    learning_rate: float = Field(0.05, gt=0, le=1, description="how much of its error a tree takes away")
+    leaves: int = Field(63, ge=2, description="of a tree at most")
+    min_rows_a_leaf: int = Field(50, ge=1, description="fewer rows make no leaf")
+    seed: int = Field(7, ge=0, description="of the samples of rows and columns")
+    threads: int = Field(1, ge=1, description="of the driver; more than there are free cores make it much slower")
+
+
 class EvaluationConfig(Section):
     """Held-out time."""
 
@@ -1611,6 +1629,10 @@ class ExplainConfig(Section):
     windows: int = Field(256, ge=1, description="windows that importance is measured on")
     repeats: int = Field(3, ge=1, description="permutations a feature")
     seed: int = Field(7, description="of the permutations")
+    surrogate: bool = Field(
+        False, description="whether rules that imitate the network are made each time, and shown in the report"
+    )
+    surrogate_depth: int = Field(4, ge=1, le=6, description="conditions of a rule that imitates the network, at most")
 
 
 class ReportConfig(Section):
@@ -1669,6 +1691,7 @@ class Config(Section):
     mining: MiningConfig = Field(default_factory=MiningConfig)
     arima: ArimaConfig = Field(default_factory=ArimaConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    lightgbm: LightGBMConfig = Field(default_factory=LightGBMConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     ablation: AblationConfig = Field(default_factory=AblationConfig)
     tuning: TuningConfig = Field(default_factory=TuningConfig)

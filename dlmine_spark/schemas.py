@@ -580,6 +580,26 @@ EMBEDDINGS = Table(
 and series. Networks of two cutoffs do not share their numbers; ``cluster`` groups those of one."""
 EMBEDDING_SCORES = Table("gold.embedding_scores", {RUN_ID: "string", "measure": "string", "value": "double"})
 """How clusters of embeddings compare with segments by hand-made features; null where one cannot be told."""
+SURROGATES = Table(
+    "gold.surrogates",
+    {
+        RUN_ID: "string",
+        MODEL: "string",
+        "rule": "int",
+        "conditions": "array<string>",
+        "ratio": "double",
+        "held_out": "bigint",
+        "coverage": "double",
+        "held_out_ratio": "double",
+        "error": "double",
+    },
+)
+"""Short rules that imitate a model: one row per rule, the one about most forecasts first. ``ratio`` is what it says of
+the forecasts that meet its conditions, as a multiple of what was usual for their series at that place of the season.
+The rest is of forecasts that the rules were not made from: how many meet it, their share, what the model forecast, and
+the mean absolute difference."""
+SURROGATE_SCORES = Table("gold.surrogate_scores", {RUN_ID: "string", "measure": "string", "value": "double"})
+"""How well these rules imitate the model, on forecasts that they were not made from; null if it cannot be told."""
 CALIBRATION = Table(
     "gold.calibration",
     {
@@ -882,6 +902,8 @@ TABLES: dict[str, Table] = {
         LINEAGE,
         EMBEDDINGS,
         EMBEDDING_SCORES,
+        SURROGATES,
+        SURROGATE_SCORES,
         COLD_START,
         COLD_START_SCORES,
         CALIBRATION,

@@ -25,7 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,9 @@ def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory(prefix="dlmine-bench-") as scratch:
         for name in arguments.cases:
-            _bench(name, CASES[name](arguments.data), (arguments.keep or Path(scratch)) / name)
+            case = CASES[name](arguments.data)
+            case = replace(case, settings=(*case.settings, *arguments.set))
+            _bench(name, case, (arguments.keep or Path(scratch)) / name)
 
 
 def _bench(name: str, case: Case, folder: Path) -> None:
@@ -315,6 +317,7 @@ def _parse() -> argparse.Namespace:
     folder = os.environ.get("DLMINE_DATA")
     parser.add_argument("--data", type=Path, default=folder, required=folder is None, help="folder of public data")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), help="which to run")
+    parser.add_argument("--set", nargs="*", default=(), help="further settings, e.g. lightgbm.enabled=true")
     parser.add_argument("--keep", type=Path, help="folder that keeps the files and tables")
     return parser.parse_args()
 

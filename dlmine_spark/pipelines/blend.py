@@ -26,6 +26,7 @@ from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import read_panel, to_own_clocks
 from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
+from dlmine_spark.pipelines.boosting import LIGHTGBM, boost
 from dlmine_spark.pipelines.common import as_stages, calendar_of, covariates, promotion_of
 from dlmine_spark.pipelines.train import MODEL_NAME
 from dlmine_spark.runs import NotApplicable, StageReport
@@ -33,7 +34,7 @@ from dlmine_spark.training.windows import MAX_PATH_AGE
 
 log = logging.getLogger(__name__)
 
-MODELS = (MODEL_NAME, ARIMA, *SIMPLE)
+MODELS = (MODEL_NAME, LIGHTGBM, ARIMA, *SIMPLE)
 """What the blend is a mean of, ARIMA with what stood in for it."""
 STAGING = "staging.blend"
 """Simple forecasts with their series' scales, computed once and read several times."""
@@ -54,7 +55,9 @@ class BlendReport(StageReport):
 
 
 def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
-    """Add simple forecasts, tell the weights of every backtest cutoff, and add the blend at those cutoffs."""
+    """Add simple forecasts, and LightGBM's where they are asked for; tell the weights of every backtest cutoff, and add
+    the blend at those cutoffs.
+    """
     if not lakehouse.exists(s.PANEL.name):
         return NotApplicable("no panel: there is nothing to forecast")
     panel = read_panel(lakehouse)
@@ -68,13 +71,19 @@ def run(config: Config, lakehouse: Lakehouse) -> BlendReport | NotApplicable:
     at_cutoffs = simple.where(_is_one_of(ahead.cutoffs))
     scales = at_cutoffs.where(_is_one_of(ahead.backtest)).select(s.UNIQUE_ID, s.CUTOFF, SCALE, SQUARED_SCALE)
     lakehouse.overwrite(s.ERROR_SCALES.name, scales.distinct())
-    _write(lakehouse, at_cutoffs, SIMPLE, "true")
+    # What LightGBM forecast when it was asked for must not be compared when it no longer is.
+    _write(lakehouse, at_cutoffs, (*SIMPLE, LIGHTGBM), "true")
+    rehearsed = None
+    if config.lightgbm.enabled and lakehouse.exists(s.TRAINING_PANEL.name):
+        boosted, rehearsed = boost(config, lakehouse)
+        _write(lakehouse, boosted, (LIGHTGBM,), "true")
     if not lakehouse.exists(s.VALIDATION_FORECASTS.name):
         return BlendReport(rows_in=0, rows_out=0, message=f"{', '.join(SIMPLE)}; no network to blend them with")
 
-    with kept(_errors(lakehouse, simple, origins, ahead.frequency)) as errors:
+    fitted = (MODEL_NAME, ARIMA) if rehearsed is None else (MODEL_NAME, LIGHTGBM, ARIMA)
+    with kept(_errors(lakehouse, simple, rehearsed, origins, ahead.frequency)) as errors:
         comparable = _of_models_with_forecasts(errors)
-        weights = tell_weights(comparable, ahead.backtest, STRENGTH * ahead.horizon, otherwise=(MODEL_NAME, ARIMA))
+        weights = tell_weights(comparable, ahead.backtest, STRENGTH * ahead.horizon, otherwise=fitted)
         lakehouse.overwrite(s.BLEND_WEIGHTS.name, weights.withColumn(s.RUN_ID, F.lit(lakehouse.run_id)))
     weights = lakehouse.read(s.BLEND_WEIGHTS.name)
     made = lakehouse.read(s.FORECASTS.name).where(_is_one_of(ahead.backtest))
@@ -133,7 +142,11 @@ def _write(lakehouse: Lakehouse, forecasts: DataFrame, models: Sequence[str], cu
 
 
 def _errors(
-    lakehouse: Lakehouse, simple: DataFrame, origins: Mapping[Moment, Moment], frequency: Frequency
+    lakehouse: Lakehouse,
+    simple: DataFrame,
+    boosted: DataFrame | None,
+    origins: Mapping[Moment, Moment],
+    frequency: Frequency,
 ) -> DataFrame:
     """Errors of the models before each cutoff: ``cutoff``, ``unique_id`` and a column a model, null where it made no
     forecast; one row per step that the network forecast before.
@@ -141,6 +154,7 @@ def _errors(
     Args:
         lakehouse: with the network's forecasts and ARIMA's paths.
         simple: forecasts of the simple models.
+        boosted: rows like those of ``gold.validation_forecasts`` by LightGBM, if it was asked for.
         origins: from where each cutoff's are.
         frequency: of the series.
     """
@@ -154,6 +168,9 @@ def _errors(
         .agg(*(F.max(F.when(F.col(s.MODEL) == model, F.col(s.Y_HAT))).alias(model) for model in SIMPLE))
     )
     steps = validation.withColumnRenamed(s.Y_HAT, MODEL_NAME).join(of_simple, on=[s.CUTOFF, *_STEP], how="left")
+    if boosted is not None:
+        own = boosted.select(s.CUTOFF, *_STEP, F.col(s.Y_HAT).alias(LIGHTGBM))
+        steps = steps.join(own, on=[s.CUTOFF, *_STEP], how="left")
     if lakehouse.exists(s.ARIMA_ORIGINS.name):
         paths = _latest_paths(validation, lakehouse.read(s.ARIMA_ORIGINS.name), frequency)
         steps = steps.join(paths, on=[s.UNIQUE_ID, "origin"], how="left").withColumn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -44,6 +44,20 @@ def _factors(validation: Path, of_series: DataFrame, horizon: int) -> list[tuple
     known = pd.read_parquet(validation, columns=needed).merge(segments, on=s.UNIQUE_ID, how="left")
     factors = width_factors(known, sorted(set(segments["segment"].tolist())), horizon).astype(object)
     return list(factors.where(factors.notna(), None).itertuples(index=False, name=None))
+
+
+def factors_of(spark: SparkSession, validation: Path, of_series: DataFrame, horizon: int) -> DataFrame:
+    """The factors told by a file of ``write_validation``, in columns of ``gold.calibration`` but run and cutoff.
+
+    Args:
+        spark: the session.
+        validation: the file, on the driver.
+        of_series: of ``segments_as_of`` its cutoff.
+        horizon: steps.
+    """
+    columns = {name: type_ for name, type_ in s.CALIBRATION.columns.items() if name not in (s.RUN_ID, s.CUTOFF)}
+    ddl = ", ".join(f"`{name}` {type_}" for name, type_ in columns.items())
+    return spark.createDataFrame(_factors(validation, of_series, horizon), ddl)
 
 
 def segments_as_of(training_panel: DataFrame, cutoff: Moment) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,11 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
+from dlmine_spark.errors import TableContractError
 from dlmine_spark.explain.inputs import known_input
 from dlmine_spark.explain.permutation import Importance, permutation_importance
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines import surrogate
 from dlmine_spark.pipelines.common import calendar_of, covariates
 from dlmine_spark.pipelines.failures import write_error_patterns
 from dlmine_spark.pipelines.train import panel_source, trained_models
@@ -22,6 +25,8 @@ from dlmine_spark.report.text import plural
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.predict import Explanation, cutoff_folder, load_for_explanation
 from dlmine_spark.training.windows import Batch, InputGroup, permuted
+
+log = logging.getLogger(__name__)
 
 METHOD = "permutation"
 NAMED_INPUTS = 3
@@ -48,6 +53,8 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
         return NotApplicable(f"importance cannot be measured: {error}")
     lakehouse.overwrite(s.EXPLANATIONS.name, _rows(lakehouse, measured))
     patterns = write_error_patterns(config, lakehouse)
+    if config.explain.surrogate:
+        _imitate(config, lakehouse)
     return ExplainReport(
         rows_in=len(explanation.batch),
         rows_out=len(measured),
@@ -56,6 +63,14 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
         error_patterns=patterns,
         message=f"{_message(measured, explanation)}; {plural(patterns, 'pattern')} of large errors",
     )
+
+
+def _imitate(config: Config, lakehouse: Lakehouse) -> None:
+    try:
+        surrogate.run(config, lakehouse)
+    except TableContractError as error:
+        # Importance has been measured all the same.
+        log.warning("%s; %s is not written", error, s.SURROGATES.name)
 
 
 def _explanation(config: Config, lakehouse: Lakehouse) -> Explanation:

@@ -64,7 +64,7 @@ STAGES: dict[str, Stage] = {
             ("sources", "cleaning", "segmentation", "mining", "evaluation"),
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
-        Stage("blend", ("train",), ("sources", "evaluation", "arima", "cleaning", "training")),
+        Stage("blend", ("train",), ("sources", "evaluation", "arima", "cleaning", "training", "lightgbm")),
         Stage("backtest", ("blend",), ("evaluation", "cleaning")),
         Stage("ablation", ("fuse",), ("training", "evaluation", "cleaning", "ablation")),
         Stage("tune", ("fuse",), ("training", "evaluation", "cleaning", "tuning"), tells_settings=True),
@@ -134,16 +134,20 @@ def check_ranks(config: Config, targets: Sequence[str]) -> None:
 
 
 def check_engine(config: Config, targets: Sequence[str]) -> None:
-    """Refuse, before any work, an engine of ARIMA that is not installed.
+    """Refuse, before any work, an engine of ARIMA, or LightGBM, that is not installed.
 
     Raises:
-        EnvironmentProblem: ``arima.engine`` asks for a library that is not there.
+        EnvironmentProblem: ``arima.engine`` or ``lightgbm.enabled`` asks for a library that is not there.
     """
     if config.arima.engine != "statsmodels" and "arima" in upstream_of(targets):
         # Only here: it brings numpy and pandas with it.
         from dlmine_spark.arima.other_engine import require_statsforecast
 
         require_statsforecast(config.arima)
+    if config.lightgbm.enabled and "blend" in upstream_of(targets):
+        from dlmine_spark.training.trees import require_lightgbm
+
+        require_lightgbm()
 
 
 def _refuse_no_sources(config: Config) -> None:

@@ -137,6 +137,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         "effects": partial(_effects, tables),
         "tuning": partial(_tuning, tables),
         "error_patterns": partial(_error_patterns, config, tables),
+        "surrogates": partial(_surrogates, tables),
     }
     collected = in_parallel(lakehouse.spark, parts)
     fields = {name: value for part in collected.values() for name, value in part.items()}
@@ -603,3 +604,13 @@ def _error_patterns(config: Config, tables: Tables) -> Fields:
     # Of patterns that tell the same, the one about more forecasts comes first.
     ranked = patterns.orderBy(F.desc("lift"), F.desc("forecasts"), "conditions", "failure").drop(s.RUN_ID, s.MODEL)
     return {"error_patterns": ranked.limit(config.report.max_rules).toPandas()}
+
+
+def _surrogates(tables: Tables) -> Fields:
+    rules = tables.read(s.SURROGATES.name, "explain")
+    scores = tables.read(s.SURROGATE_SCORES.name, "explain")
+    if rules is None or scores is None:
+        return {}
+    shown = rules.orderBy("rule").select("conditions", "ratio", "coverage", "held_out_ratio")
+    told = {row["measure"]: row["value"] for row in scores.collect() if row["value"] is not None}
+    return {"surrogates": shown.toPandas(), "surrogate_scores": told}

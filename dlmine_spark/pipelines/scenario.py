@@ -31,8 +31,9 @@ from dlmine_spark.frequency import Moment, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
 from dlmine_spark.pipelines.blend import simple_forecasts, simple_plan, weights_at
+from dlmine_spark.pipelines.boosting import boost_once_more
 from dlmine_spark.pipelines.common import as_stages
-from dlmine_spark.pipelines.forecast import final_cutoff, with_known_widths
+from dlmine_spark.pipelines.forecast import final_cutoff, newest_cutoffs, with_known_widths
 from dlmine_spark.pipelines.fuse import PanelMaterial, panel_as_of, panel_material
 from dlmine_spark.pipelines.predict import newest_models
 from dlmine_spark.pipelines.train import panel_source, read_forecasts, trained_models
@@ -121,6 +122,8 @@ def run(config: Config, lakehouse: Lakehouse, scenario: Scenario) -> tuple[str, 
         made.append(as_stages(forecasts_of(results, ahead, lakehouse.run_id)))
         material = replace(material, arima_origins=_with_paths(material, results, cutoff))
     made.append(_of_networks(config, lakehouse, replace(material, planned=planned.applied), cutoff))
+    if config.lightgbm.enabled:
+        made.append(boost_once_more(config, lakehouse, STAGED_PANEL, cutoff, newest_cutoffs(lakehouse)[1], FILE))
 
     columns = (s.MODEL, s.UNIQUE_ID, s.CUTOFF, s.DS, s.H, s.Y_HAT, *BOUNDS)
     # Read by the blend and by what is written.

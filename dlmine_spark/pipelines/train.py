@@ -75,7 +75,8 @@ def run(config: Config, lakehouse: Lakehouse) -> TrainReport | NotApplicable:
     _write_metrics(request, result)
 
     write_factors(lakehouse, request, training_panel)
-    lakehouse.overwrite(s.VALIDATION_FORECASTS.name, _validation_forecasts(lakehouse, request))
+    validation = validation_forecasts(lakehouse, request.folder, request.backtest)
+    lakehouse.overwrite(s.VALIDATION_FORECASTS.name, validation)
     forecasts = _backtest_forecasts(lakehouse, request, training_panel)
     write_forecasts(lakehouse, forecasts, f"cutoff < {sql_literal(request.final)}")
     write_bytes(lakehouse.folder(MODELS) / LATEST_FILE, lakehouse.run_id.encode())
@@ -105,13 +106,13 @@ def _backtest_forecasts(lakehouse: Lakehouse, request: LaunchRequest, training_p
     return reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs)
 
 
-def _validation_forecasts(lakehouse: Lakehouse, request: LaunchRequest) -> DataFrame:
-    """The rows of ``gold.validation_forecasts``, moments on the series' own clocks."""
+def validation_forecasts(lakehouse: Lakehouse, folder: Path, backtest: Sequence[Moment]) -> DataFrame:
+    """The rows of ``gold.validation_forecasts`` by the models in a folder, moments on the series' own clocks."""
     of_cutoffs = [
-        lakehouse.spark.read.parquet(_path(cutoff_folder(request.folder, cutoff) / VALIDATION_FILE)).withColumn(
+        lakehouse.spark.read.parquet(_path(cutoff_folder(folder, cutoff) / VALIDATION_FILE)).withColumn(
             s.CUTOFF, F.expr(sql_literal(cutoff))
         )
-        for cutoff in request.backtest
+        for cutoff in backtest
     ]
     rows = to_own_clocks(lakehouse, reduce(lambda upper, lower: upper.unionByName(lower), of_cutoffs))
     origins = rows.withColumns({ORIGIN: F.col(s.DS), s.DS: F.col(ORIGIN)})

@@ -27,6 +27,7 @@ _SIMPLE = ("seasonal_naive", "profile_median", "year_ago_growth")
 MODEL_COLOURS = {
     "blend": PURPLE,
     "lstm": BLUE,
+    "lightgbm": GREEN,
     "arima": ORANGE,
     **dict.fromkeys(_ARIMA_OTHERS, RED),
     **dict.fromkeys(_SIMPLE, GREY),

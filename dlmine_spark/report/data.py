@@ -114,6 +114,9 @@ class ReportData:
         tuning_effect: wape_default, wape_best, difference, lo_95, hi_95, seeds, origins, forecasts; a row or none.
         importance: method, feature, role, importance.
         error_patterns: conditions (lists), failure, forecasts, share, lift; the most telling first.
+        surrogates: conditions (lists), ratio, coverage, held_out_ratio; rules that imitate the network, the one about
+            most forecasts first.
+        surrogate_scores: value by measure, see ``gold.surrogate_scores``.
         runs: stage, status, seconds, rows_in, rows_out, rows_rejected, message; in running order.
         tables: table, version, stage; the tables that the runs wrote.
         config_yaml: the resolved configuration.
@@ -157,6 +160,8 @@ class ReportData:
     tuning_effect: pd.DataFrame = field(default_factory=pd.DataFrame)
     importance: pd.DataFrame = field(default_factory=pd.DataFrame)
     error_patterns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    surrogates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    surrogate_scores: Mapping[str, float] = field(default_factory=dict)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     tables: pd.DataFrame = field(default_factory=pd.DataFrame)
     config_yaml: str = ""

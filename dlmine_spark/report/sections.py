@@ -1117,6 +1117,8 @@ def drivers(report: ReportData) -> Section:
         )
     if not report.error_patterns.empty:
         blocks += _failure_blocks(report.error_patterns)
+    if not report.surrogates.empty:
+        blocks += _surrogate_blocks(report.surrogates, report.surrogate_scores)
     return Section("drivers", "What drives the forecast", "How much the network relies on each of its inputs.", blocks)
 
 
@@ -1141,6 +1143,35 @@ def _failure_blocks(patterns: pd.DataFrame) -> list[Block]:
                 Column("forecasts", "forecasts", t.count, numeric=True),
                 Column("share", "of which so", t.percent, numeric=True),
                 Column("lift", "lift", _two_decimals, numeric=True),
+            ],
+            sortable=True,
+            folded=True,
+        ),
+    ]
+
+
+def _surrogate_blocks(rules: pd.DataFrame, scores: Mapping[str, float]) -> list[Block]:
+    """The network in a few rules, and how far they may be believed."""
+    r2, nearly = scores.get("r2"), scores.get("within_a_tenth")
+    sentences = [f"{t.plural(len(rules), 'rule')} that imitate the network."]
+    if r2 is not None:
+        sentences.append(f"They account for {t.percent(max(r2, 0.0))} of what its forecasts vary by (R2).")
+    if nearly is not None:
+        sentences.append(f"{t.percent(nearly)} of the forecasts lie within a tenth of what the rule says.")
+    sentences.append("All figures are of forecasts that the rules were not made from.")
+    always = "always"
+    shown = rules.assign(conditions=rules["conditions"].map(lambda one: t.enumeration(list(one)) or always))
+    return [
+        Heading("The network in a few rules"),
+        Note(" ".join(sentences)),
+        table(
+            shown,
+            "Forecasts as a multiple of what was usual for the series at that place of the season",
+            [
+                Column("conditions", "when"),
+                Column("coverage", "of the forecasts", t.percent, numeric=True),
+                Column("ratio", "the rule says", _two_decimals, numeric=True),
+                Column("held_out_ratio", "the network forecast", _two_decimals, numeric=True),
             ],
             sortable=True,
             folded=True,

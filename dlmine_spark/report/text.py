@@ -13,6 +13,7 @@ MISSING = "–"
 
 MODEL_NAMES = {
     "lstm": "LSTM",
+    "lightgbm": "LightGBM",
     "arima": "ARIMA",
     "arima_intermittent": "ARIMA's Croston-type model",
     "arima_simple": "ARIMA's fallback: ARIMA(0, 1, 1)",

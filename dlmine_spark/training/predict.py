@@ -163,6 +163,13 @@ def _predicted(networks: Sequence[Forecaster], arrays: PanelArrays, origins: Int
     values = (
         np.concatenate(quantiles).astype(np.float64) if quantiles else np.empty((0, window.horizon, len(QUANTILES)))
     )
+    return forecast_rows(arrays, origins, window, values)
+
+
+def forecast_rows(
+    arrays: PanelArrays, origins: Ints, window: WindowShape, values: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    """Quantiles (origins x horizon x ``QUANTILES``) as the rows of ``predict_panel``."""
     steps = np.arange(1, window.horizon + 1)
     series = np.searchsorted(arrays.starts, origins, side="right") - 1
     columns: dict[str, Any] = {
@@ -227,8 +234,15 @@ def predict_rehearsal(folder: Path, source: PanelSource, cutoff: Moment) -> Iter
     model = load_trained(folder, REHEARSED_FILE if is_rehearsed else MODEL_FILE)
     arrays = read_for(model, source, cutoff)
     origins = origins_before(arrays, model.window, 1 if is_rehearsed else 0)
-    rows = (origins[:, None] + np.arange(1, model.window.horizon + 1)).ravel()
-    for forecasts in predict_blocks(model.networks, arrays, origins, model.window):
+    yield from with_values(predict_blocks(model.networks, arrays, origins, model.window), arrays, origins, model.window)
+
+
+def with_values(
+    blocks: Iterable[pd.DataFrame], arrays: PanelArrays, origins: Ints, window: WindowShape
+) -> Iterator[pd.DataFrame]:
+    """Forecasts of some origins, in their order, with ``y`` of the steps whose value is known and counts."""
+    rows = (origins[:, None] + np.arange(1, window.horizon + 1)).ravel()
+    for forecasts in blocks:
         own, rows = np.split(rows, [len(forecasts)])
         forecasts[s.Y] = arrays.y[own].astype(np.float64)
         yield forecasts.loc[arrays.mask[own] > 0]

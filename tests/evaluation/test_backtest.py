@@ -52,6 +52,8 @@ def test_the_naive_model_alone_is_measured_overall_and_by_series_horizon_and_seg
     write_panel(lakehouse)
     rows = [("store", "a", 0, 0.1, [1.0], False), ("store", "b", 1, 0.1, [1.0], False)]
     lakehouse.overwrite("gold.segments", lakehouse.spark.createDataFrame(rows, SEGMENTS.ddl))
+    # Of a run that asked for it; this one does not.
+    write_forecasts(lakehouse, "lightgbm", {"a": [1.0, 2.0]})
     blend.run(CONFIG, lakehouse)
     report = backtest.run(CONFIG, lakehouse)
     # a: forecasts 7 and 8 for 14 and 15; b: exact.

@@ -221,6 +221,14 @@ def fake_report(*, nasty: bool = True, further: int = 6) -> ReportData:
             ],
             columns=["conditions", "failure", "forecasts", "share", "lift"],
         ),
+        surrogates=pd.DataFrame(
+            [
+                (["promo = 1", f"region = {NASTY if nasty else 'north'}"], 1.31, 0.34, 1.29),
+                (["promo = 0"], 0.94, 0.66, 0.95),
+            ],
+            columns=["conditions", "ratio", "coverage", "held_out_ratio"],
+        ),
+        surrogate_scores={"r2": 0.67, "within_a_tenth": 0.81, "held_out": 282.0, "fitted": 700.0, "rules": 2.0},
         runs=pd.DataFrame(
             [
                 ("clean", "done", 21.4, 250_912, 246_161, 3_100, "3 sources, 4,751 rows refused or duplicate"),

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from dlmine_spark.report.blocks import charts_of
+from dlmine_spark.report.blocks import Note, charts_of
 from dlmine_spark.report.data import ReportData, Truth
 from dlmine_spark.report.page import render, script_json
 from dlmine_spark.report.sections import all_sections, tuning_sentences, winner_sentence
@@ -209,6 +209,7 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
         "effects",
         "importance",
         "error_patterns",
+        "surrogates",
         "runs",
         "rejections",
         "set_aside",
@@ -218,6 +219,23 @@ def test_where_no_rule_is_kept_the_page_says_what_was_mined() -> None:
 def test_any_single_stage_may_be_missing(missing: str) -> None:
     sections = all_sections(replace(fake_report(), **{missing: pd.DataFrame()}))
     assert [section.id for section in sections][-1] == "run"
+
+
+def test_rules_that_imitate_the_network_say_how_far_they_may_be_believed() -> None:
+    def told(report: ReportData) -> str:
+        drivers = next(section for section in all_sections(report) if section.id == "drivers")
+        return next(
+            block.text for block in drivers.blocks if isinstance(block, Note) and "imitate the network" in block.text
+        )
+
+    assert told(fake_report()) == (
+        "2 rules that imitate the network. They account for 67.0 % of what its forecasts vary by (R2). 81.0 % of the "
+        "forecasts lie within a tenth of what the rule says. All figures are of forecasts that the rules were not made "
+        "from."
+    )
+    # Nothing is said of what is not known, and worse than the mean is no share.
+    assert "account for" not in told(replace(fake_report(), surrogate_scores={"within_a_tenth": 0.5}))
+    assert "account for 0 %" in told(replace(fake_report(), surrogate_scores={"r2": -0.4}))
 
 
 def test_the_winner_is_named_with_its_margin() -> None:
