@@ -46,6 +46,8 @@ def spark() -> Iterator[SparkSession]:
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.adaptive.enabled": "false",
             "spark.databricks.delta.stats.collect": "false",
+            # Without them the log cannot answer a count, but is asked in a query of its own each time.
+            "spark.databricks.delta.optimizeMetadataQuery.enabled": "false",
             # What is kept of past queries and tables grows with the number of tests, and filled the heap.
             "spark.databricks.delta.delta.log.cacheSize": "30",
             "spark.sql.ui.retainedExecutions": "10",

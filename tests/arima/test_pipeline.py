@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dlmine_spark.config import Config
+from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import arima, predict
 from dlmine_spark.runs import NotApplicable
 from tests.arima.examples import START, arma
+from tests.copies import copy_of
 
 pytestmark = pytest.mark.spark
 
@@ -50,15 +52,29 @@ def write_panel(lakehouse: Lakehouse, known: int = KNOWN) -> None:
     lakehouse.overwrite("silver.panel", lakehouse.spark.createDataFrame(rows, schema))
 
 
+@pytest.fixture(scope="module")
+def fitted_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lakehouse, arima.ArimaReport]:
+    """What the stage leaves of the panel, and what it says."""
+    house = Lakehouse(spark, LakehouseConfig(root=str(tmp_path_factory.mktemp("fitted") / "lakehouse")))
+    write_panel(house)
+    report = arima.run(config(), house)
+    assert isinstance(report, arima.ArimaReport)
+    return house, report
+
+
+@pytest.fixture
+def fitted(fitted_once: tuple[Lakehouse, arima.ArimaReport], tmp_path: Path) -> Lakehouse:
+    """A lakehouse with models and forecasts of the panel."""
+    return copy_of(fitted_once[0], tmp_path / "fitted")
+
+
 def test_every_series_has_models_forecasts_and_origins_however_often_it_runs(
-    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+    fitted_once: tuple[Lakehouse, arima.ArimaReport], fitted: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_panel(lakehouse)
-    report = arima.run(config(), lakehouse)
+    lakehouse, report = fitted, fitted_once[1]
 
     assert report.fits_by_status == {"ok": 6, "too_short": 1, "failed": 1}
     assert "3 series, 2 cutoffs, horizon 7" in report.message
-    assert "promo" in caplog.text
     forecasts = lakehouse.read("gold.forecasts")
     counts = {
         (row["model"], row["unique_id"]): row["count"]
@@ -82,6 +98,7 @@ def test_every_series_has_models_forecasts_and_origins_however_often_it_runs(
     # Once more: what the stage wrote is replaced, and nothing of another model.
     lakehouse.append("gold.forecasts", forecasts.limit(4).withColumn("model", F.lit("lstm")))
     again = arima.run(config(), Lakehouse(lakehouse.spark, lakehouse.config))
+    assert "promo" in caplog.text
     assert again.rows_out == report.rows_out
     rows = Lakehouse(lakehouse.spark, lakehouse.config).read("gold.forecasts")
     assert rows.where("model = 'lstm'").count() == 4
@@ -162,8 +179,9 @@ def test_paths_do_not_depend_on_partitions(lakehouse: Lakehouse) -> None:
 
 
 def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_tables(
-    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fitted: Lakehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    lakehouse = fitted
     tables = ("gold.arima_models", "gold.arima_origins", "gold.forecasts")
 
     def waves(**evaluation: object) -> Config:
@@ -177,8 +195,6 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
             found.append(sorted((tuple(row) for row in frame.collect()), key=str))
         return found
 
-    write_panel(lakehouse)
-    arima.run(config(), lakehouse)
     undisturbed = rows()
     assert lakehouse.read("staging.arima").count() == 0
 
@@ -218,13 +234,16 @@ def test_a_run_that_ended_between_two_waves_goes_on_and_ends_with_the_same_table
     assert lakehouse.read("gold.forecasts").agg(F.max("h")).collect()[0][0] == 6
 
 
-def test_newer_data_are_forecast_with_the_parameters_that_are_there(
-    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_models_there_are_no_parameters_to_forecast_with(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     with pytest.raises(TableContractError, match=r"gold\.arima_models: there is no such table"):
         predict.run(config(), lakehouse, "cleaned")
-    arima.run(config(), lakehouse)
+
+
+def test_newer_data_are_forecast_with_the_parameters_that_are_there(
+    fitted: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    lakehouse = fitted
     models = lakehouse.read("gold.arima_models").count()
     forecasts = lakehouse.read("gold.forecasts").count()
 
@@ -253,9 +272,8 @@ def test_newer_data_are_forecast_with_the_parameters_that_are_there(
     assert lakehouse.read("gold.arima_models").count() == models + 1
 
 
-def test_a_model_fitted_anew_at_the_same_end_takes_the_place_of_the_old_one(lakehouse: Lakehouse) -> None:
-    write_panel(lakehouse)
-    arima.run(config(), lakehouse)
+def test_a_model_fitted_anew_at_the_same_end_takes_the_place_of_the_old_one(fitted: Lakehouse) -> None:
+    lakehouse = fitted
     panel = lakehouse.read("silver.panel")
     # The first days are gone: seasons count from another day, so parameters do not belong to the series any more.
     shorter = panel.where(F.col("ds") >= START + timedelta(days=3)).collect()
