@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.config import Config, LakehouseConfig, load_config
+from dlmine_spark.config import Config, LakehouseConfig, LightGBMConfig, load_config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.leakage import changed_columns, with_noise
 from dlmine_spark.frequency import Frequency, Moment
@@ -158,18 +159,21 @@ def test_with_noise_after_the_cutoff_every_forecast_is_the_same(lakehouse: Lakeh
     later = F.col(s.DS) > CUTOFF
     assert noisy.read(s.PANEL.name).where(later).agg(F.max(s.Y)).collect()[0][0] > 500
 
-    one, other = forecasts(lakehouse), forecasts(noisy)
+    boosted = {"lightgbm"} if find_spec("lightgbm") else set()
+    config = CONFIG.model_copy(update={"lightgbm": LightGBMConfig(enabled=bool(boosted), trees=10, min_rows_a_leaf=5)})
+    one, other = forecasts(lakehouse, config), forecasts(noisy, config)
 
-    assert set(one[s.MODEL]) == {"lstm", "arima", "seasonal_naive", "year_ago_growth", "profile_median", "blend"}
-    assert len(one) == 6 * 4 * HORIZON
+    simple = {"seasonal_naive", "year_ago_growth", "profile_median"}
+    assert set(one[s.MODEL]) == {"lstm", "arima", "blend"} | simple | boosted
+    assert len(one) == (6 + len(boosted)) * 4 * HORIZON
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
-def forecasts(lakehouse: Lakehouse) -> pd.DataFrame:
+def forecasts(lakehouse: Lakehouse, config: Config) -> pd.DataFrame:
     """Of every model, at the backtest cutoff."""
     for stage in (arima, fuse, train, blend):
         run: Callable[[Config, Lakehouse], object] = stage.run
-        run(CONFIG, lakehouse)
+        run(config, lakehouse)
     rows = lakehouse.read(s.FORECASTS.name).where(F.col(s.CUTOFF) == CUTOFF).drop(s.RUN_ID).toPandas()
     return rows.sort_values([s.MODEL, s.UNIQUE_ID, s.H], ignore_index=True)
 
