@@ -1833,6 +1833,8 @@ class Config(Section):
         ignored: dict[str, Any] = {
             name: set(section.execution) for name, section in self if isinstance(section, Section)
         }
+        if not self.lightgbm.enabled:
+            ignored["lightgbm"] = set(LightGBMConfig.model_fields) - {"enabled"}
         chosen = self.model_dump(mode="json", include=set(sections), exclude=ignored)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 

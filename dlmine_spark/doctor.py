@@ -268,8 +268,11 @@ def check_store(config: Config) -> Iterator[CheckResult]:
     root = config.lakehouse.root
     if config.lakehouse.catalog is not None or not is_s3(root):
         return
-    require_store(root, os.environ)
-    yield CheckResult("object store", "ok", f"{root}: the bucket is there, by the environment's credentials")
+    if require_store(root, os.environ):
+        yield CheckResult("object store", "ok", f"{root}: the bucket is there, by the environment's credentials")
+    else:
+        unseen = f"{root}: the environment's credentials do not show whether the bucket is there"
+        yield CheckResult("object store", "warn", unseen, S3_REMEDY)
     if not config.spark.remote and not list((spark_home() / "jars").glob("hadoop-aws-*.jar")):
         # A cluster's own Spark may well have it elsewhere.
         yield CheckResult("object store (jars)", "warn", f"no hadoop-aws in {spark_home() / 'jars'}", S3_REMEDY)
@@ -279,7 +282,7 @@ def check_tracking(config: Config) -> Iterator[CheckResult]:
     """Ask the server of MLflow, if runs are to be logged; nothing where they are not."""
     if config.tracking.enabled:
         address = require_tracking(config, os.environ)
-        yield CheckResult("MLflow", "ok", f"{address.shown}, experiment {config.tracking.experiment}")
+        yield CheckResult("MLflow", "ok", f"installed; a server, if one is named, listens: {address.shown}")
 
 
 def check_memory(config: Config) -> Iterator[CheckResult]:

@@ -106,14 +106,17 @@ def explained(text: str, address: str, environment: Mapping[str, str]) -> str | 
     return None
 
 
-def require_store(address: str, environment: Mapping[str, str]) -> None:
+def require_store(address: str, environment: Mapping[str, str]) -> bool:
     """See within seconds whether a bucket is there; addresses of other stores are not looked at.
+
+    Returns:
+        Whether it was seen; not where only Spark's client may know how.
 
     Raises:
         EnvironmentProblem: no server answers, it has no such bucket, or it does not know the credentials.
     """
     if not is_s3(address):
-        return
+        return False
     parsed = urlsplit(address)
     try:
         store = _store(environment)
@@ -130,9 +133,10 @@ def require_store(address: str, environment: Mapping[str, str]) -> None:
         if not any(sure.search(text) for sure in (_NO_BUCKET, _WRONG_CREDENTIALS, _NO_ANSWER)):
             # Spark's client may know a way that this one does not: another region, credentials of its own.
             log.debug("%s could not be looked at: %s", address, without_credentials(text))
-            return
+            return False
         raise EnvironmentProblem(f"lakehouse.root {address}: {explained(text, address, environment)}") from error
     log.debug("%s answers", address)
+    return True
 
 
 def _store(environment: Mapping[str, str]) -> arrow_fs.S3FileSystem:

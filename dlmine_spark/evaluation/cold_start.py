@@ -211,46 +211,53 @@ def width_ratios(errors: pd.DataFrame) -> dict[str, float]:
 
     Values of one series are off together, so the series count, not their values: each has the weight 1 / (n + 1) of n
     of them, and the new one, which may be off more than all of those, the rest (Lee, Barber and Willett 2023). Where
-    that rest is larger than the tail beyond a bound, too few series tell it, and it is Student's t of the logarithms:
-    their spread within series and from series to series.
+    that rest is larger than the tail beyond the widest bound, too few series tell it, and all bounds are those of
+    Student's t of the logarithms: their spread within series and from series to series; a share of zeros stays one.
 
     Args:
         errors: rows of one model: ``unique_id``, ``y``, ``y_hat``.
 
     Returns:
-        By bound; NaN where nothing tells it.
+        By bound, those below the median at most 1, those above at least 1; NaN where nothing tells it.
     """
     ratios = (errors[s.Y] / errors[s.Y_HAT].where(errors[s.Y_HAT] > 0)).dropna()
     ids = errors.loc[ratios.index, s.UNIQUE_ID]
     count = ids.nunique()
+    # Multiplied out, ten times a tenth is a little less than one.
+    are_told = (count + 1) * min(_BOUNDS.values()) >= 1 - 1e-9
+    shares = np.array(list(_BOUNDS.values()))
+    found = _weighted_bounds(ratios, ids, shares) if are_told else _two_level_bounds(ratios, ids, shares)
+    around = np.where(shares < 0.5, np.minimum(found, 1.0), np.maximum(found, 1.0))
+    return dict(zip(_BOUNDS, around.tolist(), strict=True))
+
+
+def _weighted_bounds(ratios: pd.Series, ids: pd.Series, shares: Floats) -> Floats:
+    """Quantiles of weighted values; what the weights lack lies beyond all of them, on the side of the tail."""
     values = ratios.to_numpy(dtype=np.float64)
-    weights = 1 / ratios.groupby(ids).transform("size").to_numpy(dtype=np.float64) / (count + 1)
-    logs = ratios[ratios > 0].map(math.log)
-    return {
-        bound: _weighted_bound(values, weights, share)
-        if (count + 1) * min(share, 1 - share) >= 1
-        else _two_level_bound(logs, ids, share)
-        for bound, share in _BOUNDS.items()
-    }
-
-
-def _weighted_bound(values: Floats, weights: Floats, share: float) -> float:
-    """The quantile of weighted values; what the weights lack lies beyond all of them, on the side of the tail."""
-    order = np.argsort(values if share > 0.5 else -values, kind="stable")
+    weights = 1 / ratios.groupby(ids).transform("size").to_numpy(dtype=np.float64) / (ids.nunique() + 1)
+    order = np.argsort(values, kind="stable")
+    rising, falling = np.cumsum(weights[order]), np.cumsum(weights[order[::-1]])
     # Sums of many small weights end a little below what they stand for.
-    reached = np.cumsum(weights[order]) >= max(share, 1 - share) - 1e-9
-    return float(values[order][np.argmax(reached)])
+    upper = values[order][np.argmax(rising >= shares[:, None] - 1e-9, axis=1)]
+    lower = values[order[::-1]][np.argmax(falling >= 1 - shares[:, None] - 1e-9, axis=1)]
+    found: Floats = np.where(shares > 0.5, upper, lower)
+    return found
 
 
-def _two_level_bound(logs: pd.Series, ids: pd.Series, share: float) -> float:
-    """The quantile for one more series where levels differ from series to series, and values within them."""
+def _two_level_bounds(ratios: pd.Series, ids: pd.Series, shares: Floats) -> Floats:
+    """Quantiles for one more series where levels differ from series to series, and values within them."""
+    zeros = float((ratios == 0).groupby(ids).mean().mean()) if len(ratios) else 0.0
+    logs = ratios[ratios > 0].map(math.log)
     of_series = logs.groupby(ids.loc[logs.index])
     means = of_series.mean()
     if len(means) < 2:
-        return math.nan
+        return np.full(len(shares), math.nan)
     within = float((logs - of_series.transform("mean")).var(ddof=0))
     spread = math.sqrt(float(means.var(ddof=1)) * (1 + 1 / len(means)) + within)
-    return math.exp(float(means.mean()) + float(stdtrit(len(means) - 1, share)) * spread)
+    above_zero = np.clip((shares - zeros) / (1 - zeros), 1e-9, 1.0)
+    bounds = np.exp(float(means.mean()) + stdtrit(len(means) - 1, above_zero) * spread)
+    found: Floats = np.where(shares <= zeros, 0.0, bounds)
+    return found
 
 
 def with_bounds(errors: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Boosting: LightGBM beside the network, where ``lightgbm.enabled`` asks for it; part of the stage blend.
 
 Trees and forecasts of each cutoff are left beside the networks, under the id of the run, so that a killed run fits
-nothing twice and a scenario can ask them again.
+no finished cutoff twice and a scenario can ask them again.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.caching import kept
 from dlmine_spark.cleaning.checks import wrong_rules
 from dlmine_spark.cleaning.columns import declared_columns, other_columns
 from dlmine_spark.cleaning.constraints import constraint_of
@@ -71,6 +72,7 @@ class PanelPlan:
     """Last date with a known value."""
     set_aside: DataFrame | None
     """The rows of ``silver.set_aside``, if there are any: series that the panel has no place for."""
+    series_set_aside: int
 
 
 def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> CleanReport:
@@ -101,7 +103,7 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
             tell(lakehouse, source)
         good = {name: all_rows(lakehouse, source) for name, source in judged.items()}
         data_sets = check_data_sets(config, lakehouse, judged, good, now or datetime.now(UTC))
-        plan = _plan_panel(config, good)
+        plan = _plan_panel(config, lakehouse, good)
 
     steps = [source.subject.step for source in judged.values() if source.subject.step is not None]
     batches.begin(lakehouse, steps)
@@ -127,7 +129,8 @@ def run(config: Config, lakehouse: Lakehouse, now: datetime | None = None) -> Cl
     batches.end(lakehouse, ended)
     # What came since a killed run noted its batch is the next one.
     is_behind = any(batch is not None and batch.is_ingested for batch in coming.values())
-    return _report(counts, repairs, is_behind=is_behind)
+    aside = 0 if plan is None else plan.series_set_aside
+    return _report(counts, repairs, aside, is_behind=is_behind)
 
 
 def _refuse_wrong_rules(config: Config, incoming: Mapping[str, Incoming]) -> None:
@@ -142,18 +145,19 @@ def _refuse_wrong_rules(config: Config, incoming: Mapping[str, Incoming]) -> Non
 # From judged rows to silver tables
 
 
-def _plan_panel(config: Config, good: Mapping[str, DataFrame]) -> PanelPlan | None:
+def _plan_panel(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame]) -> PanelPlan | None:
     """Step and end of the panel of a panel source (None without one), which must have values and plausible dates."""
     panel = config.source_of_kind("panel")
     if panel is None:
         return None
     rows = with_moments(good[panel[0]])
     frequency = panel_frequency(config, rows)
-    by_series = series_steps(rows, frequency)
-    facts = step_facts(by_series).collect()
-    others = other_steps(config, facts, frequency)
-    aside = set_aside(by_series, others, frequency) if others else None
-    plan = PanelPlan(frequency, panel_end(_without(rows, aside)), aside)
+    with kept(series_steps(rows, frequency)) as by_series:
+        facts = step_facts(by_series).collect()
+        others = other_steps(config, facts, frequency)
+        aside = _staged(lakehouse, set_aside(by_series, others, frequency)) if others else None
+    count = sum(fact["series"] for fact in others)
+    plan = PanelPlan(frequency, panel_end(_without(rows, aside)), aside, count)
     gaps = [fact["longest"] for fact in facts if fact not in others]
     gap = max(gaps, key=lambda gap: gap["steps"] or 0)
     if config.cleaning.fill_gaps and (gap["steps"] or 0) > longest_gap(frequency):
@@ -170,24 +174,30 @@ def _without(rows: DataFrame, aside: DataFrame | None) -> DataFrame:
     return rows if aside is None else rows.join(aside.select(s.UNIQUE_ID), on=s.UNIQUE_ID, how="left_anti")
 
 
-def _write_set_aside(lakehouse: Lakehouse, aside: DataFrame | None) -> DataFrame | None:
-    """Write ``silver.set_aside`` where there is something in it, or was; its rows, if there are any."""
-    table = s.SET_ASIDE.name
-    if aside is None:
-        if (earlier := lakehouse.version(table)) is not None:
-            lakehouse.overwrite(table, lakehouse.read(table, earlier).limit(0))
-        return None
+def _staged(lakehouse: Lakehouse, aside: DataFrame) -> DataFrame:
+    """Written beside the silver tables, which stay as they are until all sources are known to be usable."""
+    table = f"staging.{s.SET_ASIDE.name.partition('.')[2]}"
     lakehouse.overwrite(table, aside)
-    written = lakehouse.read(table)
-    first = written.orderBy(s.UNIQUE_ID).limit(1).collect()[0]
+    return lakehouse.read(table)
+
+
+def _write_set_aside(lakehouse: Lakehouse, plan: PanelPlan | None) -> None:
+    """Write ``silver.set_aside`` where there is something in it, or was, and tell of one of the series."""
+    table = s.SET_ASIDE.name
+    if plan is None or plan.set_aside is None:
+        earlier = lakehouse.version(table)
+        if earlier is not None and not (rows := lakehouse.read(table, earlier)).isEmpty():
+            lakehouse.overwrite(table, rows.limit(0))
+        return
+    lakehouse.overwrite(table, plan.set_aside)
+    first = plan.set_aside.orderBy(s.UNIQUE_ID).limit(1).collect()[0]
     log.warning(
         "%s series have other steps than the panel and are not in it, e.g. %s: %s (%s has all)",
-        f"{written.count():,}",
+        f"{plan.series_set_aside:,}",
         first[s.UNIQUE_ID],
         first["reason"],
         table,
     )
-    return written
 
 
 def _write_rows(config: Config, lakehouse: Lakehouse, judged: Judged, good: Mapping[str, DataFrame]) -> int:
@@ -297,13 +307,13 @@ def _write_panel(
 ) -> None:
     """Write ``silver.panel``: from its own source, else summed from dated lines, else not at all."""
     panel, lines = config.source_of_kind("panel"), config.source_of_kind("lines")
-    aside = _write_set_aside(lakehouse, None if plan is None else plan.set_aside)
+    _write_set_aside(lakehouse, plan)
     check = None
     if panel is not None and plan is not None:
         if panel[1].load == "merge":
             # They are written by now: reading them is cheaper than putting them together once more.
             good = {**good, panel[0]: lakehouse.read(rows_table(*panel))}
-        rows = _panel_rows(config, lakehouse, good, *panel, plan, aside)
+        rows = _panel_rows(config, lakehouse, good, *panel, plan)
         check = constraint_of(panel[1], declared_columns(panel[1]), rows.columns)
     elif lines is not None and _are_dated(lakehouse, lines[1]):
         rows = _panel_of_lines(config, lakehouse, *lines)
@@ -324,10 +334,9 @@ def _panel_rows(
     name: str,
     source: SourceConfig,
     plan: PanelPlan,
-    aside: DataFrame | None,
 ) -> DataFrame:
     """The panel of a panel source: gap-free, closures known, blanks filled up to the last known value."""
-    rows = _without(with_moments(good[name]), aside)
+    rows = _without(with_moments(good[name]), plan.set_aside)
     calendar = lakehouse.read(s.CALENDAR.name) if config.source_of_kind("calendar") is not None else None
     gap_free = fill_calendar_gaps(rows, plan.frequency) if config.cleaning.fill_gaps else rows
     open_or_not = with_closures(gap_free, calendar)
@@ -363,7 +372,7 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
 # What is said of it
 
 
-def _report(counts: Sequence[SourceCounts], repairs: int, *, is_behind: bool) -> CleanReport:
+def _report(counts: Sequence[SourceCounts], repairs: int, aside: int, *, is_behind: bool) -> CleanReport:
     rows_in = sum(count.rows_in for count in counts)
     accepted = sum(count.accepted for count in counts)
     quarantined = sum(count.quarantined for count in counts)
@@ -378,5 +387,6 @@ def _report(counts: Sequence[SourceCounts], repairs: int, *, is_behind: bool) ->
         message=(
             f"{rows_in:,} rows in = {accepted:,} accepted + {quarantined:,} quarantined + "
             f"{removed:,} duplicates or superseded; {repairs:,} cells repaired"
+            + (f"; {aside:,} series of other steps set aside" if aside else "")
         ),
     )

@@ -127,6 +127,9 @@ def _donors(lakehouse: Lakehouse, forecasts: DataFrame, cutoff: Moment) -> Donor
     marked = with_levels.join(has_forecast, on=s.UNIQUE_ID, how="left")
     old = marked.where(F.col(LEVEL).isNotNull()).orderBy(F.xxhash64(s.UNIQUE_ID), s.UNIQUE_ID).limit(MOST_DONORS)
     new = marked.where(F.col("__old").isNull())
+    if lakehouse.exists(s.SET_ASIDE.name):
+        # They have a history, though of other steps than the panel's.
+        new = new.join(lakehouse.read(s.SET_ASIDE.name).select(s.UNIQUE_ID), on=s.UNIQUE_ID, how="left_anti")
     rows = old.unionByName(new).toPandas().sort_values(s.UNIQUE_ID, ignore_index=True)
     is_donor = rows[LEVEL].notna().to_numpy()
     if is_donor.sum() < FEWEST_DONORS:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
-from dlmine_spark.errors import TableContractError
+from dlmine_spark.errors import DlmineError
 from dlmine_spark.explain.inputs import known_input
 from dlmine_spark.explain.permutation import Importance, permutation_importance
 from dlmine_spark.lakehouse import Lakehouse
@@ -68,7 +68,7 @@ def run(config: Config, lakehouse: Lakehouse) -> ExplainReport | NotApplicable:
 def _imitate(config: Config, lakehouse: Lakehouse) -> None:
     try:
         surrogate.run(config, lakehouse)
-    except TableContractError as error:
+    except DlmineError as error:
         # Importance has been measured all the same.
         log.warning("%s; %s is not written", error, s.SURROGATES.name)
 

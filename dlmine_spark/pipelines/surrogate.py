@@ -36,15 +36,15 @@ MOST_FORECASTS = 300_000
 FEWEST_FORECASTS = 100
 LEAST_SHARE, LEAST_COUNT = 0.01, 10
 """A rule is about such a share of the forecasts at least, and so many of them."""
-HELD_OUT, OF = 3, 10
-"""So many of ten series are kept from the tree."""
+HELD_OUT = 0.3
+"""Share of the series that is kept from the tree."""
 FEWEST_SERIES = 10
 """Of fewer, dates are kept from the tree instead of series."""
 MOST_VALUES = 12
 """Values of a text that the tree may ask for."""
 BINS = 64
 NEARLY = 0.1
-RATIO, RULE, IS_HELD_OUT = "ratio", "rule", "is_held_out"
+RATIO, RULE, IS_HELD_OUT = "__ratio", "__rule", "__is_held_out"
 _KEY = (s.UNIQUE_ID, s.CUTOFF, s.DS)
 _USUAL = "__usual"
 _STEPS_AHEAD, _MONTH, _LEVEL, _RECENT = "steps ahead", "month", "level of the series", "last season to level"
@@ -95,7 +95,7 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
                 f"need at least {FEWEST_FORECASTS}"
             )
         by = [s.UNIQUE_ID] if series >= FEWEST_SERIES else [s.UNIQUE_ID, s.DS]
-        marked = forecasts.withColumn(IS_HELD_OUT, F.pmod(F.xxhash64(*by), F.lit(OF)) < HELD_OUT)
+        marked = _with_held_out(forecasts, by)
         asked = askable(marked)
         with kept(_as_numbers(marked, asked)) as rows:
             rules = _fit(rows, count, config.explain.surrogate_depth)
@@ -119,6 +119,15 @@ def run(config: Config, lakehouse: Lakehouse) -> tuple[str, str]:
     of_measures = [(lakehouse.run_id, measure_, value) for measure_, value in scores.items()]
     lakehouse.overwrite(s.SURROGATE_SCORES.name, spark.createDataFrame(of_measures, s.SURROGATE_SCORES.ddl))
     return _in_words(scores, "series" if len(by) == 1 else "days"), _as_table(measured)
+
+
+def _with_held_out(forecasts: DataFrame, by: Sequence[str]) -> DataFrame:
+    """``forecasts`` with the share of groups held out that come first by their hash: never none of few."""
+    groups = forecasts.select(*by).distinct()
+    in_order = Window.orderBy(F.xxhash64(*by), *by)
+    share = (F.row_number().over(in_order) - 1) / F.count(F.lit(1)).over(Window.partitionBy())
+    marked = groups.withColumn(IS_HELD_OUT, share < HELD_OUT)
+    return forecasts.join(marked, on=list(by), how="inner")
 
 
 def _forecasts(config: Config, lakehouse: Lakehouse, panel: DataFrame, frequency: Frequency) -> DataFrame:
@@ -226,7 +235,7 @@ def _frequent(rows: DataFrame, texts: Sequence[str]) -> Mapping[str, list[str]]:
 
 
 def _as_numbers(rows: DataFrame, asked: Sequence[tuple[Feature, Column]]) -> DataFrame:
-    """``ratio``, ``is_held_out`` and ``f0``, ``f1``, ...; in the order of keys, so that trees come out the same."""
+    """``RATIO``, ``IS_HELD_OUT`` and ``f0``, ``f1``, ...; in the order of keys, so that trees come out the same."""
     numbers = [value.cast("double").alias(f"f{at}") for at, (_, value) in enumerate(asked)]
     return rows.orderBy(*_KEY).select(RATIO, IS_HELD_OUT, *numbers)
 
@@ -252,7 +261,7 @@ def measure(
     """Rules beside the forecasts that were held out (one aggregation).
 
     Args:
-        rows: ``ratio``, ``is_held_out`` and a column ``f0``, ``f1``, ... a feature.
+        rows: ``RATIO``, ``IS_HELD_OUT`` and a column ``f0``, ``f1``, ... a feature.
         rules: every row meets exactly one.
         features: that they ask for.
 

@@ -28,7 +28,7 @@ from dlmine_spark.frequency import Moment
 from dlmine_spark.training import trees
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.job import LaunchRequest
-from dlmine_spark.training.model import MEDIAN, QUANTILES
+from dlmine_spark.training.model import LEAST_SPREAD, MEDIAN, QUANTILES
 from dlmine_spark.training.networks import cardinalities, model_shape
 from dlmine_spark.training.predict import (
     FORECAST_FILE,
@@ -81,23 +81,20 @@ class Layout:
         window: what windows span.
         year_length: steps of a year.
         log_scale: whether values are seen by log1p, as the network sees them.
+        least_spread: of a window: a constant one needs a scale, too, and rounding makes it seem to vary.
         categories: attributes that are columns, by their place among all.
     """
 
     window: WindowShape
     year_length: int
     log_scale: bool
+    least_spread: float
     categories: tuple[int, ...]
 
     @property
     def season(self) -> int:
         """Steps of the main season."""
         return self.window.lags[0].period
-
-    @property
-    def lag_of_a_year(self) -> int | None:
-        """Which of the seasonal values is that of a year ago."""
-        return next((at for at, lag in enumerate(self.window.lags) if lag.period == self.year_length), None)
 
     def raw(self, values: npt.NDArray[Any]) -> Floats:
         """Values on the scale on which levels and differences are taken."""
@@ -169,7 +166,7 @@ class Boosted:
         except OSError as error:
             raise TrainingError(f"{file}: LightGBM has no trees yet; run the stage blend") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TrainingError(f"{file}: is not understood ({error}); run 'dlmine backtest --force'") from error
+            raise TrainingError(f"{file}: is not understood ({error}); delete it and run 'dlmine backtest'") from error
 
     def predict(self, arrays: PanelArrays, origins: Ints, threads: int) -> Iterator[pd.DataFrame]:
         """Forecasts from some origins, some at a time, as those of ``predict.predict_blocks``; one frame at least."""
@@ -215,8 +212,9 @@ def _boost_cutoff(request: LaunchRequest, config: LightGBMConfig, cutoff: Moment
     folder, threads = cutoff_folder(request.folder, cutoff), config.threads
     arrays = read_panel(request.source, cutoff, request.horizon, request.training.mined)
     few = [at for at, codes in enumerate(cardinalities(arrays.category)) if codes <= MOST_CODES]
-    log_scale = model_shape(arrays, request.window, request.training).log_scale
-    layout = Layout(request.window, request.year_length, log_scale, tuple(few))
+    shape = model_shape(arrays, request.window, request.training)
+    least_spread = LEAST_SPREAD * shape.spread
+    layout = Layout(request.window, request.year_length, shape.log_scale, least_spread, tuple(few))
     if cutoff in request.backtest:
         kept = plan_origins(arrays, request.window, request.training.validation_origins)
         count = _count_of_trees(arrays, kept.train, kept.validation, layout, config, threads)
@@ -256,7 +254,7 @@ def predict_boosted(
     arrays = read_panel(source, cutoff, boosted.layout.window.horizon, mined)
     if arrays.features != boosted.features:
         differing = ", ".join(sorted(set(arrays.features.all) ^ set(boosted.features.all)))
-        raise TrainingError(f"{folder}: its trees know other covariates ({differing}); run 'dlmine backtest --force'")
+        raise TrainingError(f"{folder}: its trees know other covariates ({differing}); run 'dlmine backtest'")
     yield from boosted.predict(arrays, plan_origins(arrays, boosted.layout.window, 0).predict, threads)
 
 
@@ -360,7 +358,7 @@ def step_rows(arrays: PanelArrays, batch: Batch, steps: Ints, layout: Layout) ->
     spread = np.ones_like(level)
     if not layout.log_scale:
         deviation = np.sqrt(_mean((raw - level[:, None]) ** 2, mask))
-        spread = np.where(deviation > 0, deviation, np.maximum(np.abs(level), 1.0)).astype(np.float32)
+        spread = np.maximum(deviation, layout.least_spread).astype(np.float32)
 
     def scaled(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:
         """Relative to the window's level, NaN where unknown; windows x anything."""

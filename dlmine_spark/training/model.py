@@ -21,6 +21,8 @@ from dlmine_spark.training.windows import Batch
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 """The median, and the ends of the 80 % and the 95 % interval."""
 MEDIAN = QUANTILES.index(0.5)
+LEAST_SPREAD = 0.01
+"""A window that hardly varies is scaled by this share of what windows typically vary by."""
 SCALED_LIMIT = 12.0
 """Scaled forecasts stay within so many typical deviations of the level: an untrained network must not overflow."""
 CATEGORY_DROP = 2.0
@@ -143,8 +145,7 @@ class Forecaster(nn.Module):
             return Scaling(level, torch.full_like(level, self.shape.spread), log_scale=True)
         level = (batch.y * batch.mask).sum(1, keepdim=True) / known
         variance = ((batch.y - level).square() * batch.mask).sum(1, keepdim=True) / known
-        # A constant window still needs a scale: a hundredth of what is typical.
-        return Scaling(level, variance.sqrt().clamp_min(0.01 * self.shape.spread), log_scale=False)
+        return Scaling(level, variance.sqrt().clamp_min(LEAST_SPREAD * self.shape.spread), log_scale=False)
 
     def forward(self, batch: Batch, scaling: Scaling, dropout: Dropout | None = None) -> torch.Tensor:
         """Scaled quantiles, never decreasing along the last axis; windows x horizon x quantiles."""

@@ -18,6 +18,9 @@ PATIENCE = 50
 """Trees without a smaller error on the validation rows, after which no more are added."""
 
 
+FEWEST_TO_SAMPLE = 10
+
+
 def require_lightgbm() -> Any:
     """The package.
 
@@ -71,6 +74,9 @@ def fit(
         config: size of the trees and how fast they learn.
         threads: of this process.
         validation: rows whose error says when to stop; what was best is kept.
+
+    Raises:
+        TrainingError: LightGBM cannot learn from these rows.
     """
     lightgbm = require_lightgbm()
     settings = {
@@ -80,7 +86,8 @@ def fit(
         "learning_rate": config.learning_rate,
         "num_leaves": config.leaves,
         "min_data_in_leaf": config.min_rows_a_leaf,
-        "bagging_fraction": 0.8,
+        # Of few rows, LightGBM may take none.
+        "bagging_fraction": 0.8 if len(rows.target) >= FEWEST_TO_SAMPLE else 1.0,
         "bagging_freq": 1,
         "feature_fraction": 0.8,
         "seed": config.seed,
@@ -97,13 +104,16 @@ def fit(
 
     learnt = table(rows)
     stopping = [] if validation is None else [lightgbm.early_stopping(PATIENCE, verbose=False)]
-    return lightgbm.train(
-        settings,
-        learnt,
-        num_boost_round=trees,
-        valid_sets=[] if validation is None else [table(validation, learnt)],
-        callbacks=stopping,
-    )
+    try:
+        return lightgbm.train(
+            settings,
+            learnt,
+            num_boost_round=trees,
+            valid_sets=[] if validation is None else [table(validation, learnt)],
+            callbacks=stopping,
+        )
+    except lightgbm.basic.LightGBMError as error:
+        raise TrainingError(f"LightGBM cannot learn from {len(rows.target):,} rows: {error}") from error
 
 
 def count(booster: Any) -> int:
@@ -126,7 +136,7 @@ def from_text(text: str) -> Any:
     try:
         return lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
-        raise TrainingError(f"trees of LightGBM cannot be read: {error}; run the stage blend with --force") from error
+        raise TrainingError(f"trees of LightGBM cannot be read: {error}") from error
 
 
 def predict(booster: Any, inputs: Floats, threads: int) -> npt.NDArray[np.float64]:

@@ -128,7 +128,7 @@ def test_attributes_beat_the_mean_and_intervals_hold_what_they_say() -> None:
     assert ours["y"].between(ours["lo_95"], ours["hi_95"]).mean() == pytest.approx(0.95, abs=0.05)
 
 
-@pytest.mark.parametrize("stores", [6, 25, 100])
+@pytest.mark.parametrize("stores", [6, 9, 25, 100])
 def test_intervals_hold_for_one_more_store_however_many_there_are(stores: int) -> None:
     """Stores are off by 40 % as a whole, their days by 15 % more: only whole stores tell of a new one."""
     rng = np.random.default_rng(3)
@@ -140,6 +140,7 @@ def test_intervals_hold_for_one_more_store_however_many_there_are(stores: int) -
             {"unique_id": np.repeat(np.arange(stores), 20), "y": np.exp(logs[1:]).ravel(), "y_hat": 1.0}
         )
         ratios, new = width_ratios(known), np.exp(logs[0])
+        assert ratios["lo_95"] <= ratios["lo_80"] <= 1 <= ratios["hi_80"] <= ratios["hi_95"]
         for level in inside:
             inside[level] += float(((ratios[f"lo_{level}"] <= new) & (new <= ratios[f"hi_{level}"])).mean()) / rounds
     assert inside["80"] == pytest.approx(0.8, abs=0.05)
@@ -147,13 +148,22 @@ def test_intervals_hold_for_one_more_store_however_many_there_are(stores: int) -
 
 
 def test_bounds_are_quantiles_with_one_more_store_beyond_all() -> None:
-    # Nineteen stores of one value each: the weight of a tenth begins with the second, since the new one may be beyond.
-    ratios = width_ratios(pd.DataFrame({"unique_id": range(1, 20), "y": np.arange(1.0, 20.0), "y_hat": 1.0}))
-    assert (ratios["lo_80"], ratios["hi_80"]) == (2.0, 18.0)
+    # 39 stores of one value each: the weight of a fortieth begins with the first, since the new one may be beyond.
+    numbers = np.arange(1.0, 40.0)
+    rows = pd.DataFrame({"unique_id": numbers, "y": numbers / 20, "y_hat": 1.0})
+    expected = {"lo_95": 0.05, "lo_80": 0.2, "hi_80": 1.8, "hi_95": 1.95}
+    assert width_ratios(rows) == pytest.approx(expected)
     # A store of many values has no more weight than one of few.
-    crowd = pd.DataFrame({"unique_id": 99, "y": np.full(1000, 10.0), "y_hat": 1.0})
-    rows = pd.DataFrame({"unique_id": range(1, 20), "y": np.arange(1.0, 20.0), "y_hat": 1.0})
-    assert width_ratios(pd.concat([rows, crowd], ignore_index=True))["hi_80"] == 18.0
+    crowd = pd.DataFrame({"unique_id": 99, "y": np.full(1000, 1.0), "y_hat": 1.0})
+    assert width_ratios(pd.concat([rows, crowd], ignore_index=True)) == pytest.approx(expected)
+
+
+def test_days_without_sales_are_part_of_the_interval() -> None:
+    rng = np.random.default_rng(5)
+    sold = np.exp(rng.normal(1, 0.2, (8, 20))) * (np.arange(20) >= 12)
+    ratios = width_ratios(pd.DataFrame({"unique_id": np.repeat(np.arange(8), 20), "y": sold.ravel(), "y_hat": 1.0}))
+    assert ratios["lo_95"] == ratios["lo_80"] == 0
+    assert 2 < ratios["hi_80"] < ratios["hi_95"]
 
 
 def test_ratios_of_forecasts_of_nothing_are_none() -> None:

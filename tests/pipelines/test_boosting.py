@@ -81,6 +81,10 @@ def test_what_is_asked_for_and_not_installed_is_told_before_any_work(monkeypatch
 
 
 def test_threads_are_no_part_of_the_result() -> None:
-    one, two = (load_config(overrides=[f"lightgbm.threads={count}"]) for count in (1, 2))
-    assert one.digest("lightgbm") == two.digest("lightgbm")
-    assert one.digest("lightgbm") != load_config(overrides=["lightgbm.leaves=31"]).digest("lightgbm")
+    def digest(*overrides: str) -> str:
+        return load_config(overrides=[f"lightgbm.{setting}" for setting in overrides]).digest("lightgbm")
+
+    assert digest("enabled=true", "threads=1") == digest("enabled=true", "threads=2")
+    assert digest("enabled=true") != digest("enabled=true", "leaves=31")
+    # Nobody is asked to run again for what is switched off.
+    assert digest() == digest("leaves=31") != digest("enabled=true")

@@ -16,7 +16,7 @@ import pytest
 
 from dlmine_spark.config import LightGBMConfig
 from dlmine_spark.errors import TrainingError
-from dlmine_spark.training import boosting
+from dlmine_spark.training import boosting, trees
 from dlmine_spark.training.boosting import TREES_FILE, Layout, boost_cutoffs, predict_boosted, step_rows
 from dlmine_spark.training.predict import FORECAST_FILE, VALIDATION_FILE, cutoff_folder
 from dlmine_spark.training.shards import read_panel
@@ -33,7 +33,7 @@ MINED = ("segments", "rules", "arima")
 
 def test_a_row_is_a_window_and_a_step_relative_to_the_level_of_the_window() -> None:
     arrays = tiny_arrays(path_at=3)
-    layout = Layout(SHAPE, year_length=4, log_scale=False, categories=(0,))
+    layout = Layout(SHAPE, year_length=4, log_scale=False, least_spread=0.1, categories=(0,))
     rows = step_rows(arrays, gather(arrays, np.array([3]), SHAPE), np.array([[1, 2]]), layout)
 
     # Of the values 2, 3 and 4 seen; 5 and 6 are to be forecast.
@@ -55,13 +55,43 @@ def test_a_row_is_a_window_and_a_step_relative_to_the_level_of_the_window() -> N
     assert (first[-1], second[-1]) == (1.0, 1.0)
 
 
+def test_a_window_that_does_not_vary_is_scaled_by_what_others_vary_by() -> None:
+    """The mean of three times .1 is not .1 exactly: whatever that comes to must not be what values are divided by."""
+    arrays = tiny_arrays()
+    dynamic = arrays.dynamic.copy()
+    dynamic[:, 0] = 0.1
+    constant = replace(arrays, dynamic=dynamic)
+    layout = Layout(SHAPE, year_length=4, log_scale=False, least_spread=0.02, categories=())
+    rows = step_rows(constant, gather(constant, np.array([3]), SHAPE), np.array([[1]]), layout)
+    assert rows.spread.tolist() == pytest.approx([0.02])
+    assert rows.target.tolist() == pytest.approx([0.0], abs=1e-5)
+
+
+def test_a_single_row_is_something_to_learn_from() -> None:
+    one = trees.Examples(np.zeros((1, 2), dtype=np.float32), np.ones(1, dtype=np.float32))
+    booster = trees.fit(one, (), 0.5, 5, CONFIG, 1)
+    assert trees.predict(booster, one.inputs, 1).tolist() == pytest.approx([1.0])
+    nothing = trees.Examples(one.inputs[:0], one.target[:0])
+    with pytest.raises(TrainingError, match="LightGBM cannot learn from 0 rows"):
+        trees.fit(nothing, (), 0.5, 5, CONFIG, 1)
+
+
+def test_trees_are_the_same_with_any_number_of_threads() -> None:
+    generator = np.random.default_rng(1)
+    inputs = generator.normal(size=(400, 6)).astype(np.float32)
+    rows = trees.Examples(inputs, (inputs[:, 0] * inputs[:, 1]).astype(np.float32))
+    one, two = (trees.to_text(trees.fit(rows, (), 0.5, 20, CONFIG, threads)) for threads in (1, 2))
+    # The settings at the end say how many threads there were.
+    assert one.partition("parameters:")[0] == two.partition("parameters:")[0]
+
+
 @pytest.mark.parametrize("year_length", [28, 9])
 def test_what_comes_after_the_origin_changes_no_input(tmp_path: Path, year_length: int) -> None:
     """But what is known in advance: a promotion that was planned. Days around one nine days ago lie ahead, too."""
     request = small_request(tmp_path, days=60)
     arrays = read_panel(request.source, FINAL, 7)
     window = WindowShape(21, 7, (SeasonalLag(7), SeasonalLag(7, 7), SeasonalLag(28)))
-    layout = Layout(window, year_length, log_scale=True, categories=())
+    layout = Layout(window, year_length, log_scale=True, least_spread=0.01, categories=())
     origin = arrays.starts[:-1] + 40
     steps = np.tile(np.arange(1, 8), (len(origin), 1))
     before = step_rows(arrays, gather(arrays, origin, window), steps, layout)

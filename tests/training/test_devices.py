@@ -16,6 +16,7 @@ from dlmine_spark.training.checkpoints import load_model
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.devices import CPU, device_of, resolved
 from dlmine_spark.training.job import RESULT_FILE, train_cutoffs
+from dlmine_spark.training.launch.torch_distributor import _tell_of_hidden_gpus
 from dlmine_spark.training.loop import TrainState, fit
 from dlmine_spark.training.model import DropoutMasks, Forecaster, restored, scaled_forecast, window_losses
 from dlmine_spark.training.predict import VALIDATED_FILE, cutoff_folder, member_folders
@@ -32,6 +33,16 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int, bfloat16: bool) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr("dlmine_spark.training.devices._gpu_has_bfloat16", lambda device: bfloat16)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
+
+
+def test_on_a_cluster_backend_torch_says_that_it_hides_gpus(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(EnvironmentProblem, match=r"backend torch sees no GPU on a cluster: .*backend=horovod"):
+        _tell_of_hidden_gpus(SMALL.model_copy(update={"device": "cuda"}))
+    with caplog.at_level(logging.WARNING):
+        _tell_of_hidden_gpus(SMALL)
+        assert not caplog.records
+        _tell_of_hidden_gpus(SMALL.model_copy(update={"device": "auto"}))
+    assert "ranks train on CPUs" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ import torch.distributed as dist
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from dlmine_spark.config import TrainingConfig
+from dlmine_spark.errors import EnvironmentProblem
 from dlmine_spark.slots import WAIT_SECONDS, is_local, require_slots
 from dlmine_spark.training.comm import RankLost
 from dlmine_spark.training.job import LaunchRequest, run_rank
 from dlmine_spark.training.launch.relay import listening, speak_through
 from dlmine_spark.training.launch.shipped import with_shipped_code
 from dlmine_spark.training.launch.waiting import ended_with_its_ranks
+
+log = logging.getLogger(__name__)
 
 THREADS_PER_RANK = 1
 EXCHANGE_TIMEOUT = timedelta(minutes=10)
@@ -78,6 +82,7 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
     config = request.training
     local = is_local(spark)
     if not local:
+        _tell_of_hidden_gpus(config)
         require_slots(spark, config.workers, min(config.launch_timeout, WAIT_SECONDS))
     with (
         listening(request.folder, config.workers) as output,
@@ -90,6 +95,15 @@ def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
         # It gives its logger a level of its own, and would tell every user that it started.
         distributor.logger.setLevel(logging.WARNING)
         distributor.run(with_shipped_code(_rank, request, spark))
+
+
+def _tell_of_hidden_gpus(config: TrainingConfig) -> None:
+    """Without a GPU in Spark's own resources, the distributor hides those of the machines from its ranks."""
+    remedy = "train by training.backend=horovod, or set training.device=cpu"
+    if config.device == "cuda":
+        raise EnvironmentProblem(f"training.device is cuda, but backend torch sees no GPU on a cluster: {remedy}")
+    if config.device == "auto":
+        log.warning("backend torch sees no GPU on a cluster, so ranks train on CPUs: %s", remedy)
 
 
 def _rank(request: LaunchRequest) -> None:
