@@ -895,6 +895,7 @@ def export(
     from dlmine_spark.session import open_session
 
     wanted = exports.target_of(target, format_=format_, into=into, credentials=credentials, mode=mode)
+    exports.refuse_own_places(wanted, config)
     names = tuple(name.strip() for name in columns.split(",")) if columns is not None else ()
     with open_session(config.spark) as spark:
         selection = exports.Selection(table, where, names, version)

@@ -33,7 +33,7 @@ from pydantic import (
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.frequency import COUNTED, KNOWN_ALIASES, from_alias, from_text
-from dlmine_spark.redaction import without_credentials
+from dlmine_spark.redaction import public, without_credentials
 
 ENVIRONMENT_PREFIX = "DLMINE__"
 
@@ -107,6 +107,9 @@ class Section(BaseModel):
         return value
 
 
+_PASSWORD_IN_ADDRESS = re.compile("//[^/@:]*:[^/@]+@")
+
+
 class LakehouseConfig(Section):
     """Where the tables lie: a folder or object-store address, or a catalog."""
 
@@ -120,6 +123,14 @@ class LakehouseConfig(Section):
     )
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @field_validator("root", "files")
+    @classmethod
+    def _holds_no_password(cls, place: str | None) -> str | None:
+        if place is not None and _PASSWORD_IN_ADDRESS.search(place):
+            # Not repeated: the message ends in logs.
+            raise ValueError("holds a user and a password, which a configuration must not: the environment has them")
+        return place
 
 
 class SparkConfig(Section):
@@ -829,7 +840,7 @@ def _bad_database(source: SourceConfig) -> Iterator[str]:
 def holds_credentials(address: str) -> bool:
     """Whether the address of a database says who may read it (``//user:word@host``, ``?password=``)."""
     place = re.split("[?;]", address)[0]
-    return bool(re.search("[^:/]@", place) or re.search(r"(?i)[?&;](user|username|uid|password|pwd)=", address))
+    return bool(re.search("[^:/]@", place) or re.search(r"(?i)[?&;](user|username|uid|\w*password|pwd)=", address))
 
 
 def _bad_references(source: SourceConfig) -> Iterator[str]:
@@ -1839,8 +1850,13 @@ class Config(Section):
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:
-        """The resolved configuration, as saved beside each run; it loads again to an equal one."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False)
+        """The resolved configuration, as printed and saved beside each run; it loads again to an equal one.
+
+        But Spark's settings that are secret by their name, which are there as ``***``: nothing else may hold one.
+        """
+        settings = self.model_dump(mode="json", by_alias=True)
+        settings["spark"]["conf"] = public(settings["spark"]["conf"])
+        text: str = yaml.safe_dump(settings, sort_keys=False)
         return text
 
 

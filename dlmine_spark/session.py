@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 DELTA_VERSION = "4.4.0"
 """The one that this program is made for (pyproject.toml), where none is installed as a package."""
-HADOOP_VERSION = "3.4.2"
+HADOOP_VERSION = "3.5.0"
 """Spark 4.2's."""
 PACKAGES = "spark.jars.packages"
 _NO_S3 = re.compile(r"Class org\.apache\.hadoop\.fs\.s3a\.S3AFileSystem not found|No FileSystem for scheme \"s3")

@@ -295,3 +295,22 @@ def test_every_setting_says_what_it_means() -> None:
         if isinstance(model, type) and hasattr(model, "model_fields"):
             for key, field in model.model_fields.items():
                 assert field.description, f"{name}.{key} has no description"
+
+
+def test_an_address_of_tables_holds_no_password_and_is_not_repeated() -> None:
+    for setting in ("lakehouse.root", "lakehouse.files"):
+        with pytest.raises(ConfigError, match=f"{setting}.*holds a user and a password") as caught:
+            load_config(overrides=[f"{setting}=s3a://AKIA:hush@bucket/lake"])
+        assert "hush" not in str(caught.value)
+    # Whose container it is, no password.
+    load_config(overrides=["lakehouse.root=abfss://container@account.dfs.core.windows.net/lake"])
+
+
+def test_secret_settings_of_spark_are_not_printed() -> None:
+    config = load_config(
+        overrides=["spark.conf.spark.hadoop.fs.s3a.secret.key=hush", "spark.conf.spark.ui.enabled=false"]
+    )
+    assert yaml.safe_load(config.to_yaml())["spark"]["conf"] == {
+        "spark.hadoop.fs.s3a.secret.key": "***",
+        "spark.ui.enabled": False,
+    }

@@ -54,6 +54,9 @@ NUMBER_PATTERNS = ("yyyyMM", "yyyy")
 MOST_FORMATS = 5
 _EVENER = 0.1
 """How much larger the share of equal gaps has to be, to speak against what is usual."""
+_MONTHS_FOR_DAYS = 0.999
+_FEWEST_EVEN = 6
+"""Dates all equally far apart, which are no chance."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _SHORT_YEARS_FROM = 2000
 """Spark reads yy as a year from 2000 on."""
@@ -193,10 +196,22 @@ def _likelier(orders: Mapping[str, str], texts: Sequence[str], *, day_first: boo
 
     def evenness(pattern: str) -> float:
         ordered = sorted(moment for text in texts if (moment := reader(pattern)(text)) is not None)
-        gaps = Counter((later - earlier).total_seconds() for earlier, later in pairwise(ordered))
-        return max(gaps.values(), default=0) / max(len(ordered) - 1, 1)
+        gaps = Counter(_gap(earlier, later) for earlier, later in pairwise(ordered))
+        (unit, _), copies = gaps.most_common(1)[0] if gaps else (("", 0), 0)
+        # Twelve days in a row are twelve months the other way round, and days are more usual.
+        return copies / max(len(ordered) - 1, 1) * (_MONTHS_FOR_DAYS if unit == "months" else 1)
 
     ranked = {pattern: evenness(pattern) for pattern in orders.values()}
     usual = orders["dMy" if day_first else "Mdy"]
     best = max(ranked, key=ranked.__getitem__)
-    return usual if ranked[usual] >= ranked[best] - _EVENER else best
+    # The first days of months are, the other way round, twelve days in a row each January: nearly even.
+    is_even = ranked[best] >= _MONTHS_FOR_DAYS and len(texts) >= _FEWEST_EVEN
+    return usual if ranked[usual] >= ranked[best] - (0 if is_even else _EVENER) else best
+
+
+def _gap(earlier: datetime, later: datetime) -> tuple[str, float]:
+    """How far apart dates are: in months where they are on the same day of these, else in seconds."""
+    months = (later.year - earlier.year) * 12 + later.month - earlier.month
+    if months and (later.day, later.time()) == (earlier.day, earlier.time()):
+        return "months", months
+    return "seconds", (later - earlier).total_seconds()

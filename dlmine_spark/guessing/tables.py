@@ -20,6 +20,8 @@ from dlmine_spark.guessing.keys import SeriesKey, series_key
 from dlmine_spark.guessing.samples import Sample
 from dlmine_spark.guessing.steps import Steps, is_time_of_event, season_of, steps_of
 
+_UNIX_FROM = 1e8
+"""Nobody counts so many steps: larger numbers are seconds since 1970 (1e8: March 1973), or parts of seconds."""
 _NAMED = 0.5
 """Likeness from which a name counts."""
 _REPEATS = 0.98
@@ -248,8 +250,18 @@ def time_of(table: TableFacts) -> ColumnFacts | None:
     moments = [one for one in columns if one.is_moment]
     if moments:
         return max(moments, key=lambda one: (round(w.likeness(one.name, w.TIME), 2), one.known))
-    counting = [one for one in columns if one.type == "integer" and w.likeness(one.name, w.TIME) >= _NAMED]
+    counting = [one for one in _numbers_of_time(table) if one.least < _UNIX_FROM]
     return max(counting, key=lambda one: w.likeness(one.name, w.TIME), default=None)
+
+
+def unix_times(table: TableFacts) -> list[str]:
+    """Columns that hold seconds (or parts of them) since 1970, which are neither dates nor counted steps."""
+    return [one.name for one in _numbers_of_time(table) if one.least >= _UNIX_FROM]
+
+
+def _numbers_of_time(table: TableFacts) -> list[ColumnFacts]:
+    columns = table.columns.values()
+    return [one for one in columns if one.type == "integer" and w.likeness(one.name, w.TIME) >= _NAMED]
 
 
 def parts_of_date(table: TableFacts) -> list[str]:

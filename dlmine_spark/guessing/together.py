@@ -21,6 +21,7 @@ from dlmine_spark.guessing.tables import (
     statics_of,
     table_of,
     time_of,
+    unix_times,
     value_of,
     wide_columns,
 )
@@ -165,8 +166,13 @@ def _what_is_missing(table: TableFacts) -> str:
         *(["a number to forecast (sales, quantity ...)"] if value is None else []),
     ]
     lacking = " and ".join(lacks) or "several rows a series"
+    unix = unix_times(table) if time is None else []
+    hint = (
+        f" ({unix[0]} looks like seconds since 1970, or parts of them: write them as dates and times)" if unix else ""
+    )
     return (
-        f"{table.sample.path}: cannot tell what to forecast or to mine: it lacks {lacking}; there are {table.saw()}. "
+        f"{table.sample.path}: cannot tell what to forecast or to mine: it lacks {lacking}{hint}; there are "
+        f"{table.saw()}. "
         "Add it, or a column of baskets and one of items; to look for errors only: dlmine clean --profile "
         f"--set sources.{table.name}.kind=table --set sources.{table.name}.path={table.sample.path}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shutil
@@ -18,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.utils import is_remote
 
-from dlmine_spark.config import holds_credentials
+from dlmine_spark.config import Config, holds_credentials
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.jdbc import Database
 from dlmine_spark.lakehouse import Lakehouse
@@ -36,6 +37,9 @@ _COMPRESSED = ".gz"
 _ROWS_A_TRIP = "10000"
 _MOMENT = "yyyy-MM-dd'T'HH:mm:ss[.SSSSSS]"
 _NO_TABLE = re.compile(r"relation \".*\" does not exist|Table .* doesn't exist|Invalid object name|ORA-00942")
+_OF_AN_EXPORT = re.compile(r"\.?(part-.*|_SUCCESS)(\.crc)?")
+_LAST_NAME = re.compile(r'(?:^|\.)("[^"]*"|`[^`]*`|\[[^]]*\]|[^.]*)$')
+"""What a table is called within its schema, maybe quoted, with the dot before it."""
 _CAN_RENAME = ("postgresql", "mysql", "mariadb", "oracle")
 """Databases that rename a table by the same statement."""
 
@@ -119,6 +123,31 @@ def _check_files(target: Target) -> None:
     refuse_overwriting(file, option="TARGET", force=target.mode == "replace", replacing="--mode replace")
 
 
+def refuse_own_places(target: Target, config: Config) -> None:
+    """Refuse to write where the tables lie, or over a source.
+
+    Raises:
+        ConfigError: naming which of them.
+    """
+    if target.is_database:
+        return
+    own = {} if config.lakehouse.catalog is not None else {"lakehouse.root": config.lakehouse.root}
+    if config.lakehouse.files is not None:
+        own["lakehouse.files"] = config.lakehouse.files
+    sources = {f"sources.{name}.path": str(source.path) for name, source in config.sources.items()}
+    for key, place in {**own, **sources}.items():
+        if _holds(place, target.place) or _holds(target.place, place):
+            raise ConfigError(f"{target.place}: is where {key} is ({place}): export to a place of its own")
+
+
+def _holds(place: str, other: str) -> bool:
+    """Whether the other place is this one, or within it."""
+    folder, file = local_path(place), local_path(other)
+    if folder is not None and file is not None:
+        return file.resolve().is_relative_to(folder.resolve())
+    return f"{other.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
+
+
 def run(lakehouse: Lakehouse, selection: Selection, target: Target) -> int:
     """Write the selected rows to the target.
 
@@ -154,7 +183,8 @@ def _selected(lakehouse: Lakehouse, selection: Selection) -> DataFrame:
             rows = rows.select(*(f"`{name}`" for name in selection.columns))
         rows.schema  # noqa: B018  # Conditions are looked at here, also through Spark Connect.
     except (AnalysisException, ParseException) as error:
-        raise ConfigError(f"--where {selection.where!r}: {str(error).splitlines()[0]}") from error
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(f"--where {selection.where!r}: {first.strip()}") from error
     return rows
 
 
@@ -204,7 +234,21 @@ def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
 
 
 def _to_folder(rows: DataFrame, target: Target) -> None:
-    """A folder of files, as many as Spark has tasks; ``_SUCCESS`` in it says that it is whole."""
+    """A folder of files, as many as Spark has tasks; ``_SUCCESS`` in it says that it is whole.
+
+    One that is replaced is written anew beside its place first. In an object store nothing can be put in its place at
+    once: there the old files are gone when the new ones begin to be written.
+    """
+    if target.mode == "replace":
+        _refuse_foreign_files(rows.sparkSession, target.place)
+        folder = local_path(target.place)
+        if folder is not None and folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+                new, old = Path(scratch, "new"), Path(scratch, "old")
+                _write(rows, target, str(new.absolute()), "error", is_compressed=False)
+                folder.replace(old)
+                new.replace(folder)
+            return
     mode = {"fail": "error", "replace": "overwrite", "append": "append"}[target.mode]
     try:
         _write(rows, target, target.place, mode, is_compressed=False)
@@ -212,6 +256,26 @@ def _to_folder(rows: DataFrame, target: Target) -> None:
         if error.getCondition() != "PATH_ALREADY_EXISTS":
             raise
         raise ConfigError(f"{target.place}: is there already: --mode replace or --mode append") from error
+
+
+def _refuse_foreign_files(spark: SparkSession, place: str) -> None:
+    """Refuse to replace a folder that holds more than an export would."""
+    folder = local_path(place)
+    if folder is not None:
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    else:
+        try:
+            files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(place)
+            names = [Path(row["path"]).name for row in files.select("path").collect()]
+        except AnalysisException as error:
+            if error.getCondition() != "PATH_NOT_FOUND":
+                raise
+            names = []
+    foreign = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
+    if foreign:
+        raise ConfigError(
+            f"{place}: --mode replace would remove {foreign[0]}, which is no file of an export: name another folder"
+        )
 
 
 def _write(rows: DataFrame, target: Target, place: str, mode: str, *, is_compressed: bool) -> None:
@@ -244,7 +308,7 @@ def _to_database(rows: DataFrame, target: Target) -> int:
     A run that is killed leaves the new table behind, which the next one drops, and the target as it was.
     """
     spark, database, into = rows.sparkSession, _database(target), str(target.into)
-    staging = f"{into}_dlmine_new"
+    staging = _staging(into)
     rows = _texts_of_nested(rows)
     with database.asking():
         is_there = _is_there(spark, database, into)
@@ -263,11 +327,24 @@ def _to_database(rows: DataFrame, target: Target) -> int:
     return written
 
 
+def _split(into: str) -> tuple[str, str]:
+    """The schema that a table is in, with its dot, and the table's own name."""
+    match = _LAST_NAME.search(into)
+    name = match[1] if match is not None else into
+    return into.removesuffix(name), name
+
+
+def _staging(into: str) -> str:
+    """A table of the same schema; its name is short, since databases cut long ones, and so would name the target."""
+    schema, name = _split(into)
+    return f"{schema}dlmine_new_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 def _swap(database: Database, target: Target, staging: str, columns: Sequence[str], *, is_there: bool) -> list[str]:
     """The statements that make the rows of the staging table those of the target."""
     into = str(target.into)
     if not is_there:
-        return [f"ALTER TABLE {staging} RENAME TO {into.rpartition('.')[2]}"]
+        return [f"ALTER TABLE {staging} RENAME TO {_split(into)[1]}"]
     names = ", ".join(database.quoted(name) for name in columns)
     deleted = [f"DELETE FROM {into}"] if target.mode == "replace" else []
     return [*deleted, f"INSERT INTO {into} ({names}) SELECT {names} FROM {staging}", f"DROP TABLE {staging}"]

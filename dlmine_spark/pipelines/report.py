@@ -67,7 +67,6 @@ SECTION_STAGES = {
 }
 Fields = dict[str, Any]
 """Some fields of ``ReportData``: a part of the page."""
-_SECRET_WORDS = ("secret", "password", "token", "credential", "access.key", "account.key", "sas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,7 @@ def collect_report(config: Config, lakehouse: Lakehouse) -> ReportData:
         horizon=config.evaluation.horizon,
         runs=runs.drop(columns=["output_versions"], errors="ignore"),
         tables=_versions(runs),
-        config_yaml=_shareable(config).to_yaml(),
+        config_yaml=config.to_yaml(),
         absent=_absent(tables),
         **fields,
     )
@@ -214,15 +213,6 @@ def _absent(tables: Tables) -> dict[str, str]:
         for section, note in notes.items()
         if note.startswith(NOT_APPLICABLE)
     }
-
-
-def _shareable(config: Config) -> Config:
-    """The configuration without values that a page should not hand on."""
-    conf = {
-        key: "(hidden)" if any(word in key.lower() for word in _SECRET_WORDS) else value
-        for key, value in config.spark.conf.items()
-    }
-    return config.model_copy(update={"spark": config.spark.model_copy(update={"conf": conf})})
 
 
 # Data quality

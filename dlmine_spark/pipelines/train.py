@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 
-import yaml
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -21,7 +20,7 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.calibration import recalibrated, segments_as_of, write_factors
 from dlmine_spark.pipelines.steps import panel_frequency
-from dlmine_spark.redaction import public, without_credentials
+from dlmine_spark.redaction import without_credentials
 from dlmine_spark.runs import NotApplicable, StageReport
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.job import CutoffResult
@@ -241,8 +240,7 @@ def _describe_run(config: Config, lakehouse: Lakehouse, request: LaunchRequest, 
         "horizon": request.horizon,
     }
     # Nothing is read from it: a run that goes on has the configuration of its own command, credentials included.
-    settings = public(config.model_dump(mode="json", by_alias=True))
-    write_bytes(request.folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+    write_bytes(request.folder / "config.yaml", config.to_yaml().encode())
     write_bytes(request.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame
 
+from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, SourceError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import export
@@ -95,6 +96,43 @@ def test_a_target_that_is_there_is_left_alone(shop: Lakehouse, tmp_path: Path) -
     assert file.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_folder_is_replaced_as_a_whole_and_only_if_it_is_an_export(shop: Lakehouse, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    export.run(shop, Selection(TABLE, version=0), target(folder, format_="csv"))
+    fails = Selection(TABLE, "id > 0 AND raise_error('stop') IS NULL")
+    with pytest.raises(Exception, match="stop"):
+        export.run(shop, fails, target(folder, format_="csv", mode="replace"))
+    assert len(pd.concat(map(pd.read_csv, folder.glob("part-*")))) == 1
+    export.run(shop, Selection(TABLE), target(folder, format_="csv", mode="replace"))
+    assert len(pd.concat(map(pd.read_csv, folder.glob("part-*")))) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lakehouse", "rows"]
+
+    (folder / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"rows: --mode replace would remove thesis\.txt, which is no file of an export"
+    ):
+        export.run(shop, Selection(TABLE), target(folder, format_="csv", mode="replace"))
+    assert (folder / "thesis.txt").exists()
+
+
+def test_neither_tables_nor_sources_are_exported_over(tmp_path: Path) -> None:
+    sources = {
+        "sales": {"kind": "panel", "path": str(tmp_path / "raw" / "sales.csv"), "columns": {"ds": None, "y": None}}
+    }
+    config = Config.model_validate({"lakehouse": {"root": str(tmp_path / "lake")}, "sources": sources})
+    own = {".": "lakehouse.root", "lake": "lakehouse.root", "lake/silver/x.csv": "lakehouse.root"}
+    own |= {"raw": "sources.sales.path", "raw/sales.csv": "sources.sales.path"}
+    for place, key in own.items():
+        with pytest.raises(ConfigError, match=f"is where {key} is"):
+            export.refuse_own_places(Target(str(tmp_path / place), "csv"), config)
+    export.refuse_own_places(Target(str(tmp_path / "raw" / "other.csv")), config)
+    export.refuse_own_places(Target(str(tmp_path / "lakeside"), "csv"), config)
+    away = Config.model_validate({"lakehouse": {"root": "s3a://shop/house", "files": str(tmp_path)}})
+    with pytest.raises(ConfigError, match=r"is where lakehouse\.root is"):
+        export.refuse_own_places(Target("s3a://shop/house/silver", "csv"), away)
+    export.refuse_own_places(Target("s3a://shop/houses", "csv"), away)
+
+
 def test_a_write_that_fails_leaves_nothing(shop: Lakehouse, tmp_path: Path) -> None:
     file = tmp_path / "shop.csv"
     file.write_text("mine", encoding="utf-8")
@@ -111,7 +149,7 @@ def test_a_write_that_fails_leaves_nothing(shop: Lakehouse, tmp_path: Path) -> N
         (Selection("gold.nothing"), r"gold\.nothing: there is no such table; see dlmine tables"),
         (Selection(TABLE, columns=("nmae",)), r"has no column nmae; it has id, name"),
         (Selection(TABLE, "nmae = 1"), r"--where 'nmae = 1': .*nmae"),
-        (Selection(TABLE, "id ="), r"--where 'id ='"),
+        (Selection(TABLE, "id ="), r"--where 'id =': .*Syntax error"),
         (Selection(TABLE, version=9), r"silver\.shop.* 9"),
     ],
 )
@@ -176,9 +214,22 @@ def test_rows_are_replaced_or_added_and_the_table_stays(shop: Lakehouse, databas
 
 
 def test_what_a_killed_export_left_is_no_obstacle(shop: Lakehouse, database: Postgres) -> None:
-    database.run("CREATE TABLE shop_dlmine_new (half int)")
+    database.run(f"CREATE TABLE {export._staging('shop')} (half int)")
     assert export.run(shop, Selection(TABLE), into(database)) == 3
     assert tables(database) == ["shop"]
+
+
+def test_a_name_as_long_as_names_may_be_is_not_taken_for_another(shop: Lakehouse, database: Postgres) -> None:
+    name = "t" * 63
+    database.run(f"CREATE TABLE {name} (id int); INSERT INTO {name} VALUES (7)")
+    assert export.run(shop, Selection(TABLE, columns=("id",)), into(database, name, "append")) == 3
+    assert database.run(f"SELECT count(*) FROM {name}") == [["4"]]
+    assert tables(database) == [name]
+
+
+def test_a_quoted_name_is_one(shop: Lakehouse, database: Postgres) -> None:
+    assert export.run(shop, Selection(TABLE, columns=("id",)), into(database, 'public."Sales 2024.x"')) == 3
+    assert tables(database) == ["Sales 2024.x"]
 
 
 def test_a_wrong_password_is_told(shop: Lakehouse, database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,6 +276,10 @@ def test_packed_and_wide_encodings(tmp_path: Path) -> None:
     [
         ([("shop", "size"), ("A", 7), ("B", 9)], "lacks a column of dates"),
         ([("date", "shop"), *((day, "A") for day in x.days(9))], "a number to forecast"),
+        (
+            [("time", "sales"), *((1672531200000 + 86_400_000 * day, day % 7) for day in range(60))],
+            "time looks like seconds since 1970, or parts of them: write them as dates",
+        ),
         ([("date", "sales")], "holds a header"),
         ([(day, place) for place, day in enumerate(x.days(9))], "looks like data: add a header line"),
         ([("date", "sales"), *((day, 1 + day.day) for day in x.days(9, step=4))], "4 days apart"),
