@@ -7,6 +7,7 @@ is shown only as much is read as is asked for.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,6 +85,7 @@ class FileBrowser:
 
     Raises:
         NeedsSpark: in all but ``tables``, of a table with features that deltalake does not know.
+        DlmineError: in all but ``tables``, of a table whose log has lost a commit.
     """
 
     def __init__(self, root: Path) -> None:
@@ -149,10 +151,26 @@ class FileBrowser:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
+        place = self._root.joinpath(*table.split("."))
+        lost = _lost_commit(place / "_delta_log")
+        if lost is not None:
+            raise DlmineError(
+                f"{table} ({place}): is damaged, its log has no commit {lost}: move the folder away and run the stage "
+                "that writes it again, or bring the file back"
+            )
         try:
-            return DeltaTable(str(self._root.joinpath(*table.split("."))))
+            return DeltaTable(str(place))
         except (DeltaError, OSError) as error:
             raise NeedsSpark(f"{table}: {error}") from error
+
+
+def _lost_commit(log_folder: Path) -> int | None:
+    """The first version that a log must have and has not, which deltalake does not miss; None if it is whole."""
+    names = [path.name for path in log_folder.iterdir()] if log_folder.is_dir() else []
+    commits = {int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.json", name)}
+    checkpoints = [int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.checkpoint.*\.parquet", name)]
+    needed = range(max(checkpoints, default=-1) + 1, max(commits, default=-1) + 1)
+    return next((version for version in needed if version not in commits), None)
 
 
 class SparkBrowser:

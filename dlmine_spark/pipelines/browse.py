@@ -22,7 +22,7 @@ from dlmine_spark.browsing import (
     writers,
 )
 from dlmine_spark.config import Config
-from dlmine_spark.errors import ConfigError
+from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.places import local_path, root_of
 from dlmine_spark.session import open_session
@@ -46,9 +46,15 @@ def tables(config: Config) -> str:
         names = browser.tables()
         refuse_nothing(names, _where(config))
         written = list(writers(browser.ledger()))
-        rows = [("table", "rows", "size", "version", "written", "stage", "run")]
+        rows: list[tuple[str, ...]] = [("table", "rows", "size", "version", "written", "stage", "run")]
         for name in names:
-            state = browser.state(name)
+            try:
+                state = browser.state(name)
+            except DlmineError as problem:
+                # The others are there all the same.
+                log.warning("%s", problem)
+                rows.append((name, "damaged", *["-"] * (len(rows[0]) - 2)))
+                continue
             run = _writer_of(state, written)
             rows.append((*_cells(state), *((run["stage"], run[s.RUN_ID]) if run is not None else ("-", "-"))))
         return "\n".join(aligned(rows, widest=_WIDEST_CELL))

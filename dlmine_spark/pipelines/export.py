@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from pyspark.errors import AnalysisException, ParseException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -25,7 +27,9 @@ from dlmine_spark.jdbc import Database
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.files import refuse_overwriting, written_whole
 from dlmine_spark.places import local_path
+from dlmine_spark.session import lack_of_s3
 from dlmine_spark.slots import is_local
+from dlmine_spark.stores import explained
 
 log = logging.getLogger(__name__)
 
@@ -162,11 +166,29 @@ def run(lakehouse: Lakehouse, selection: Selection, target: Target) -> int:
     if target.is_database:
         return _to_database(rows, target)
     file = _single_file(target)
-    if file is not None:
-        _to_file(rows, target, file)
-    else:
-        _to_folder(rows, target)
+    with _writing(target):
+        if file is not None:
+            _to_file(rows, target, file)
+        else:
+            _to_folder(rows, target)
     return rows.count()
+
+
+@contextmanager
+def _writing(target: Target) -> Iterator[None]:
+    """What errors of the storage mean, in one line."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError, OSError) as error:
+        text = str(error)
+        reason = lack_of_s3(text) or explained(text, target.place, os.environ)
+        if reason is None and "No space left on device" in text:
+            reason = "no space left on device"
+        if reason is None and "Permission denied" in text:
+            reason = "permission denied"
+        if reason is None:
+            raise
+        raise EnvironmentProblem(f"{target.place}: {reason}") from error
 
 
 def _selected(lakehouse: Lakehouse, selection: Selection) -> DataFrame:

@@ -205,3 +205,17 @@ def test_a_broken_table_needs_spark(tmp_path: Path) -> None:
 
     with pytest.raises(NeedsSpark, match=r"silver\.broken"):
         FileBrowser(tmp_path).state("silver.broken")
+
+
+def test_a_table_that_lost_a_commit_is_told_to_be_damaged_beside_the_others(tmp_path: Path) -> None:
+    for name in ("panel", "statics"):
+        deltalake.write_deltalake(str(tmp_path / "silver" / name), pa.table({"id": [1]}))
+        deltalake.write_deltalake(str(tmp_path / "silver" / name), pa.table({"id": [2]}), mode="append")
+    (tmp_path / "silver" / "panel" / "_delta_log" / f"{0:020}.json").unlink()
+    config = Config(lakehouse=LakehouseConfig(root=str(tmp_path)))
+
+    lines = {line.split()[0]: line.split()[1:3] for line in browse.tables(config).splitlines()}
+    assert lines["silver.panel"] == ["damaged", "-"]
+    assert lines["silver.statics"][0] == "2"
+    with pytest.raises(DlmineError, match=r"silver\.panel \(.*\): is damaged, its log has no commit 0: move"):
+        browse.show(config, "panel", 5)
