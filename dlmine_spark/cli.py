@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -529,9 +529,18 @@ def arima(
             help="Forecast from the end of newer data with the parameters that are there; fit only what has changed.",
         ),
     ] = False,
+    cutoffs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Forecast out of sample from so many cutoffs, too: evaluation.cutoffs."),
+    ] = None,
 ) -> None:
     if predict and asked.force:
         raise ConfigError("--force fits all series, --predict as few as it can: give one of them")
+    if cutoffs is not None:
+        if predict:
+            raise ConfigError("--predict forecasts from the end of the data only: leave --cutoffs away")
+        evaluation = asked.config.evaluation.model_copy(update={"cutoffs": cutoffs})
+        asked = replace(asked, config=asked.config.model_copy(update={"evaluation": evaluation}))
     targets, follow = (["clean"], [_predict]) if predict else (["arima"], [])
     _run_stages(targets, asked, follow=follow)
 

@@ -43,6 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["mine", "--since", "3"], 2, "--since says what --drift compares with: give both or neither"),
         (["mine", "--drift", "--since", "-1"], 2, "--since"),
         (["arima", "--predict", "--force"], 2, "--force fits all series, --predict as few as it can"),
+        (["arima", "--predict", "--cutoffs", "3"], 2, "--predict forecasts from the end of the data only"),
         (["mine", "--by", "month"], 2, "--by month: no source of kind lines is configured"),
         (["nonsense"], 2, "nonsense"),
         (["simulate"], 2, "--out"),
@@ -122,6 +123,15 @@ def test_what_was_tuned_lies_over_the_files_and_below_set_where_it_is_asked_for(
     main(["tune", *asked[1:]])
     main(["backtest", *asked[1:]])
     assert [config.training.hidden for config in called] == [8, 24]
+
+
+def test_cutoffs_of_arima_are_those_of_the_evaluation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Config] = []
+    monkeypatch.setattr(cli, "_run_stages", lambda _, asked, **__: called.append(asked.config))
+    assert run(capsys, "arima", "--cutoffs", "3")[0] == 0
+    assert called == [load_config(overrides=["evaluation.cutoffs=3"])]
 
 
 def test_without_optuna_nothing_is_started(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
