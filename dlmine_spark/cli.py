@@ -673,41 +673,38 @@ def explain(
 def _embeddings(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
     """Write and cluster what the network learned of each series."""
     from dlmine_spark.pipelines import embeddings
-    from dlmine_spark.pipelines.graph import tables_of
-    from dlmine_spark.runs import NOT_APPLICABLE
 
-    if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
-        output.print(f"embeddings: there are none ({explained.message})", markup=False)
-        return
-    message, compared = embeddings.run(config, tables_of(lakehouse, explained))
-    output.print(message, markup=False)
-    typer.echo(compared)
+    _tell_of_network(explained, lakehouse, "embeddings: there are none", partial(embeddings.run, config))
 
 
 def _surrogate(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
     """Say in short rules what the network forecasts."""
     from dlmine_spark.pipelines import surrogate
-    from dlmine_spark.pipelines.graph import tables_of
-    from dlmine_spark.runs import NOT_APPLICABLE
 
-    if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
-        output.print(f"surrogate: there is nothing to imitate ({explained.message})", markup=False)
-        return
-    message, rules = surrogate.run(config, tables_of(lakehouse, explained))
-    output.print(message, markup=False)
-    typer.echo(rules)
+    _tell_of_network(explained, lakehouse, "surrogate: there is nothing to imitate", partial(surrogate.run, config))
 
 
 def _why(series: str, date: str | None, config: Config, lakehouse: Lakehouse, explained: Run) -> None:
     """Say where the forecast of a series comes from."""
     from dlmine_spark.pipelines import why
+
+    def tell(tables: Lakehouse) -> tuple[str, str]:
+        return why.run(config, tables, series, date)
+
+    _tell_of_network(explained, lakehouse, "explain: nothing to explain", tell)
+
+
+def _tell_of_network(
+    explained: Run, lakehouse: Lakehouse, nothing: str, tell: Callable[[Lakehouse], tuple[str, str]]
+) -> None:
+    """Print a line and a table about the networks that a run of explain saw; ``nothing``, where there were none."""
     from dlmine_spark.pipelines.graph import tables_of
     from dlmine_spark.runs import NOT_APPLICABLE
 
     if explained.status == NOT_APPLICABLE and "no training panel" in explained.message:
-        output.print(f"explain: nothing to explain ({explained.message})", markup=False)
+        output.print(f"{nothing} ({explained.message})", markup=False)
         return
-    message, table = why.run(config, tables_of(lakehouse, explained), series, date)
+    message, table = tell(tables_of(lakehouse, explained))
     output.print(message, markup=False)
     typer.echo(table)
 
