@@ -282,22 +282,28 @@ def _to_folder(rows: DataFrame, target: Target) -> None:
 
 def _refuse_foreign_files(spark: SparkSession, place: str) -> None:
     """Refuse to replace a folder that holds more than an export would."""
+    foreign = _foreign_file(spark, place)
+    if foreign is not None:
+        raise ConfigError(
+            f"{place}: --mode replace would remove {foreign}, which is no file of an export: name another folder"
+        )
+
+
+def _foreign_file(spark: SparkSession, place: str) -> str | None:
     folder = local_path(place)
     if folder is not None:
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    else:
-        try:
-            files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(place)
-            names = [Path(row["path"]).name for row in files.select("path").collect()]
-        except AnalysisException as error:
-            if error.getCondition() != "PATH_NOT_FOUND":
-                raise
-            names = []
-    foreign = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
-    if foreign:
-        raise ConfigError(
-            f"{place}: --mode replace would remove {foreign[0]}, which is no file of an export: name another folder"
-        )
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return next((name for name in names if not _OF_AN_EXPORT.fullmatch(name)), None)
+    name = F.element_at(F.split("path", "/"), -1)
+    try:
+        files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(place)
+        # A folder may hold very many: one that does not belong there is enough.
+        found = files.where(~name.rlike(f"^(?:{_OF_AN_EXPORT.pattern})$")).select(name).limit(1).collect()
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        return None
+    return str(found[0][0]) if found else None
 
 
 def _write(rows: DataFrame, target: Target, place: str, mode: str, *, is_compressed: bool) -> None:

@@ -115,6 +115,19 @@ def test_a_folder_is_replaced_as_a_whole_and_only_if_it_is_an_export(shop: Lakeh
     assert (folder / "thesis.txt").exists()
 
 
+def test_files_that_are_no_exports_are_seen_by_spark_too(
+    shop: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rows"
+    export.run(shop, Selection(TABLE), target(folder, format_="csv"))
+    # As if it were an address of an object store.
+    monkeypatch.setattr(export, "local_path", lambda _: None)
+    assert export._foreign_file(shop.spark, str(folder)) is None
+    assert export._foreign_file(shop.spark, str(tmp_path / "nowhere")) is None
+    (folder / "thesis.txt").write_text("mine", encoding="utf-8")
+    assert export._foreign_file(shop.spark, str(folder)) == "thesis.txt"
+
+
 def test_neither_tables_nor_sources_are_exported_over(tmp_path: Path) -> None:
     sources = {
         "sales": {"kind": "panel", "path": str(tmp_path / "raw" / "sales.csv"), "columns": {"ds": None, "y": None}}
