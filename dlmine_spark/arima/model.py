@@ -51,6 +51,9 @@ RECENT_SEASONS, FEWEST_RECENT = 3, 36
 """Seasons, but at least so many innovations, over which their weight in the variance falls to a half."""
 DEGREES = "sigma2_degrees"
 """In ``diagnostics``: degrees of freedom that the variance has."""
+OF_A_SEASONAL_DIFFERENCE = 2
+"""Parameters that a seasonal difference counts as where treatments are compared: it was chosen by the data, too, and
+carries one year's accidents into all to come. By trial on short and long histories (docs/benchmarks.md)."""
 ROUNDING = 1e-10
 """Errors smaller than this share of the largest value are rounding errors."""
 
@@ -341,6 +344,7 @@ def _best_frame(frames: list[_Frame]) -> _Frame:
         innovations = (whitened[:, 0] - whitened[:, 1:] @ coefficients)[-tail:]
         n = innovations.size
         parameters = len(frame.design.names) + len(frame.arma.parameters) + 1
+        parameters += OF_A_SEASONAL_DIFFERENCE * frame.seasonal_d
         if n - parameters < 2:
             return float("inf")
         jacobian = log_jacobian(sample.y[-n:], frame.sample.power)

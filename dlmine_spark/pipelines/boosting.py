@@ -6,22 +6,19 @@ no finished cutoff twice and a scenario can ask them again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines.alignment import to_own_clocks
 from dlmine_spark.pipelines.calibration import factors_of, recalibrated, segments_as_of
-from dlmine_spark.pipelines.train import MODELS, forecasts_in, launch_request, panel_source, validation_forecasts
+from dlmine_spark.pipelines.train import MODELS, launch_request, panel_source, read_forecasts, validation_forecasts
 from dlmine_spark.training.boosting import TREES_FILE, boost_cutoffs, predict_boosted
 from dlmine_spark.training.checkpoints import write_bytes
 from dlmine_spark.training.predict import FORECAST_FILE, VALIDATION_FILE, cutoff_folder, write_forecasts
@@ -106,10 +103,5 @@ def _with_widths(
     segments = segments_as_of(training_panel, told_at)
     validation = cutoff_folder(folder, told_at) / VALIDATION_FILE
     factors = factors_of(lakehouse.spark, validation, segments, config.evaluation.horizon)
-    return recalibrated(_forecasts(lakehouse, folder, (cutoff,), file), factors, segments)
-
-
-def _forecasts(lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment], file: str) -> DataFrame:
-    rows = to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs, file))
-    columns = [name for name in s.FORECASTS.names if name != s.RUN_ID]
-    return rows.withColumn(s.MODEL, F.lit(LIGHTGBM)).select(*columns)
+    forecasts = read_forecasts(lakehouse, folder, (cutoff,), file, LIGHTGBM)
+    return recalibrated(forecasts, factors, segments).drop(s.RUN_ID)

@@ -203,13 +203,17 @@ def _path(file: Path) -> str:
 
 
 def read_forecasts(
-    lakehouse: Lakehouse, folder: Path, cutoffs: Sequence[Moment], file: str = FORECAST_FILE
+    lakehouse: Lakehouse,
+    folder: Path,
+    cutoffs: Sequence[Moment],
+    file: str = FORECAST_FILE,
+    model: str = MODEL_NAME,
 ) -> DataFrame:
-    """The forecasts of some cutoffs as rows of ``gold.forecasts``."""
+    """The forecasts of some cutoffs that a model left in its folder, as rows of ``gold.forecasts``."""
     return (
         to_own_clocks(lakehouse, forecasts_in(lakehouse, folder, cutoffs, file))
         .withColumn(s.RUN_ID, F.lit(lakehouse.run_id))
-        .withColumn(s.MODEL, F.lit(MODEL_NAME))
+        .withColumn(s.MODEL, F.lit(model))
         .select(*s.FORECASTS.names)
     )
 

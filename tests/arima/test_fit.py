@@ -99,6 +99,15 @@ def test_a_monthly_season_is_followed() -> None:
     assert fit["path"] == pytest.approx(100 + np.arange(12) * 3, abs=4.0)
 
 
+@pytest.mark.parametrize("seed", [25, 26, 27])
+def test_six_years_of_a_weak_season_are_not_repeated(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    level = 100 + np.cumsum(rng.normal(0, 1, 72))
+    y = level + 3 * np.sin(np.arange(72) * np.pi / 6) + rng.normal(0, 3, 72)
+    fit = last(fit_series(series(y, 12, frequency=MONTHLY), CUTOFFS_ONLY, plan(72, 12, frequency=MONTHLY)))
+    assert fit["seasonal_d"] == 0
+
+
 def test_a_week_of_hours_is_followed_beside_the_day() -> None:
     steps = np.arange(24 * 7 * 5 + 48)
     day = 10 * np.sin(2 * np.pi * steps / 24)

@@ -8,9 +8,9 @@ from pyspark.sql import SparkSession
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.explain.rules import Bound, Feature, Rule
+from dlmine_spark.explain.surrogate import IS_HELD_OUT, RATIO, Measured, measure
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import surrogate
-from dlmine_spark.pipelines.surrogate import IS_HELD_OUT, RATIO, Measured, measure
 from tests.pipelines.test_failures import CONFIG, HORIZON, SERIES, fill
 
 pytestmark = pytest.mark.spark
