@@ -18,7 +18,7 @@ from dlmine_spark.training.devices import CPU, device_of, resolved
 from dlmine_spark.training.job import RESULT_FILE, train_cutoffs
 from dlmine_spark.training.launch.torch_distributor import _tell_of_hidden_gpus
 from dlmine_spark.training.loop import TrainState, fit
-from dlmine_spark.training.model import DropoutMasks, Forecaster, restored, scaled_forecast, window_losses
+from dlmine_spark.training.model import DropoutMasks, EncoderDecoder, restored, scaled_forecast, window_losses
 from dlmine_spark.training.predict import VALIDATED_FILE, cutoff_folder, member_folders
 from dlmine_spark.training.windows import gather
 from tests.training.panels import SMALL, small_request
@@ -130,7 +130,7 @@ def test_whatever_a_network_computes_is_on_the_device_of_its_windows(monkeypatch
     monkeypatch.setattr(torch.nn.LSTM, "forward", _stand_in)
     gpu = torch.device("cuda")
     with FakeTensorMode(), gpu:
-        network = Forecaster(model.shape)
+        network = EncoderDecoder(model.shape)
         held = {field.name: getattr(windows, field.name) for field in fields(windows)}
         batch = replace(windows, **{name: torch.empty(one.shape, dtype=one.dtype) for name, one in held.items()})
         with CPU:
