@@ -5,8 +5,8 @@
 Every fault is real: processes get SIGKILL, a file system of 400 KB runs full (where mounting is allowed, else files may
 not grow beyond 100 KB), files are cut, altered and removed. Prints a row a fault: what was done, after how many seconds
 it was over or going on again, what was said, and whether the loss curve is that of the undisturbed run (to 1e-4).
-Exits with 1 if a result differs, if a fault was over later than 30 s, or if one could not be tried to the end. Takes some
-ten minutes on two free cores; where they are not free, seconds say little.
+Exits with 1 if a result differs, if a fault was over later than 30 s, or if one could not be tried to the end. Where
+other work keeps the machine busy, seconds say little.
 
 ``kill``: a rank, in the middle of an epoch. ``worker``: a worker process of a standalone cluster (a master and two
 workers, started here on the loopback interface). ``disk``: no space for a checkpoint. ``truncated``: the newest
