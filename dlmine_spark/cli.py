@@ -566,6 +566,8 @@ def backtest(
         typer.Option("--audit", help="Then fail if anything that forecasts rest on comes from after their cutoff."),
     ] = False,
 ) -> None:
+    if ablation:
+        asked.config.training.require_covariates("--ablation")
     # The follower takes the run of the last target.
     targets = ["ablation", "backtest"] if ablation else ["backtest"]
     follow = [_audit] if audit else []
@@ -605,6 +607,7 @@ def forecast(
     if scenario is not None:
         from dlmine_spark.scenario import load_scenario
 
+        asked.config.training.require_covariates("--scenario")
         follow.append(partial(_what_if, load_scenario(scenario)))
     _run_stages(["forecast"], asked, follow=follow)
 
@@ -662,6 +665,7 @@ def explain(
         raise ConfigError("--date says which forecast of a series to explain: give --series, too")
     follow: list[Callable[[Config, Lakehouse, Run], None]] = []
     if series is not None:
+        asked.config.training.require_covariates("--series")
         follow.append(partial(_why, series, date))
     if embeddings:
         follow.append(_embeddings)

@@ -1417,6 +1417,10 @@ class ArimaConfig(Section):
         return tuple(sorted(set(levels)))
 
 
+TEXTBOOK: dict[str, int | float] = {"hidden": 50, "layers": 1, "dropout": 0.0}
+"""Settings of ``training`` that the preset textbook brings with it."""
+
+
 class TrainingConfig(Section):
     """The global LSTM and how its ranks run."""
 
@@ -1451,6 +1455,11 @@ class TrainingConfig(Section):
     scratch: str | None = Field(
         None, description="folder on a local disk for these files; default: the system's for temporary files"
     )
+    preset: Literal["default", "textbook"] = Field(
+        "default",
+        description="the network; textbook: LSTM(50) + Dense(1), one step after another from past values alone, to "
+        "compare with",
+    )
     history: int = Field(56, ge=2, description="steps the encoder sees")
     hidden: int = Field(64, ge=1, description="units of the LSTM")
     layers: int = Field(1, ge=1, description="LSTM layers")
@@ -1482,6 +1491,37 @@ class TrainingConfig(Section):
     mined: tuple[Signal, ...] = Field(
         SIGNALS, description="mined signals among the inputs; all, the default: those that the data has"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_brings_settings(cls, values: Any) -> Any:
+        is_textbook = isinstance(values, Mapping) and values.get("preset") == "textbook"
+        return {**TEXTBOOK, **values} if is_textbook else values
+
+    @model_validator(mode="after")
+    def _preset_is_what_it_is(self) -> TrainingConfig:
+        for key, value in TEXTBOOK.items() if self.preset == "textbook" else ():
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"preset textbook has {key} {value}, got {getattr(self, key)}: leave {key} out or set it to "
+                    f"{value}, or choose preset: default"
+                )
+        return self
+
+    def require_covariates(self, asked: str) -> None:
+        """Refuse what can be asked only of a network that reads covariates.
+
+        Args:
+            asked: the option of the command line, for the message.
+
+        Raises:
+            ConfigError: the network reads past values alone.
+        """
+        if self.preset == "textbook":
+            raise ConfigError(
+                f"{asked}: the network of training.preset textbook reads past values alone, no covariates and no mined "
+                "signals, so there is nothing to tell; train with training.preset=default"
+            )
 
     @model_validator(mode="after")
     def _batch_covers_ranks(self) -> TrainingConfig:

@@ -19,7 +19,7 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
 ``peer``    neuralforecast's LSTM on the same series, horizon and covariates: samples/s and held-out WAPE.
 
 ``--accuracy`` adds held-out WAPE beside the irreducible one (that of the simulator's noiseless sales): the network and
-the mean of ``--members``, LightGBM on the same windows' inputs, a textbook network, the seasonal naive.
+the mean of ``--members``, LightGBM on the same windows' inputs, the preset textbook, the seasonal naive.
 
 Repeats of what is compared take turns, and ratios are those of medians: other work on the machine hits all alike. But
 where there is much of it, ranks wait for one another however they exchange; the processor time says more then.
@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -401,9 +401,11 @@ def _wape(predicted: Floats, world: World) -> float:
     return float(np.abs(np.where(is_open, predicted, 0.0) - sales).sum() / sales.sum())
 
 
-def _trained(request: LaunchRequest, seed: int) -> tuple[Forecaster, WindowBatches, float]:
+def _trained(
+    request: LaunchRequest, seed: int, preset: Literal["default", "textbook"] = "default"
+) -> tuple[Forecaster, WindowBatches, float]:
     """A network trained by the default settings, its batches, and samples/s."""
-    config = TrainingConfig(backend="local", workers=1, seed=seed)
+    config = TrainingConfig(backend="local", workers=1, seed=seed, preset=preset)
     network, batches = _setting(replace(request, training=config), SingleProcess(), seed)
     state = fit(network, batches, config, SingleProcess(), TrainState.start(network))
     return network, batches, statistics.mean(entry.samples_per_second for entry in state.history)
@@ -438,7 +440,8 @@ def _accuracy(request: LaunchRequest, world: World, members: int) -> None:
         print("| LightGBM | not installed | |")
     else:
         tell("LightGBM, same inputs", _lightgbm(batches))
-    tell("textbook: LSTM(50) + Dense(1), recursive", _textbook(batches))
+    textbook, _, _ = _trained(request, request.training.seed, preset="textbook")
+    tell("textbook: LSTM(50) + Dense(1), recursive", _medians([textbook], batches))
     tell("seasonal naive", torch.cat([batch.lags[..., 0] for batch in _to_predict(batches)]).numpy().astype(float))
 
 
@@ -461,43 +464,6 @@ def _lightgbm(batches: WindowBatches) -> Floats:
     )  # fmt: skip
     scaled = np.asarray(model.predict(ask.inputs))
     return np.asarray(np.expm1(scaled + ask.level).reshape(-1, HORIZON), dtype=np.float64)
-
-
-class _Textbook(torch.nn.Module):
-    """What tutorials build: the next scaled value from the scaled values before it, and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = torch.nn.LSTM(1, 50, batch_first=True)
-        self.dense = torch.nn.Linear(50, 1)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """The next value; windows."""
-        return self.dense(self.lstm(values.unsqueeze(2))[0][:, -1]).squeeze(1)
-
-
-def _textbook(batches: WindowBatches) -> Floats:
-    """Recursive forecasts of a textbook network after as many steps as ours takes."""
-    network, config = _Textbook(), TrainingConfig()
-    optimizer = torch.optim.Adam(network.parameters())
-    scaling_of = new_network(model_shape(batches.arrays, batches.shape, config), 0).scaling
-    for epoch in range(config.epochs):
-        for batch in batches.train(epoch):
-            scaling = scaling_of(batch)
-            error = network(scaling.scale(batch.y) * batch.mask) - scaling.scale(batch.target)[:, 0]
-            optimizer.zero_grad()
-            (error.square() * batch.target_mask[:, 0]).mean().backward()
-            optimizer.step()
-    found = []
-    with torch.no_grad():
-        for batch in _to_predict(batches):
-            scaling = scaling_of(batch)
-            values = scaling.scale(batch.y) * batch.mask
-            for step in range(HORIZON):
-                # As in training, a closed day is a 0 among the scaled values.
-                values = torch.cat([values[:, 1:], (network(values) * batch.open[:, step]).unsqueeze(1)], dim=1)
-            found.append(scaling.restore(values[:, -HORIZON:]))
-    return torch.cat(found).numpy().astype(np.float64)
 
 
 class _Rows:

@@ -249,7 +249,7 @@ def test_settings_of_execution_leave_the_digest_as_it_is() -> None:
         "weight_decay": 0.1, "clip": 2.0, "patience": 2, "validation_origins": 3, "final_epochs": 1, "seed": 8,
         "keep_checkpoints": 3, "launch_timeout": 9.0, "mined": ["rules"], "members": 4, "max_restarts": 0,
         "in_memory_mb": 64.0, "scratch": "/scratch", "checkpoint_minutes": 1.0, "accumulate": 2, "compression": "fp16",
-        "device": "auto", "precision": "bfloat16",
+        "device": "auto", "precision": "bfloat16", "preset": "textbook",
     }  # fmt: skip
     assert set(other) == set(TrainingConfig.model_fields)
     digest = Config().digest("training")

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 MODEL_NAME = "lstm"
 MODELS = "models"
+USUAL = "cpu in float32"
 LATEST_FILE = "LATEST"
 """Names the run folder whose models are in use."""
 
@@ -260,6 +261,13 @@ def _validation_in_words(result: CutoffResult) -> str:
     return f"validation WAPE {result.validation_wape:.4f}" + (f" (alone {', '.join(alone)})" if len(alone) > 1 else "")
 
 
+def computed_in_words(computed: Sequence[str]) -> str:
+    """What the networks were trained on, where it is not what everybody has; several where a run went on elsewhere."""
+    if list(computed) in ([], [USUAL]):
+        return ""
+    return "; trained " + ", then ".join(f"on {way}" for way in computed)
+
+
 def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: int) -> TrainReport:
     backtest = [one for one in result.cutoffs if one.cutoff != request.final] or list(result.cutoffs)
     newest = backtest[-1]
@@ -283,5 +291,6 @@ def _report(request: LaunchRequest, result: RunResult, rows_in: int, rows_out: i
             f"{_validation_in_words(newest)}, {speed:,.0f} samples/s "
             f"({result.backend}, {result.workers} {'threads' if result.backend == 'local' else 'ranks'})"
             + (f"; {newest.skipped} series too short" if newest.skipped else "")
+            + computed_in_words(result.computed)
         ),
     )

@@ -111,6 +111,7 @@ def pack_state(state: TrainState, manifest: Manifest) -> bytes:
             "best_metric": state.best_metric,
             "since_best": state.since_best,
             "stopped": state.stopped,
+            "computed": list(state.computed),
         }
     )
 
@@ -134,6 +135,7 @@ def unpack_state(content: bytes, manifest: Manifest, where: str) -> TrainState:
         since_best=loaded["since_best"],
         stopped=loaded["stopped"],
         history=tuple(EpochLog(**entry) for entry in json.loads(loaded["history"])),
+        computed=tuple(loaded["computed"]),
     )
 
 

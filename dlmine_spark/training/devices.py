@@ -53,6 +53,11 @@ def resolved(config: TrainingConfig, comm: Comm) -> TrainingConfig:
     return config.model_copy(update={"precision": precision})
 
 
+def computed_on(device: torch.device, config: TrainingConfig) -> str:
+    """A device and ``resolved`` settings as runs keep them on record."""
+    return f"{device.type} in {config.precision}"
+
+
 def _gpu_has_bfloat16(device: torch.device) -> bool:
     # Ampere and later; others emulate it, slowly.
     with torch.cuda.device(device):

@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ class MemberResult:
         validation_wape: of that epoch; None without validation windows.
         samples_per_second: training windows, all ranks together, mean of the epochs.
         history: the loss curve.
+        computed: as in ``TrainState``.
     """
 
     epochs: int
@@ -137,6 +138,7 @@ class MemberResult:
     validation_wape: float | None
     samples_per_second: float
     history: tuple[EpochLog, ...]
+    computed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, state: TrainState) -> MemberResult:
@@ -149,6 +151,7 @@ class MemberResult:
             ),
             samples_per_second=float(np.mean([entry.samples_per_second for entry in state.history])),
             history=state.history,
+            computed=state.computed,
         )
 
 
@@ -164,6 +167,7 @@ class CutoffResult:
         series: forecast.
         skipped: series without enough known values.
         windows: origins to train on.
+        computed: device and precision of all trainings of its networks, in the order of the first one by each.
     """
 
     cutoff: Moment
@@ -173,6 +177,7 @@ class CutoffResult:
     series: int
     skipped: int
     windows: int
+    computed: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -193,10 +198,17 @@ class CutoffResult:
         """As read from ``result.json``."""
         values = json.loads(text)
         members = tuple(
-            MemberResult(**{**member, "history": tuple(EpochLog(**entry) for entry in member["history"])})
+            MemberResult(
+                **{
+                    **member,
+                    "history": tuple(EpochLog(**entry) for entry in member["history"]),
+                    "computed": tuple(member.get("computed", ())),
+                }
+            )
             for member in values["members"]
         )
-        return cls(**{**values, "cutoff": from_text(str(values["cutoff"])), "members": members})
+        cutoff, computed = from_text(str(values["cutoff"])), tuple(values.get("computed", ()))
+        return cls(**{**values, "cutoff": cutoff, "members": members, "computed": computed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +220,15 @@ class RunResult:
     workers: int
     seconds: float
 
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """Device and precision of all trainings, each once."""
+        return _each_once(self.cutoffs)
+
+
+def _each_once(results: Iterable[CutoffResult | MemberResult]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(way for one in results for way in one.computed))
+
 
 def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
     """Train every cutoff that is not finished yet; rank 0 leaves models, forecasts and results in the folders.
@@ -215,7 +236,9 @@ def train_cutoffs(request: LaunchRequest, comm: Comm) -> None:
     Raises:
         DlmineError: on every rank, whichever rank met the problem first.
     """
-    request = replace(request, training=resolved(request.training, comm))
+    # What cannot be trained is said before anything is read. What auto stands for is no part of a manifest: a run that
+    # was killed may go on where there is another device.
+    resolved(request.training, comm)
     for cutoff in request.cutoffs:
         folder = cutoff_folder(request.folder, cutoff)
         if broadcast_flag(comm, comm.rank == 0 and (folder / RESULT_FILE).exists()):
@@ -247,12 +270,14 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
         )
         for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True)
     ]
+    trainings = list(members)
     _, validation_wape = validate(networks, batches, comm)
     if len(origins.validation):
         rehearsal = plan_rehearsal(arrays, request.window)
-        _tune(copy.deepcopy(networks), replace(batches, origins=rehearsal), config, manifest, folder, REHEARSED)
+        copies = copy.deepcopy(networks)
+        trainings += _tune(copies, replace(batches, origins=rehearsal), config, manifest, folder, REHEARSED)
         everything = plan_origins(arrays, request.window, validation_origins=0)
-        _tune(networks, replace(batches, origins=everything), config, manifest, folder, FORECASTING)
+        trainings += _tune(networks, replace(batches, origins=everything), config, manifest, folder, FORECASTING)
 
     def finish() -> None:
         forecasts = predict_blocks(networks, arrays, origins.predict, request.window)
@@ -265,6 +290,7 @@ def _train_cutoff(request: LaunchRequest, cutoff: Moment, folder: Path, comm: Co
             series=len(origins.predict),
             skipped=len(origins.skipped),
             windows=len(origins.train),
+            computed=_each_once(trainings),
         )
         _tell_result(result)
         # Written last: a folder with a result is finished.
@@ -280,7 +306,7 @@ def _tune(
     panel: Manifest,
     folder: Path,
     phase: Phase,
-) -> None:
+) -> list[MemberResult]:
     """Train some epochs on with the windows that were kept for validation, and those of partly known horizons.
 
     Between the last window trained on and the cutoff lie up to three horizons, in which a business changes.
@@ -294,9 +320,12 @@ def _tune(
             "it" if phase is FORECASTING else "a horizon earlier",
             tuning.epochs,
         )
-    for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True):
-        seeded = tuning.model_copy(update={"seed": seed})
-        _train_member(network, replace(batches, seed=seed), seeded, panel, place, phase)
+    return [
+        _train_member(
+            network, replace(batches, seed=seed), tuning.model_copy(update={"seed": seed}), panel, place, phase
+        )
+        for network, seed, place in zip(networks, _seeds(config), member_folders(folder, config.members), strict=True)
+    ]
 
 
 def _tuning(config: TrainingConfig) -> dict[str, Any]:
@@ -328,7 +357,8 @@ def _train_member(
     store = CheckpointStore(folder / phase.checkpoints, config.keep_checkpoints)
     state = _agreed_start(network, store, manifest, comm)
     state = fit(network, batches, config, comm, state, _saving(store, manifest, comm))
-    _on_rank_0(comm, lambda: save_model(folder / phase.model_file, state.best_weights, manifest))
+    made = {**manifest, "computed": state.computed}
+    _on_rank_0(comm, lambda: save_model(folder / phase.model_file, state.best_weights, made))
     return MemberResult.of(state)
 
 

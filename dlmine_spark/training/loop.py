@@ -21,7 +21,7 @@ from torch import nn
 from dlmine_spark.config import TrainingConfig
 from dlmine_spark.errors import TrainingError
 from dlmine_spark.training.comm import Comm, require_same, slice_of, sums_over_ranks
-from dlmine_spark.training.devices import CPU, device_of, resolved
+from dlmine_spark.training.devices import CPU, computed_on, device_of, resolved
 from dlmine_spark.training.model import (
     MEDIAN,
     DropoutMasks,
@@ -140,6 +140,7 @@ class TrainState:
         since_best: epochs done after it.
         stopped: whether training ended before its last epoch for want of improvement.
         history: one entry an epoch.
+        computed: device and precision of what has been trained, in order; several where a run went on elsewhere.
         begun: how far the epoch after these has come.
     """
 
@@ -152,6 +153,7 @@ class TrainState:
     since_best: int = 0
     stopped: bool = False
     history: tuple[EpochLog, ...] = ()
+    computed: tuple[str, ...] = ()
     begun: Progress = Progress()
 
     @classmethod
@@ -286,6 +288,8 @@ def fit(
     gradient = FlatGradient(parameters, config.compression)
     training = _Training(model, batches, config, comm, device, gradient, optimizer, clock, save)
     last = config.epochs if until is None else min(until, config.epochs)
+    if state.epoch < last and not state.stopped:
+        state = _computed_by(state, computed_on(device, config), comm)
     while state.epoch < last and not state.stopped:
         entry = training.epoch(state)
         validation_loss, wape = validate([model], batches, comm)
@@ -480,7 +484,22 @@ def _advance(
         since_best=since_best,
         stopped=since_best >= patience,
         history=(*state.history, entry),
+        computed=state.computed,
     )
+
+
+def _computed_by(state: TrainState, way: str, comm: Comm) -> TrainState:
+    """The state as it goes on by a device and precision, which a killed run may not have had."""
+    if state.computed and state.computed[-1] == way:
+        return state
+    if state.computed and comm.rank == 0:
+        log.warning(
+            "what was begun on %s goes on on %s: no undisturbed run would come to quite the same weights; to go on as "
+            "before, give training.device and training.precision what they were",
+            state.computed[-1],
+            way,
+        )
+    return replace(state, computed=(*state.computed, way))
 
 
 def _tell(entry: EpochLog, epochs: int, state: TrainState) -> None:

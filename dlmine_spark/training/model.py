@@ -1,4 +1,4 @@
-"""The global forecaster: one encoder-decoder LSTM for all series, every step of the horizon at once.
+"""What every network shares, and the default one: an encoder-decoder LSTM, every step of the horizon at once.
 
 The encoder reads the past; the decoder starts from its state and reads what is known of the future: covariates,
 closures, ARIMA's forecasts, the values of earlier seasons. Each window is scaled by its own level, so that large and
@@ -8,6 +8,7 @@ RevIN). The head gives quantiles that cannot cross: the median, and distances fr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class ModelShape:
         location: mean level of the windows, on the scale of ``log_scale``.
         location_spread: standard deviation of the level between windows.
         spread: typical deviation within a window.
+        preset: which network (``training.preset``).
     """
 
     past: int
@@ -64,6 +66,7 @@ class ModelShape:
     location: float
     location_spread: float
     spread: float
+    preset: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,44 @@ class DropoutMasks:
 Dropout = Callable[..., torch.Tensor]
 
 
-class Forecaster(nn.Module):
-    """Encoder, decoder and quantile head; see the module's docstring."""
+class Forecaster(nn.Module, ABC):
+    """A global network: one set of weights for all series, each window scaled by its own level."""
+
+    embeddings: nn.ModuleList
+    """One a categorical attribute that the network reads; weights are rows by code."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
+
+    @abstractmethod
+    def forward(self, batch: Batch, scaling: Scaling, dropout: Dropout | None = None) -> torch.Tensor:
+        """Scaled quantiles, never decreasing along the last axis; windows x horizon x quantiles."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """What the network remembers at the end of the past; windows x hidden."""
+
+    def losses(self, quantiles: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Tensor:
+        """What training makes small, from what ``forward`` gave, by window."""
+        return pinball(quantiles, scaling, batch)
+
+    def scaling(self, batch: Batch) -> Scaling:
+        """Level and spread of each window, from the values it may see."""
+        known = batch.mask.sum(1, keepdim=True).clamp_min(1.0)
+        if self.shape.log_scale:
+            level = (torch.log1p(batch.y.clamp_min(0.0)) * batch.mask).sum(1, keepdim=True) / known
+            return Scaling(level, torch.full_like(level, self.shape.spread), log_scale=True)
+        level = (batch.y * batch.mask).sum(1, keepdim=True) / known
+        variance = ((batch.y - level).square() * batch.mask).sum(1, keepdim=True) / known
+        return Scaling(level, variance.sqrt().clamp_min(LEAST_SPREAD * self.shape.spread), log_scale=False)
+
+
+class EncoderDecoder(Forecaster):
+    """Encoder, decoder and quantile head; see the module's docstring."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__(shape)
         self.embeddings = nn.ModuleList(
             # Row 0 stays zero: an unknown category says nothing.
             nn.Embedding(size, shape.embedding, padding_idx=0)
@@ -136,16 +171,6 @@ class Forecaster(nn.Module):
         nn.init.constant_(self.head.bias, -0.5)
         with torch.no_grad():
             self.head.bias[MEDIAN] = 0.0
-
-    def scaling(self, batch: Batch) -> Scaling:
-        """Level and spread of each window, from the values it may see."""
-        known = batch.mask.sum(1, keepdim=True).clamp_min(1.0)
-        if self.shape.log_scale:
-            level = (torch.log1p(batch.y.clamp_min(0.0)) * batch.mask).sum(1, keepdim=True) / known
-            return Scaling(level, torch.full_like(level, self.shape.spread), log_scale=True)
-        level = (batch.y * batch.mask).sum(1, keepdim=True) / known
-        variance = ((batch.y - level).square() * batch.mask).sum(1, keepdim=True) / known
-        return Scaling(level, variance.sqrt().clamp_min(LEAST_SPREAD * self.shape.spread), log_scale=False)
 
     def forward(self, batch: Batch, scaling: Scaling, dropout: Dropout | None = None) -> torch.Tensor:
         """Scaled quantiles, never decreasing along the last axis; windows x horizon x quantiles."""
@@ -176,7 +201,7 @@ class Forecaster(nn.Module):
         mixed = F.gelu(self.mix(torch.cat([steps, known], dim=2)))
         # Quantiles lie close to one another: they need all digits.
         with in_precision("float32", mixed.device):
-            return _without_crossing(self.head(mixed.float()), _anchor(lags, batch.lags_known))
+            return without_crossing(self.head(mixed.float()), _anchor(lags, batch.lags_known))
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """What the encoder remembers at the end of the past; windows x hidden."""
@@ -223,8 +248,8 @@ def _anchor(lags: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return (lags * known).sum(2, keepdim=True) / known.sum(2, keepdim=True).clamp_min(1.0)
 
 
-def _without_crossing(raw: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
-    """Quantiles from the head's numbers: the median, and softplus distances added up outwards."""
+def without_crossing(raw: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+    """Quantiles from a head's numbers: the median, and softplus distances added up outwards."""
     median = anchor + raw[..., MEDIAN : MEDIAN + 1]
     above = median + F.softplus(raw[..., MEDIAN + 1 :]).cumsum(-1)
     below = median - F.softplus(raw[..., :MEDIAN]).flip(-1).cumsum(-1).flip(-1)
@@ -234,7 +259,7 @@ def _without_crossing(raw: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
 def window_losses(
     model: Forecaster, batch: Batch, dropout: Dropout | None = None, precision: str = "float32"
 ) -> torch.Tensor:
-    """Pinball loss of each window on its own scale, over the steps that count; 0 where none does.
+    """The network's loss of each window on its own scale, over the steps that count; 0 where none does.
 
     A mean per window rather than over all steps: then the mean over a batch is the mean of its parts, whatever rank
     holds which window. Scaling and loss are ``float32`` whatever the precision of what lies between.
@@ -242,11 +267,11 @@ def window_losses(
     scaling = model.scaling(batch)
     with in_precision(precision, batch.y.device):
         quantiles = model(batch, scaling, dropout)
-    return pinball(quantiles, scaling, batch)
+    return model.losses(quantiles, scaling, batch)
 
 
 def pinball(quantiles: torch.Tensor, scaling: Scaling, batch: Batch) -> torch.Tensor:
-    """Pinball loss of scaled quantiles by window; see ``window_losses``."""
+    """Pinball loss of scaled quantiles, by window; see ``window_losses``."""
     error = scaling.scale(batch.target).unsqueeze(2) - quantiles
     levels = torch.tensor(QUANTILES, device=error.device)
     loss = torch.maximum(levels * error, (levels - 1.0) * error).mean(2) * batch.target_mask

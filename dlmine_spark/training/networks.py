@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,13 @@ import numpy.typing as npt
 import torch
 
 from dlmine_spark.config import TrainingConfig
-from dlmine_spark.training.model import Forecaster, ModelShape
+from dlmine_spark.training.model import EncoderDecoder, Forecaster, ModelShape
 from dlmine_spark.training.shards import Ints, PanelArrays
+from dlmine_spark.training.textbook import Textbook
 from dlmine_spark.training.windows import WindowShape
+
+NETWORKS: Mapping[str, type[Forecaster]] = {"default": EncoderDecoder, "textbook": Textbook}
+"""By ``training.preset``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,20 @@ def member_seed(seed: int, member: int) -> int:
     return seed if member == 1 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
 
 
+def network_of(shape: ModelShape) -> Forecaster:
+    """The network of a shape, with random weights.
+
+    Raises:
+        KeyError: it is of a preset that there is none of.
+    """
+    return NETWORKS[shape.preset](shape)
+
+
 def new_network(shape: ModelShape, seed: int) -> Forecaster:
     """A network with random weights; torch's own random state is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Forecaster(shape)
+        return network_of(shape)
 
 
 def carried_on(old: Forecaster, old_codes: SeriesCodes, shape: ModelShape, codes: SeriesCodes, seed: int) -> Forecaster:
@@ -99,6 +112,7 @@ def model_shape(arrays: PanelArrays, window: WindowShape, config: TrainingConfig
         # One series, or constant ones, vary by nothing: any scale will do.
         location_spread=location_spread if location_spread > 1e-6 else 1.0,
         spread=deviation if deviation > 1e-6 else 1.0,
+        preset=config.preset,
     )
 
 

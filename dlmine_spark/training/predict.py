@@ -20,6 +20,7 @@ from dlmine_spark.errors import TrainingError
 from dlmine_spark.frequency import Moment, name_of
 from dlmine_spark.training.checkpoints import load_model, written_whole
 from dlmine_spark.training.model import MEDIAN, QUANTILES, Forecaster, ModelShape, forecast
+from dlmine_spark.training.networks import network_of
 from dlmine_spark.training.shards import Features, Ints, PanelArrays, PanelSource, moment_type, read_panel
 from dlmine_spark.training.windows import (
     Batch,
@@ -115,7 +116,7 @@ def _load_network(path: Path) -> Forecaster:
     weights, manifest = load_model(path)
     try:
         shape = ModelShape(**{**manifest["shape"], "cardinalities": tuple(manifest["shape"]["cardinalities"])})
-        network = Forecaster(shape)
+        network = network_of(shape)
         network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         raise TrainingError(f"{path}: weights and manifest do not fit: {error}") from error

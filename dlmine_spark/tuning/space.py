@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlmine_spark.config import Span, TrainingConfig
+from dlmine_spark.config import TEXTBOOK, Span, TrainingConfig
 from dlmine_spark.tuning.trials import Params
 
 Space = Mapping[str, Span]
@@ -16,13 +16,14 @@ def search_space(asked: Space | None, training: TrainingConfig) -> dict[str, Spa
 
 
 def default_space(training: TrainingConfig) -> Space:
-    """Seven settings that usually matter; what steps ``history`` counts differs, so it is relative to the configured.
+    """Seven settings that usually matter, without those that a preset brings with it.
 
-    No batch is smaller than the number of ranks, or one of them would get nothing.
+    What steps ``history`` counts differs, so it is relative to the configured. No batch is smaller than the number of
+    ranks, or one of them would get nothing.
     """
     histories = sorted({max(2, training.history // 2), training.history, 2 * training.history})
     batches = [size for size in (32, 64, 128, 256) if size >= training.workers] or [training.batch_size]
-    return {
+    space = {
         "learning_rate": Span(low=5e-4, high=2e-2, log=True),
         "hidden": Span(low=16, high=128, log=True),
         "layers": Span(choices=(1, 2)),
@@ -31,6 +32,8 @@ def default_space(training: TrainingConfig) -> Space:
         "history": Span(choices=tuple(histories)),
         "weight_decay": Span(low=1e-6, high=1e-2, log=True),
     }
+    fixed = TEXTBOOK if training.preset == "textbook" else {}
+    return {key: span for key, span in space.items() if key not in fixed}
 
 
 def configured(space: Space, training: TrainingConfig) -> Params:

@@ -12,17 +12,20 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dlmine_spark.errors import EnvironmentProblem
-from dlmine_spark.training.checkpoints import load_model
+from dlmine_spark.pipelines.train import computed_in_words
+from dlmine_spark.training.checkpoints import CheckpointStore, Manifest, load_model
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.devices import CPU, device_of, resolved
-from dlmine_spark.training.job import RESULT_FILE, train_cutoffs
+from dlmine_spark.training.job import RESULT_FILE, CutoffResult, train_cutoffs
 from dlmine_spark.training.launch.torch_distributor import _tell_of_hidden_gpus
 from dlmine_spark.training.loop import TrainState, fit
-from dlmine_spark.training.model import DropoutMasks, Forecaster, restored, scaled_forecast, window_losses
-from dlmine_spark.training.predict import VALIDATED_FILE, cutoff_folder, member_folders
+from dlmine_spark.training.model import DropoutMasks, EncoderDecoder, restored, scaled_forecast, window_losses
+from dlmine_spark.training.predict import MODEL_FILE, REHEARSED_FILE, VALIDATED_FILE, cutoff_folder, member_folders
 from dlmine_spark.training.windows import gather
 from tests.training.panels import SMALL, small_request
 from tests.training.test_loop import REQUEST, arrays_of, setting
+
+KINDS = (VALIDATED_FILE, REHEARSED_FILE, MODEL_FILE)
 
 
 class _ThirdOfAMachine(SingleProcess):
@@ -105,7 +108,7 @@ def test_the_head_the_scaling_and_the_loss_keep_all_digits() -> None:
 def test_a_checkpoint_of_another_precision_is_not_gone_on_with(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    request = small_request(tmp_path, SMALL.model_copy(update={"epochs": 1}))
+    request = small_request(tmp_path, SMALL.model_copy(update={"epochs": 1, "precision": "float32"}))
     request = replace(request, backtest=(), final=request.backtest[0])
     train_cutoffs(request, SingleProcess())
     folder = cutoff_folder(request.folder, request.final)
@@ -121,6 +124,39 @@ def test_a_checkpoint_of_another_precision_is_not_gone_on_with(
     assert manifest["training"]["precision"] == "bfloat16"
 
 
+def test_a_run_that_goes_on_on_another_device_says_so_and_keeps_it_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = small_request(tmp_path, SMALL.model_copy(update={"epochs": 2}))
+    request = replace(request, backtest=(), final=request.backtest[0])
+    save = CheckpointStore.save
+
+    def save_and_end(self: CheckpointStore, state: TrainState, manifest: Manifest) -> None:
+        save(self, state, manifest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as machine:
+        # What auto stands for on the machine where it begins.
+        lower = {"precision": "bfloat16"}
+        machine.setattr("dlmine_spark.training.loop.resolved", lambda config, comm: config.model_copy(update=lower))
+        machine.setattr(CheckpointStore, "save", save_and_end)
+        with pytest.raises(KeyboardInterrupt):
+            train_cutoffs(request, SingleProcess())
+    with caplog.at_level(logging.WARNING):
+        train_cutoffs(request, SingleProcess())
+
+    both = ("cpu in bfloat16", "cpu in float32")
+    assert caplog.text.count("what was begun on cpu in bfloat16 goes on on cpu in float32") == 1
+    folder = cutoff_folder(request.folder, request.final)
+    result = CutoffResult.from_json((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    assert [(member.epochs, member.computed) for member in result.members] == [(2, both)]
+    assert result.computed == both
+    computed = {file: load_model(member_folders(folder, 1)[0] / file)[1]["computed"] for file in KINDS}
+    assert computed == {VALIDATED_FILE: [*both], REHEARSED_FILE: [both[1]], MODEL_FILE: [both[1]]}
+    assert computed_in_words(result.computed) == "; trained on cpu in bfloat16, then on cpu in float32"
+    assert computed_in_words(["cpu in float32"]) == ""
+
+
 def test_whatever_a_network_computes_is_on_the_device_of_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own stand-ins refuse to mix devices, without a GPU; but it has none for LSTMs, nor for backward."""
     arrays = arrays_of()
@@ -130,7 +166,7 @@ def test_whatever_a_network_computes_is_on_the_device_of_its_windows(monkeypatch
     monkeypatch.setattr(torch.nn.LSTM, "forward", _stand_in)
     gpu = torch.device("cuda")
     with FakeTensorMode(), gpu:
-        network = Forecaster(model.shape)
+        network = EncoderDecoder(model.shape)
         held = {field.name: getattr(windows, field.name) for field in fields(windows)}
         batch = replace(windows, **{name: torch.empty(one.shape, dtype=one.dtype) for name, one in held.items()})
         with CPU:
