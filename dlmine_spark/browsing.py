@@ -7,7 +7,6 @@ is shown only as much is read as is asked for.
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 
 from dlmine_spark import schemas as s
+from dlmine_spark.damage import damage_of_log, damaged_table, tables_below
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.lakehouse import Lakehouse
 
@@ -85,7 +85,7 @@ class FileBrowser:
 
     Raises:
         NeedsSpark: in all but ``tables``, of a table with features that deltalake does not know.
-        DlmineError: in all but ``tables``, of a table whose log has lost a commit.
+        DlmineError: in all but ``tables``, of a table whose log is damaged.
     """
 
     def __init__(self, root: Path) -> None:
@@ -93,9 +93,7 @@ class FileBrowser:
 
     def tables(self) -> list[str]:
         """The names of all tables, by layer."""
-        found = [log.parent for log in self._root.glob("*/*/_delta_log") if log.is_dir()]
-        names = [f"{place.parent.name}.{place.name}" for place in found]
-        return sorted(names, key=_place)
+        return sorted(tables_below(self._root), key=_place)
 
     def state(self, table: str) -> TableState:
         """A table as it is now; where its log does not count the rows, the footers of its files do."""
@@ -152,25 +150,13 @@ class FileBrowser:
         from deltalake.exceptions import DeltaError
 
         place = self._root.joinpath(*table.split("."))
-        lost = _lost_commit(place / "_delta_log")
-        if lost is not None:
-            raise DlmineError(
-                f"{table} ({place}): is damaged, its log has no commit {lost}: move the folder away and run the stage "
-                "that writes it again, or bring the file back"
-            )
+        damage = damage_of_log(place / "_delta_log")
+        if damage is not None:
+            raise DlmineError(damaged_table(table, place, damage))
         try:
             return DeltaTable(str(place))
         except (DeltaError, OSError) as error:
             raise NeedsSpark(f"{table}: {error}") from error
-
-
-def _lost_commit(log_folder: Path) -> int | None:
-    """The first version that a log must have and has not, which deltalake does not miss; None if it is whole."""
-    names = [path.name for path in log_folder.iterdir()] if log_folder.is_dir() else []
-    commits = {int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.json", name)}
-    checkpoints = [int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.checkpoint.*\.parquet", name)]
-    needed = range(max(checkpoints, default=-1) + 1, max(commits, default=-1) + 1)
-    return next((version for version in needed if version not in commits), None)
 
 
 class SparkBrowser:

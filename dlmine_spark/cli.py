@@ -10,11 +10,13 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -22,7 +24,8 @@ import typer
 from rich.console import Console
 
 from dlmine_spark import __version__
-from dlmine_spark.config import Config, load_config
+from dlmine_spark.config import Config, load_config, with_setting
+from dlmine_spark.damage import unreadable_file
 from dlmine_spark.errors import ConfigError, DlmineError
 from dlmine_spark.places import root_of, winner_file
 from dlmine_spark.progress import StageProgress, configure_logging
@@ -88,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _refuse_blanks(given)
         code = app(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
@@ -98,6 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         errors.print("interrupted: run the same command again to go on from here")
     if code:
         sys.exit(code)
+
+
+def _refuse_blanks(arguments: Sequence[str]) -> None:
+    """Refuse an option that is given nothing, as of a shell's variable that is not set: it would mean this folder."""
+    for option, value in pairwise(["", *arguments]):
+        if re.fullmatch(r"--[a-z-]+=", value) or (re.fullmatch(r"-c|-s|--[a-z-]+", option) and not value):
+            raise ConfigError(f"{(value or option).rstrip('=')}: has no value")
 
 
 def _say(error: Exception, *, debug: bool) -> int:
@@ -111,6 +122,11 @@ def _say(error: Exception, *, debug: bool) -> int:
     if isinstance(error, DlmineError):
         errors.print(f"error: {' '.join(str(error).split())}", markup=False)
         return error.exit_code
+    unreadable = unreadable_file(str(error))
+    if unreadable is not None:
+        remedy = "; if it is of a table of the lakehouse, the stage that writes it makes it anew with --force"
+        errors.print(f"error: {unreadable}{remedy}", markup=False)
+        return 1
     # Py4J begins with which of its objects was called; what Java said follows.
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("An error occurred while calling")]
     first = (lines or [""])[0].removeprefix(": ")
@@ -163,15 +179,16 @@ def _run_stages(
     asked: Asked,
     *,
     prepare: Callable[[Config, Lakehouse], bool] | None = None,
+    check: Callable[[Lakehouse], None] | None = None,
     follow: Sequence[Callable[[Config, Lakehouse, Run], None]] = (),
 ) -> None:
     """Bring the targets up to date in one session and say where the results are.
 
-    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date; each of
-    ``follow`` afterwards, with the run of the last target.
+    ``prepare`` is called before, and tells whether the targets have to run even if they are up to date; ``check`` with
+    what ``clean`` left, before the stages after it; each of ``follow`` afterwards, with the run of the last target.
     """
     from dlmine_spark.lakehouse import Lakehouse
-    from dlmine_spark.pipelines.graph import bring_up_to_date, check_engine, check_ranks, check_sources
+    from dlmine_spark.pipelines.graph import bring_up_to_date, check_engine, check_ranks, check_sources, tables_of
     from dlmine_spark.places import lock
     from dlmine_spark.session import open_session
 
@@ -188,16 +205,18 @@ def _run_stages(
     ):
         lakehouse = Lakehouse(spark, config.lakehouse)
         force = asked.force or (prepare is not None and prepare(config, lakehouse))
-        runs = bring_up_to_date(
+        bring = partial(
+            bring_up_to_date,
             config,
             lakehouse,
-            targets,
-            progress,
-            force=force,
+            listener=progress,
             upstream=asked.upstream,
             new_data=asked.new_data,
             tracker=tracker,
         )
+        if check is not None:
+            check(tables_of(lakehouse, bring(["clean"])["clean"]))
+        runs = bring(targets, force=force)
         for target in targets:
             output.print(f"{target}: {runs[target].message}", markup=False)
         for further in follow:
@@ -531,7 +550,7 @@ def arima(
     ] = False,
     cutoffs: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Forecast out of sample from so many cutoffs, too: evaluation.cutoffs."),
+        typer.Option(metavar="N", help="Forecast out of sample from so many cutoffs, too: evaluation.cutoffs."),
     ] = None,
 ) -> None:
     if predict and asked.force:
@@ -539,8 +558,7 @@ def arima(
     if cutoffs is not None:
         if predict:
             raise ConfigError("--predict forecasts from the end of the data only: leave --cutoffs away")
-        evaluation = asked.config.evaluation.model_copy(update={"cutoffs": cutoffs})
-        asked = replace(asked, config=asked.config.model_copy(update={"evaluation": evaluation}))
+        asked = replace(asked, config=with_setting(asked.config, "evaluation", "cutoffs", cutoffs, "--cutoffs"))
     targets, follow = (["clean"], [_predict]) if predict else (["arima"], [])
     _run_stages(targets, asked, follow=follow)
 
@@ -664,14 +682,18 @@ def explain(
     if date is not None and series is None:
         raise ConfigError("--date says which forecast of a series to explain: give --series, too")
     follow: list[Callable[[Config, Lakehouse, Run], None]] = []
+    check = None
     if series is not None:
+        from dlmine_spark.pipelines.common import check_series
+
         asked.config.training.require_covariates("--series")
+        check = partial(check_series, unique_id=series)
         follow.append(partial(_why, series, date))
     if embeddings:
         follow.append(_embeddings)
     if surrogate:
         follow.append(_surrogate)
-    _run_stages(["explain"], asked, follow=follow)
+    _run_stages(["explain"], asked, check=check, follow=follow)
 
 
 def _embeddings(config: Config, lakehouse: Lakehouse, explained: Run) -> None:
@@ -867,7 +889,9 @@ def show(
 @_command("export", _options_of_others)
 def export(
     config: Config,
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="gold.forecasts, or another one of dlmine tables.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="gold.forecasts, or forecasts where only one layer has it.")
+    ],
     target: Annotated[
         str,
         typer.Argument(
@@ -906,6 +930,7 @@ def export(
 
     wanted = exports.target_of(target, format_=format_, into=into, credentials=credentials, mode=mode)
     exports.refuse_own_places(wanted, config)
+    table = exports.table_of(config, table)
     names = tuple(name.strip() for name in columns.split(",")) if columns is not None else ()
     with open_session(config.spark) as spark:
         selection = exports.Selection(table, where, names, version)

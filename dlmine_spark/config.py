@@ -1926,6 +1926,19 @@ def load_config(
         raise ConfigError(explain_problems(error, origins)) from error
 
 
+def with_setting(config: Config, section: str, key: str, value: object, origin: str) -> Config:
+    """The configuration with one setting changed, checked as if it had been read so.
+
+    Raises:
+        ConfigError: naming the key, what was expected and found, and ``origin``, who set it.
+    """
+    changed = getattr(config, section).model_dump(by_alias=True) | {key: value}
+    try:
+        return Config.model_validate({name: getattr(config, name) for name in Config.model_fields} | {section: changed})
+    except ValidationError as error:
+        raise ConfigError(explain_problems(error, {f"{section}.{key}": origin})) from error
+
+
 def _layers(
     files: Sequence[Path], overrides: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[tuple[dict[str, Any], str]]:
@@ -1962,13 +1975,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: naming the file: it cannot be read, is no YAML, has a key twice, or holds something else.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
+        text = file.read_text(encoding="utf-8")
+        content = yaml.load(text, _StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not text.strip():
+        # A comment would show that nothing is meant to be set.
+        raise ConfigError(f"{file}: is empty: a configuration holds sections such as 'sources:'")
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 from dlmine_spark.config import Config
+from dlmine_spark.damage import damage_of_log, tables_below
 from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.places import local_path, root_of
 from dlmine_spark.stores import is_s3, require_store
 from dlmine_spark.tracking import require_tracking
 
@@ -53,6 +55,7 @@ WORKERS_REMEDY = (
 )
 TORCH_REMEDY = "make setup SETUP_ARGS=--complete, or pip install 'dlmine-spark[train]'"
 S3_REMEDY = "make s3 puts Hadoop's client for S3 beside Spark's jars; credentials come from the environment"
+TABLES_REMEDY = "run the stage that writes it with --force, which sets the damaged one aside, or bring the file back"
 HOROVOD_REMEDY = "make horovod (what failed is in .venv/setup-logs/horovod.log), or training.backend: torch"
 
 
@@ -278,6 +281,18 @@ def check_store(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("object store (jars)", "warn", f"no hadoop-aws in {spark_home() / 'jars'}", S3_REMEDY)
 
 
+def check_tables(config: Config) -> Iterator[CheckResult]:
+    """Look at the log of every table, if they lie in a local folder; nothing where there are none."""
+    root = local_path(root_of(config.lakehouse)) if config.lakehouse.catalog is None else None
+    tables = {} if root is None else tables_below(root)
+    damages = {name: damage_of_log(folder / "_delta_log") for name, folder in tables.items()}
+    for name, damage in damages.items():
+        if damage is not None:
+            yield CheckResult(f"table {name}", "fail", f"is damaged: {damage} ({tables[name]})", TABLES_REMEDY)
+    if tables and not any(damages.values()):
+        yield CheckResult("tables", "ok", f"the logs of {len(tables)} tables are whole ({root})")
+
+
 def check_tracking(config: Config) -> Iterator[CheckResult]:
     """Ask the server of MLflow, if runs are to be logged; nothing where they are not."""
     if config.tracking.enabled:
@@ -327,6 +342,7 @@ CHECKS = (
     Check("torch", check_torch, TORCH_REMEDY),
     Check("Horovod", check_horovod, HOROVOD_REMEDY),
     Check("deltalake", check_deltalake, TORCH_REMEDY),
+    Check("tables", check_tables, TABLES_REMEDY),
     Check("object store", check_store, S3_REMEDY),
     Check("MLflow", check_tracking, "mend tracking.uri, or set tracking.enabled=false"),
     Check("memory", check_memory, "set spark.driver_memory to something like 3g"),

@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import LakehouseConfig
+from dlmine_spark.damage import damage_of_log, newest_commit, tables_below, unreadable_log
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
 from dlmine_spark.places import files_root, local_path, root_of
 from dlmine_spark.schemas import MOMENT_TYPES, TABLES, Table
@@ -120,7 +121,9 @@ class Lakehouse:
     def has(self, output: str, recorded: int) -> bool:
         """Whether a run's output is still there: a table, at whatever version, or a file of the size it had."""
         if not output.startswith(FILE_PREFIX):
-            return self.version(output) is not None
+            version = self.version(output)
+            # Of a shared table that was begun anew, an earlier writer's rows are gone.
+            return version is not None and (output not in SHARED_TABLES or version >= recorded)
         file = (files_root(self.config) or Path()) / output.removeprefix(FILE_PREFIX)
         return file.is_file() and file.stat().st_size == recorded
 
@@ -140,9 +143,9 @@ class Lakehouse:
 
     def version(self, table: str) -> int | None:
         """The newest version of a table, None where there is no such table."""
-        local = local_path(self.address(table)) if self.config.catalog is None else None
+        local = self._local_folder(table)
         if local is not None:
-            return _newest_commit(local / "_delta_log")
+            return newest_commit(local / "_delta_log")
         try:
             history = self.spark.sql(f"DESCRIBE HISTORY {self._sql_name(table)} LIMIT 1").collect()
         except (PySparkException, Py4JJavaError) as error:
@@ -185,6 +188,41 @@ class Lakehouse:
             raise self._missing(table)
         return version
 
+    def _local_folder(self, table: str) -> Path | None:
+        return local_path(self.address(table)) if self.config.catalog is None else None
+
+    # Damage
+
+    def local_tables(self) -> list[str]:
+        """The names of all tables in folders of this machine; none where they lie elsewhere."""
+        root = local_path(root_of(self.config)) if self.config.catalog is None else None
+        return [] if root is None else list(tables_below(root))
+
+    def damage(self, table: str) -> str | None:
+        """What a table's log lacks; None where it is whole, or lies where only Spark can look."""
+        folder = self._local_folder(table)
+        return None if folder is None else damage_of_log(folder / "_delta_log")
+
+    def set_aside(self, table: str) -> Path:
+        """Move the folder of a table of this machine out of the way, and return where it lies now.
+
+        Raises:
+            EnvironmentProblem: it cannot be moved.
+        """
+        folder = self._local_folder(table)
+        if folder is None:
+            raise ValueError(f"{table} lies in no folder of this machine")
+        # Deeper than tables lie, so that nothing takes it for one.
+        now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        place = folder.parents[1] / "damaged" / now / folder.parent.name / folder.name
+        try:
+            place.parent.mkdir(parents=True)
+            folder.rename(place)
+        except OSError as error:
+            raise EnvironmentProblem(f"{table} ({folder}): cannot be moved to {place}: {error.strerror}") from error
+        self.written.pop(table, None)
+        return place
+
     def describe(self, table: str) -> TableDetails:
         """Size, version and time of a table as it is now, from its log."""
         name = self._sql_name(table)
@@ -218,6 +256,7 @@ class Lakehouse:
             columns = frame.columns
         except (PySparkException, Py4JJavaError) as error:
             self._refuse_store(table, error)
+            self._refuse_damage(table, error)
             if not isinstance(error, AnalysisException):
                 raise
             if _is_missing(error):
@@ -406,6 +445,12 @@ class Lakehouse:
             if reason is not None:
                 raise EnvironmentProblem(f"{table} ({address}): {reason}") from error
 
+    def _refuse_damage(self, table: str, error: Exception) -> None:
+        """Say that a table's log is damaged, if the error is of that."""
+        damage = unreadable_log(str(error)) and (self.damage(table) or unreadable_log(str(error)))
+        if damage is not None:
+            raise DlmineError(f"{table} ({self.address(table)}): is damaged, {damage}") from error
+
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:
         """Name the table in errors of the storage: a full disk, a missing right, a concurrent writer."""
@@ -416,6 +461,7 @@ class Lakehouse:
             text = str(error)
             _refuse_missing_catalog(error)
             self._refuse_store(table, error)
+            self._refuse_damage(table, error)
             if "No space left on device" in text:
                 raise EnvironmentProblem(
                     f"{table} ({self.address(table)}): no space left on device; the table is as it was"
@@ -437,19 +483,6 @@ class Lakehouse:
                     f"{table} ({self.address(table)}): another job wrote it at the same time; run again"
                 ) from error
             raise
-
-
-def _newest_commit(log_folder: Path) -> int | None:
-    """The newest version that a table's log names: its last commit, whose file is never cleaned up.
-
-    Listing a folder takes a thousandth of the time of a query of the table's history, which every stage would ask
-    several times.
-    """
-    try:
-        commits = [name for name in os.listdir(log_folder) if re.fullmatch(r"\d{20}\.json", name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return max((int(name.removesuffix(".json")) for name in commits), default=None)
 
 
 def _differs(column: str, type_: str) -> str:

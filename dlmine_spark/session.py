@@ -27,7 +27,7 @@ from pyspark.sql import SparkSession
 
 from dlmine_spark.clusters import cause, first_line, require_answer, require_executors
 from dlmine_spark.config import SparkConfig
-from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.redaction import without_credentials
 from dlmine_spark.slots import is_local
 from dlmine_spark.stores import endpoint_of, region_of
@@ -267,15 +267,16 @@ def _refuse_other_addresses(remote: str) -> None:
     """Refuse an address that is none of Spark Connect's, and to go on without its packages.
 
     Raises:
-        EnvironmentProblem: without the address, which may hold a token.
+        ConfigError: without the address, which may hold a token.
+        EnvironmentProblem: the packages are not installed.
     """
+    address = urlsplit(remote.partition(";")[0])
+    if address.scheme != "sc" or not address.hostname:
+        raise ConfigError("spark.remote is no address of a server: expected sc://host:port")
     if importlib.util.find_spec("grpc") is None:
         raise EnvironmentProblem(
             "spark.remote needs the packages of Spark Connect: pip install 'dlmine-spark[connect]'"
         )
-    address = urlsplit(remote.partition(";")[0])
-    if address.scheme != "sc" or not address.hostname:
-        raise EnvironmentProblem("spark.remote is no address of a server: expected sc://host:port")
 
 
 def _submitted_settings() -> dict[str, str]:

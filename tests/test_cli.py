@@ -44,6 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["mine", "--drift", "--since", "-1"], 2, "--since"),
         (["arima", "--predict", "--force"], 2, "--force fits all series, --predict as few as it can"),
         (["arima", "--predict", "--cutoffs", "3"], 2, "--predict forecasts from the end of the data only"),
+        (["arima", "--cutoffs", "0"], 2, "evaluation.cutoffs: Input should be greater than or equal to 1, got 0 (--cu"),
         (["mine", "--by", "month"], 2, "--by month: no source of kind lines is configured"),
         (["nonsense"], 2, "nonsense"),
         (["simulate"], 2, "--out"),
@@ -91,6 +92,58 @@ def test_an_ablation_is_made_when_it_is_asked_for(
     monkeypatch.setattr(cli, "_run_stages", lambda targets, *_, **__: called.append(targets))
     main(["backtest", *options])
     assert called == [targets]
+
+
+def test_what_export_cannot_do_is_told_before_spark_is_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session, "open_session", lambda *_: pytest.fail("Spark was started"))
+    for table in ("gold/forecasts", "silver/panel"):
+        (tmp_path / "house" / table / "_delta_log").mkdir(parents=True)
+    (tmp_path / "house" / "silver" / "panel" / "_delta_log" / f"{1:020}.json").write_text("{}", encoding="utf-8")
+
+    def said(*arguments: str) -> tuple[int, str]:
+        code, _, problem = run(capsys, "export", *arguments, "--set", f"lakehouse.root={tmp_path}/house")
+        return code, problem
+
+    own = said("forecasts", f"{tmp_path}/house/gold", "--format", "csv", "--mode", "append")
+    assert own[0] == 2
+    assert "house/gold: is where lakehouse.root is" in own[1]
+    unknown = said("forecast", f"{tmp_path}/out.csv")
+    assert unknown[0] == 2
+    assert "forecast: there is no such table; did you mean gold.forecasts?" in unknown[1]
+    damaged = said("panel", f"{tmp_path}/out.csv")
+    assert damaged[0] == 1
+    assert "is damaged, its log has no commit 0: run the stage that writes it with --force" in damaged[1]
+
+
+@pytest.mark.parametrize("arguments", [["init", "s.csv", "--out="], ["export", "x", "o.csv", "--where", ""]])
+def test_an_option_without_a_value_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, _, problem = run(capsys, *arguments)
+    assert code == 2
+    assert "has no value" in problem
+
+
+def test_a_file_that_spark_cannot_read_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = (
+        "An error occurred while calling o1.count.\n: org.apache.spark.SparkException: [FAILED_READ_FILE.NO_HINT] "
+        "Encountered error while reading file file:///lake/silver/panel/p.parquet. SQLSTATE: KD001\n\tat x\n"
+        "Caused by: java.io.EOFException: it ends early"
+    )
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(cli, "_run_stages", fail)
+    code, _, problem = run(capsys, "report")
+
+    assert code == 1
+    assert problem.startswith(
+        "error: file:///lake/silver/panel/p.parquet: cannot be read: it ends early; if it is of a t"
+    )
+    assert len(problem.splitlines()) == 1
 
 
 def test_a_date_without_its_series_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,15 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def test_an_empty_file_is_no_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("# nothing is set\n", encoding="utf-8")
+    assert load_config([file]) == load_config()
+    file.write_text(" \n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"empty\.yaml: is empty"):
+        load_config([file])
+
+
 def test_later_layers_win_key_by_key(tmp_path: Path) -> None:
     base = write(tmp_path, "base.yaml", "evaluation: {horizon: 7, cutoffs: 2}\nmining: {min_support: 0.1}")
     overlay = write(tmp_path, "overlay.yaml", "evaluation: {horizon: 14}\nmining: {min_support: 0.2}")

@@ -13,7 +13,7 @@ import pytest
 
 from dlmine_spark.config import SparkConfig
 from dlmine_spark.datasets.simulate import simulate
-from dlmine_spark.errors import EnvironmentProblem
+from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.pipelines.graph import upstream_of
 from dlmine_spark.session import DELTA_CATALOG, DELTA_EXTENSION, java_options, open_session
 from tests.test_jobs import activated, options, run_command, runs_of
@@ -113,6 +113,6 @@ def test_a_server_that_is_not_there_is_told_of_at_once() -> None:
 @pytest.mark.usefixtures("no_session")
 def test_an_address_that_is_none_is_told_of_without_what_it_holds() -> None:
     config = SparkConfig(remote="https://somewhere/;token=secret")
-    with pytest.raises(EnvironmentProblem, match="expected sc://host:port") as caught, open_session(config):
+    with pytest.raises(ConfigError, match="expected sc://host:port") as caught, open_session(config):
         pass
     assert "secret" not in str(caught.value)

@@ -325,6 +325,8 @@ BAD_FILES: list[tuple[str, str | bytes | None, dict[str, Any], Sequence[str]]] =
     ("s.csv.zst", HEADER + LINE, {}, [".zst is not read"]),
     ("a:b.csv", HEADER + LINE, {}, ["colon"]),
     ("s.csv", "x" * (5 << 20), {}, ["no line break in its first 4 MB"]),
+    ("s.parquet", b"PAR1 cut", {"format": "parquet"}, ["s.parquet: is cut off"]),
+    ("s.parquet", HEADER, {"format": "parquet"}, ["s.parquet: is no Parquet file"]),
     ("s.parquet", b"PAR1 but not really PAR1", {"format": "parquet"}, ["s.parquet: cannot be read"]),
     ("s.json", "no\njson", {"format": "json"}, ["no JSON record", "multiline"]),
     ("s.json", '{"a":1,"A":2}', {"format": "json"}, ["s.json", "already exists"]),

@@ -48,6 +48,8 @@ _MARK = "\\p{M}"
 
 _ISO_ZONE = r":.*(?:Z|[+-]\d{2}:?\d{2})$"
 _ZONE_LETTERS = "[VzOXxZ]"
+_ISO_BEFORE_ZONE = r"(:.*?) ?(?:Z|[+-]\d{2}:?\d{2})$"
+_ZONE_OF_TEXT = r" ?(?:Z|[A-Za-z]+(?:/[A-Za-z_]+)*|(?:GMT|UTC)?[+-]\d{1,2}(?::?\d{2}){0,2})$"
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,28 @@ def truth(text: Column) -> Column:
     return F.when(word.isin(*TRUE), F.lit(1.0)).when(word.isin(*FALSE), F.lit(0.0))
 
 
-def moments(text: Column, formats: Sequence[str], time_zone: str | None = None) -> list[Column]:
+def moments(
+    text: Column, formats: Sequence[str], time_zone: str | None = None, *, as_written: bool = False
+) -> list[Column]:
     """The timestamp in each of the accepted formats, null where the text is not in it: declared ones, ISO, others.
 
     The first that is not null counts. A time without a zone is the declared zone's, else the session's. Where clocks
     go forward, a time that they skip is as much later as they skip; where they go back, a time that comes twice is the
     first of the two (``java.time``).
+
+    Args:
+        text: a trimmed cell.
+        formats: declared ones.
+        time_zone: declared one, of texts without a zone.
+        as_written: leave away the offset or zone that a text ends with, so that its day and hour stay as they are
+            written, wherever that was. With it, no zone is declared.
     """
-    iso = F.when(text.rlike(ISO), in_zone(text, time_zone).try_cast("timestamp"))
-    declared = [_in_format(text, pattern, time_zone) for pattern in formats if pattern not in ISO_PATTERNS]
+    iso_text = text
+    if as_written:
+        iso_text = F.when(F.contains(text, F.lit(":")), F.regexp_replace(text, _ISO_BEFORE_ZONE, "$1")).otherwise(text)
+    iso = F.when(text.rlike(ISO), in_zone(iso_text, time_zone).try_cast("timestamp"))
+    in_format = _as_written if as_written else functools.partial(_in_format, time_zone=time_zone)
+    declared = [in_format(text, pattern) for pattern in formats if pattern not in ISO_PATTERNS]
     others = [_in_format(text, pattern, time_zone) for pattern in OTHER_PATTERNS if pattern not in formats]
     is_iso_first = not formats or formats[0] in ISO_PATTERNS
     return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
@@ -179,6 +194,12 @@ def _in_format(text: Column, pattern: str, time_zone: str | None) -> Column:
         return F.try_to_timestamp(text, F.lit(pattern))
     # The zone goes with the text: a time moved afterwards would be a wrong one where the session's own clocks change.
     return F.try_to_timestamp(F.concat(text, F.lit(f" {time_zone}")), F.lit(f"{pattern} VV"))
+
+
+def _as_written(text: Column, pattern: str) -> Column:
+    """The moment without the zone that pattern and text end with."""
+    without = re.sub(f" ?{_ZONE_LETTERS}+$", "", pattern)
+    return _in_format(text if without == pattern else F.regexp_replace(text, _ZONE_OF_TEXT, ""), without, None)
 
 
 def plausible(moment: Column) -> Column:

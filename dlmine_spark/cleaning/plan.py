@@ -279,6 +279,15 @@ class _Cell:
         """Whether accents written apart become one character with their letter; numbers have none."""
         return self.source.unicode == "nfc" and self.type not in parse.NUMERIC
 
+    @property
+    def _is_day_as_written(self) -> bool:
+        """Whether an offset is left away: a day is the one where it was written, and so is that of a sale.
+
+        In UTC, half past midnight in Berlin would be yesterday. Times of other columns are instants.
+        """
+        is_of_sale = self.source.kind == "lines" and self.name == s.TS and self.spec.time_zone is None
+        return self.type == "date" or is_of_sale
+
     def _layer(self, name: str) -> Column:
         return F.col(f"__{name}_{self.place}")
 
@@ -298,7 +307,7 @@ class _Cell:
         if self.type in parse.NUMERIC:
             made = {"read": parse.number(text, self.spec.decimal)}
         elif self.type in parse.MOMENTS:
-            attempts = parse.moments(text, self.spec.formats, self.spec.time_zone)
+            attempts = parse.moments(text, self.spec.formats, self.spec.time_zone, as_written=self._is_day_as_written)
             made = {"read": F.coalesce(*attempts), "normal": attempts[0].isNotNull() & (self.original == text)}
         elif self.type == "boolean":
             made = {"read": parse.truth(text)}

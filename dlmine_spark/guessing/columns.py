@@ -12,7 +12,7 @@ import pandas as pd
 
 from dlmine_spark.cleaning.notation import AMBIGUOUS, FALSE, MISSING_WORDS, TRUE, number_of
 from dlmine_spark.config import ColumnType, SourceConfig
-from dlmine_spark.guessing.dates import NUMBER_PATTERNS, Formats, formats_of, reader
+from dlmine_spark.guessing.dates import NUMBER_PATTERNS, Formats, formats_of, has_offset, reader
 from dlmine_spark.guessing.words import TIME, likeness
 
 MOST = 0.9
@@ -70,6 +70,11 @@ class ColumnFacts:
     def is_moment(self) -> bool:
         """Whether it tells a date or time."""
         return self.type in ("date", "timestamp")
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether its times tell how far their clock is from UTC."""
+        return self.is_moment and any(has_offset(text) for text in self.examples)
 
     @property
     def least(self) -> float:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 
 from dlmine_spark.cleaning.notation import DATE_PATTERNS, FIRST_YEAR, ISO, LAST_YEAR, OTHER_PATTERNS
@@ -77,6 +77,8 @@ _GROUPS = {
     "a": r"(?P<noon>[AaPp][Mm])",
 }
 
+_OFFSET = re.compile(r".*:\d\d(?:\.\d+)? ?(?:Z|[+-]\d{2}:?\d{2})", re.ASCII)
+
 Reader = Callable[[str], datetime | None]
 
 
@@ -102,6 +104,11 @@ class Formats:
         return tuple("yyyy-MM-dd" if pattern == ISO_NAME else pattern for pattern in self.patterns)
 
 
+def has_offset(text: str) -> bool:
+    """Whether a time in ISO tells how far its clock is from UTC."""
+    return _OFFSET.fullmatch(text) is not None
+
+
 @functools.cache
 def reader(pattern: str) -> Reader:
     """What reads texts by a pattern, as Spark's ``try_to_timestamp`` would; None for what is not in it."""
@@ -124,8 +131,8 @@ def _iso(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    # Times with an offset are told in UTC, as cleaning tells them.
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo is not None else moment
+    # The day as it is written, as cleaning takes it; the offset tells no more than an hour's difference of steps.
+    return moment.replace(tzinfo=None)
 
 
 def _moment(parts: Mapping[str, str]) -> datetime | None:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from dlmine_spark.cleaning.names import bronze_names
 from dlmine_spark.config import ColumnType, SourceConfig
+from dlmine_spark.damage import damage_of_parquet
 from dlmine_spark.errors import ConfigError, EnvironmentProblem, SourceError
 from dlmine_spark.guessing.baskets import BasketLines, as_baskets
 from dlmine_spark.sources.files import COMPRESSED, MAGIC, files_of, folder_columns, is_local
@@ -46,6 +47,10 @@ _CONSISTENT = 0.9
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_BINARY = 0.01
 _HEADER_LINES = 200
+_MOST_PREAMBLE = 20
+"""Lines above a header that are looked for."""
+_FEWEST_BELOW = 3
+"""Rows below it, for it to be one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Sample:
         encoding: of text.
         multiline: cells, or JSON records, hold line breaks.
         baskets: what the lines are where the file is no table.
-        odd_lines: lines that have more or fewer cells than the header.
+        odd_lines: lines that have more or fewer cells than the header, or are no JSON object.
+        first_odd: number of the first line that is no JSON object, from 1; 0 where that is not known.
         database: which table of it this is, and who may read it; empty for files.
     """
 
@@ -84,6 +90,7 @@ class Sample:
     multiline: bool = False
     baskets: BasketLines | None = None
     odd_lines: int = 0
+    first_odd: int = 0
     database: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -105,9 +112,8 @@ def look_at(path: str) -> Sample:
     place = Path(path)
     if (place / "_delta_log").is_dir():
         return _delta(path)
-    # Nothing is asked of what Parquet files begin with, so this only lists them.
     listing = SourceConfig(kind="table", path=path, format="parquet")
-    files = files_of("", listing)
+    files = files_of("", listing, is_declared=False)
     # One file of each ending is opened: a folder may hold a hundred thousand.
     endings: dict[str, list[Path]] = {}
     for file in files:
@@ -159,6 +165,7 @@ def merged(samples: Sequence[Sample], path: str, files: int, size: int, *, is_al
         multiline=any(one.multiline for one in samples),
         baskets=first.baskets,
         odd_lines=sum(one.odd_lines for one in samples),
+        first_odd=first.first_odd if len(samples) == 1 else 0,
     )
 
 
@@ -293,6 +300,8 @@ def _table_or_baskets(file: Path, texts: Sequence[str], encoding: str, *, is_who
         problem = _no_header(header, body)
         if problem is None:
             return _csv(file, texts, encoding, delimiter, header, multiline=multiline, is_whole=is_whole)
+    else:
+        _refuse_preamble(file, start)
     lines = [line for text in texts for line in _lines(text) if line.strip()]
     baskets = as_baskets(lines, is_table=delimiter is not None and not _has_blanks(rows))
     if baskets is None:
@@ -314,6 +323,27 @@ def _table_or_baskets(file: Path, texts: Sequence[str], encoding: str, *, is_who
         encoding=encoding,
         baskets=baskets,
     )
+
+
+def _refuse_preamble(file: Path, start: str) -> None:
+    """Refuse a table that has lines of text above its header, which names the columns for nobody who reads it.
+
+    Raises:
+        SourceError: naming the line that seems to be the header.
+    """
+    lines = _lines(start)
+    for above in range(1, min(_MOST_PREAMBLE, len(lines) - _FEWEST_BELOW) + 1):
+        below = "\n".join(lines[above:])
+        delimiter, multiline = _delimiter(below)
+        if delimiter is None or not lines[above].strip():
+            continue
+        header, *body = islice(_records(below, delimiter, multiline=multiline), _HEADER_LINES)
+        has_values = any(re.search(r"\d", cell) for cell in body[0]) if len(body) >= _FEWEST_BELOW else False
+        if has_values and _no_header(header, body) is None:
+            raise SourceError(
+                f"{file}: line {above + 1} ({_shown(lines[above])}) looks like the header, and what is above it like a "
+                f"title: remove these lines (tail -n +{above + 1} {file.name} > table.csv)"
+            )
 
 
 def _csv(
@@ -423,11 +453,17 @@ def _has_blanks(rows: Sequence[Sequence[str]]) -> bool:
 
 def _json(file: Path, texts: Sequence[str], *, is_whole: bool) -> Sample:
     is_array = texts[0].lstrip().startswith("[")
-    records, parts = [], []
+    records: list[dict[str, Any]] = []
+    parts: list[int] = []
+    odd = first_odd = 0
     for part, text in enumerate(texts[:1] if is_array else texts):
-        found = list(_array_records(text) if is_array else _line_records(text))
+        broken: list[int] = []
+        found = list(_array_records(text) if is_array else _line_records(text, broken))
         records += found
         parts += [part] * len(found)
+        odd += len(broken)
+        if part == 0 and broken:
+            first_odd = broken[0]
     if not records:
         raise SourceError(f"{file}: holds no JSON record a line, nor an array of records: write one a line")
     names = list(dict.fromkeys(name for record in records for name in record))
@@ -443,17 +479,22 @@ def _json(file: Path, texts: Sequence[str], *, is_whole: bool) -> Sample:
         parts=np.array(parts, dtype=np.int64),
         lists=lists,
         multiline=is_array,
+        odd_lines=odd,
+        first_odd=first_odd,
     )
 
 
-def _line_records(text: str) -> Iterator[dict[str, Any]]:
-    for line in _lines(text):
+def _line_records(text: str, broken: list[int]) -> Iterator[dict[str, Any]]:
+    """The object of each line; ``broken`` gets the numbers of the lines that hold something else."""
+    for number, line in enumerate(_lines(text), start=1):
         try:
             record = json.loads(line)
         except ValueError:
-            continue
+            record = None
         if isinstance(record, dict):
             yield record
+        elif line.strip():
+            broken.append(number)
 
 
 def _array_records(text: str) -> Iterator[dict[str, Any]]:
@@ -476,6 +517,9 @@ def _json_cell(value: Any) -> str | None:
 
 def _parquet(file: Path) -> Sample:
     try:
+        damage = damage_of_parquet(file)
+        if damage is not None:
+            raise SourceError(f"{file}: {damage}")
         with pq.ParquetFile(file) as opened_file:
             return _row_groups(str(file), opened_file, file.stat().st_size)
     except (OSError, pa.ArrowException) as error:
@@ -499,6 +543,8 @@ def _delta(path: str) -> Sample:
         raise EnvironmentProblem(
             f"{path}: is a Delta table, which init reads with deltalake: pip install 'dlmine-spark[train]'"
         ) from error
+    # Nothing but the log is looked at here, and a folder has one.
+    files_of("", SourceConfig(kind="table", path=path, format="delta"))
     try:
         table = DeltaTable(path)
         actions = table.get_add_actions(flatten=True)

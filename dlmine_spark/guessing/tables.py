@@ -36,6 +36,14 @@ _RARE = 0.2
 _NO_VALUE = (w.AHEAD, w.TIME, w.STORE, w.CUSTOMER, w.ITEM, w.BASKET, w.SEEN_AFTER)
 """Names of numbers that a value depends on, or belongs to."""
 _WIDE_FROM = 5
+_FEATURES = frozenset(
+    {"f", "x", "v", "var", "feat", "feature", "col", "column", "attr", "attribute", "pc", "dim", "lag"}
+)
+"""Names of columns, but for their numbers, that nobody gives to shops or products."""
+_MIXED = 0.2
+"""Share of columns of another kind than the rest, from which on they are not all measured alike."""
+_SCALES = 1e4
+"""How many times as large as others some columns are, that are not all measured alike."""
 _SHOWN_NAMES = 12
 _KNOWN_FLAGS = (
     (s.OPEN, w.OPEN, "its name: 1 where there could be a value"),
@@ -125,7 +133,7 @@ class TableFacts:
 
 
 def baskets_of(table: TableFacts) -> Guess | None:
-    """Whole baskets: lines of a text file, or a column of lists."""
+    """Whole baskets: lines of a text file, or a column of lists; a list beside a number over time is a remark."""
     sample = table.sample
     if sample.baskets is not None:
         found = sample.baskets
@@ -134,7 +142,12 @@ def baskets_of(table: TableFacts) -> Guess | None:
         return Guess("baskets", f"lines hold any number of items, {found.items:,} different ones", settings=settings)
     if not sample.lists:
         return None
-    items = max(sample.lists, key=lambda name: w.likeness(name, ("items", *w.ITEM, *w.BASKET)))
+    words = ("items", *w.ITEM, *w.BASKET)
+    items = max(sample.lists, key=lambda name: w.likeness(name, words))
+    if w.likeness(items, words) < _NAMED and has_named_value(table):
+        panel = panel_of(table)
+        if panel is not None and panel.steps is not None:
+            return None
     taken = [Taken(items, s.ITEMS, "its cells are lists")]
     key = _named([one for one in table.columns.values() if one.name not in sample.lists], w.BASKET)
     if key is not None and key.distinct >= _REPEATS * table.rows:
@@ -217,7 +230,7 @@ def _line_columns(
         near = [one.name for one in ids if one.name not in used and w.likeness(one.name, words) >= _NAMED][:2]
         others = f"could also be {' or '.join(near)}" if near else ""
         taken.append(Taken(found.name, name, because, _settings(name, found), others=others))
-    return [*taken, *([_moment(time, s.TS, "the dates")] if time is not None else [])]
+    return [*taken, *([_moment(time, s.TS, f"the dates{_of_offset(time)}")] if time is not None else [])]
 
 
 def _panel_value(names: set[str]) -> str:
@@ -313,6 +326,29 @@ def wide_columns(table: TableFacts) -> list[str]:
     return alike if is_mostly_alike or (is_numbered and (once or len(alike) >= 0.8 * len(columns))) else []
 
 
+def why_no_series(table: TableFacts, names: Sequence[str]) -> str | None:
+    """Why columns that look like series of their own are rather attributes of one; None where nothing says so."""
+    if _is_date(names[0]):
+        return None
+    value, _ = value_of(table, but=names)
+    if value is not None and w.likeness(value.name, w.VALUE) >= _NAMED:
+        return f"{value.name} sounds like what is forecast"
+    columns = [table.columns[name] for name in names]
+    stems = {re.sub(r"[\d_ .]+", "", one.name).lower() for one in columns}
+    if stems <= _FEATURES:
+        return f"they are called {names[0]}, {names[1]} and so on"
+    whole = sum(one.type == "integer" for one in columns) / len(columns)
+    if _MIXED <= whole <= 1 - _MIXED:
+        return f"{whole:.0%} of them hold whole numbers only"
+    signed = sum(one.least < 0 for one in columns) / len(columns)
+    if _MIXED <= signed <= 1 - _MIXED:
+        return f"{signed:.0%} of them have values below 0"
+    sizes = pd.Series([float(one.values.abs().median()) for one in columns]).replace(0, float("nan")).dropna()
+    if len(sizes) and sizes.quantile(0.9) >= _SCALES * sizes.quantile(0.1):
+        return "some are more than ten thousand times as large as others"
+    return None
+
+
 def _is_date(name: str) -> bool:
     return any(
         reader(pattern)(name) for pattern in ("ISO", "yyyy-MM", "yyyyMMdd", "dd.MM.yyyy", "M/d/yyyy", "MMM yyyy")
@@ -325,21 +361,24 @@ def panel_of(table: TableFacts) -> Guess | None:
     value, other_values = value_of(table, but=[time.name] if time is not None else [])
     if time is None or value is None:
         return None
-    columns = [one for one in table.columns.values() if one.name not in (time.name, value.name)]
+    no_part = (time.name, value.name, *table.sample.lists)
+    columns = [one for one in table.columns.values() if one.name not in no_part]
     moments = time.values
     found = series_key(table.sample.cells, moments, columns)
     series = _joined(table.sample.cells, found.columns)
     steps = steps_of(moments, series, table.sample.parts)
     settings: list[Setting] = []
     is_event = steps is not None and (is_time_of_event(steps) or not found.is_unique)
-    ds = _moment(time, s.DS, "the dates" if time.is_moment else "counts steps")
+    ds = _moment(time, s.DS, f"the dates{_of_offset(time, steps)}" if time.is_moment else "counts steps")
     if is_event and time.is_moment:
         days = moments.dt.normalize()
         found = series_key(table.sample.cells, days, columns)
         steps = steps_of(days, _joined(table.sample.cells, found.columns), table.sample.parts)
         if time.type == "timestamp":
             ds = replace(
-                ds, settings={"type": "date", **ds.settings}, because="when each row happened; summed by the day"
+                ds,
+                settings={"type": "date", **ds.settings},
+                because=f"when each row happened; summed by the day{_of_offset(time)}",
             )
     if not found.is_unique:
         settings.append(Setting("keep", "sum", "a series has several rows a date: their values are summed"))
@@ -356,6 +395,12 @@ def panel_of(table: TableFacts) -> Guess | None:
     covariates, left = _covariates(table, free, found, {one.name for one in taken}, is_summed=not found.is_unique)
     season = season_of(time.name, steps.history) if steps is not None and not time.is_moment else None
     because = f"{time.name} and {value.name}: a number over time"
+    beside = [name for name in wide_columns(table) if name != value.name]
+    if beside:
+        because += (
+            f"; {len(beside):,} numbers beside it ({beside[0]}, ...) are taken for its covariates, since "
+            f"{why_no_series(table, beside)}: if each of them is a series, write the file anew with --long"
+        )
     return Guess("panel", because, (*taken, *covariates), left, tuple(settings), steps, season)
 
 
@@ -446,7 +491,8 @@ def _role(table: TableFacts, one: ColumnFacts, series: pd.Series | None) -> tupl
             return "static", "the same in all rows of a series"
     if w.likeness(one.name, w.SEEN_AFTER) >= w.INSIDE:
         return "past_only", "its name: known afterwards only"
-    if w.likeness(one.name, w.AHEAD) >= _NAMED:
+    is_any_feature = re.fullmatch(r"feature[ _.]*\d+", one.name, re.IGNORECASE) is not None
+    if w.likeness(one.name, w.AHEAD) >= _NAMED and not is_any_feature:
         return "known_future", "its name: usually known in advance"
     return "past_only", "nothing says that it is known in advance; past_only cannot leak"
 
@@ -515,6 +561,15 @@ def _moment(one: ColumnFacts, name: str, because: str) -> Taken:
     written = " or ".join(one.formats.declared or ("yyyy-MM-dd",))
     others = f"could also be {one.formats.rival}: day and month exchanged" if one.formats.rival else ""
     return Taken(one.name, name, f"{because}, as {written}", settings, others=others)
+
+
+def _of_offset(time: ColumnFacts, steps: Steps | None = None) -> str:
+    """What becomes of the offsets that times are written with; nothing where there are none."""
+    if not time.has_offset:
+        return ""
+    if steps is not None and steps.frequency is not None and steps.frequency.is_within_day:
+        return ", told in UTC, so that no hour comes twice or never"
+    return ", as written: an offset from UTC moves none to another day"
 
 
 def _settings(name: str, one: ColumnFacts) -> dict[str, Any]:

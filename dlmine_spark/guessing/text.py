@@ -108,9 +108,20 @@ def table_text(sources: Sequence[Source]) -> str:
         body = [f"  {line}" for line in aligned(rows, widest=_WIDEST, free=2)]
         notes = [f"  {one.key}: {one.because}" for one in guess.settings]
         about_time = [f"  {_time_in_words(guess.steps)}"] if guess.steps is not None else []
-        about_rows = [f"  {sampled(source)}"]
+        odd = [f"  {_odd_lines(source)}"] if source.table.sample.odd_lines else []
+        about_rows = [f"  {sampled(source)}", *odd]
         parts.append("\n".join([one_line(heading), *(body if len(rows) > 1 else []), *notes, *about_time, *about_rows]))
     return "\n\n".join(parts)
+
+
+def _odd_lines(source: Source) -> str:
+    """What is said of lines that are no rows."""
+    sample = source.table.sample
+    if sample.format != "json":
+        return f"{sample.odd_lines:,} lines have more or fewer cells than the header: to the quarantine"
+    first = f", the first is line {sample.first_odd:,}" if sample.first_odd else ""
+    of = source.table.rows + sample.odd_lines
+    return f"{sample.odd_lines:,} of {of:,} lines are no JSON object{first}: to the quarantine"
 
 
 def sampled(source: Source) -> str:
@@ -132,9 +143,7 @@ def _source_lines(source: Source) -> Iterator[str]:
     if guess.steps is not None:
         yield from _comment(_time_in_words(guess.steps), 2)
     if sample.odd_lines:
-        yield from _comment(
-            f"{sample.odd_lines:,} lines have more or fewer cells than the header: to the quarantine", 2
-        )
+        yield from _comment(_odd_lines(source), 2)
     settings = settings_of(source)
     reasons = {one.key: one.because for one in guess.settings}
     yield f"  {source.name}:"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dlmine_spark import schemas as s
 from dlmine_spark.errors import SourceError
 from dlmine_spark.guessing import words as w
+from dlmine_spark.guessing.columns import ColumnFacts
 from dlmine_spark.guessing.steps import Steps
 from dlmine_spark.guessing.tables import (
     Guess,
@@ -23,6 +24,7 @@ from dlmine_spark.guessing.tables import (
     time_of,
     unix_times,
     value_of,
+    why_no_series,
     wide_columns,
 )
 
@@ -161,6 +163,9 @@ def _texts(source: Source, column: str) -> set[str]:
 def _what_is_missing(table: TableFacts) -> str:
     time = time_of(table)
     value, _ = value_of(table, but=[time.name] if time is not None else [])
+    too_little = _too_little(table, time)
+    if too_little is not None:
+        return f"{table.sample.path}: {too_little}"
     lacks = [
         *(["a column of dates (2024-01-31, 31.01.2024, 1/31/2024, 2024-01 ...)"] if time is None else []),
         *(["a number to forecast (sales, quantity ...)"] if value is None else []),
@@ -178,14 +183,38 @@ def _what_is_missing(table: TableFacts) -> str:
     )
 
 
+def _too_little(table: TableFacts, time: ColumnFacts | None) -> str | None:
+    """What keeps a table from being a panel that has a date and a number; None where it lacks one of these."""
+    numbers = [one for one in table.columns.values() if one.is_number and one is not time]
+    named = [one for one in numbers if w.likeness(one.name, w.VALUE) > 0] or numbers[:1]
+    if time is None or not named:
+        return None
+    value = named[0]
+    if table.rows < FEWEST_STEPS:
+        rows = "one row" if table.rows == 1 else f"{table.rows} rows"
+        return f"holds {rows}: a forecast that is tested needs {FEWEST_STEPS} dates at least"
+    if value.distinct == 1:
+        return f"{value.name} is {value.examples[0]} in all rows: there is nothing to learn, and any forecast is that"
+    return None
+
+
 def _refuse_wide(table: TableFacts) -> None:
     names = [] if table.sample.baskets is not None else wide_columns(table)
-    if names:
+    why = why_no_series(table, names) if names else None
+    if not names or (why is not None and has_named_value(table)):
+        return
+    shown = f"{', '.join(names[:3])}, ...: {len(names):,} of them"
+    long = f"dlmine init {table.sample.path} --long {table.name}_long.csv"
+    if why is not None:
         raise SourceError(
-            f"{table.sample.path}: has a column for each series or date ({', '.join(names[:3])}, ...: {len(names):,} "
-            "of them), and a panel has a row for each series and date; have it written so: dlmine init "
-            f"{table.sample.path} --long {table.name}_long.csv"
+            f"{table.sample.path}: has many numbers ({shown}) that look like attributes rather than series, since {why}"
+            ", and none that sounds like what is forecast: call that one y or sales; or, if each of them is a series, "
+            f"have a row written for each series and date: {long}"
         )
+    raise SourceError(
+        f"{table.sample.path}: has a column for each series or date ({shown}), and a panel has a row for each series "
+        f"and date; have it written so: {long}; or, if they are attributes, call the number to forecast y or sales"
+    )
 
 
 def _refuse_parts(table: TableFacts, guess: Guess) -> None:

@@ -79,7 +79,7 @@ def show(config: Config, table: str, rows: int, where: str | None = None) -> str
     def look(browser: Browser) -> str:
         names = browser.tables()
         refuse_nothing(names, _where(config))
-        name = _full_name(table, names)
+        name = full_name(table, names)
         excerpt = browser.excerpt(name, rows, where)
         lines = aligned([excerpt.columns, *excerpt.rows], widest=_WIDEST_CELL)
         of = "" if where is not None else f" of {_count(browser.state(name).rows)}"
@@ -150,8 +150,8 @@ def _writer_of(state: TableState, written: Sequence[tuple[str, int, Mapping[str,
     return next(iter([*at_work, *noted]), None)
 
 
-def _full_name(table: str, names: Sequence[str]) -> str:
-    """The table that is meant.
+def full_name(table: str, names: Sequence[str]) -> str:
+    """The table that is meant, by its full name or by that within its layer.
 
     Raises:
         ConfigError: there is none, or several, with names that are near.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -14,7 +16,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.arima.paths import ARIMA, OTHERS
 from dlmine_spark.config import Config
-from dlmine_spark.errors import TableContractError
+from dlmine_spark.errors import ConfigError, TableContractError
 from dlmine_spark.frequency import Frequency, Moment, backtest_cutoffs, sql_literal
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.alignment import to_common_clock
@@ -41,6 +43,30 @@ class Cutoffs:
     def all(self) -> tuple[Moment, ...]:
         """Every cutoff, oldest first."""
         return (*self.backtest, self.final)
+
+
+def missing_series(series: DataFrame, asked: Sequence[str]) -> str | None:
+    """What is said of the first of these ids that no row has, with ids like it; None where all are there."""
+    wanted = sorted(set(asked))
+    there = series.where(F.col(s.UNIQUE_ID).isin(wanted)).select(s.UNIQUE_ID).distinct() if wanted else None
+    missing = sorted(set(wanted) - {row[s.UNIQUE_ID] for row in there.collect()}) if there is not None else []
+    if not missing:
+        return None
+    # Some thousand, to find one like a misspelt one among.
+    some = [row[s.UNIQUE_ID] for row in series.select(s.UNIQUE_ID).distinct().limit(5_000).collect()]
+    near = difflib.get_close_matches(missing[0], some, n=3)
+    return f"there is no series {missing[0]!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+
+
+def check_series(lakehouse: Lakehouse, unique_id: str) -> None:
+    """Refuse to begin for a series that what was cleaned does not have.
+
+    Raises:
+        ConfigError: naming ids like it.
+    """
+    problem = missing_series(lakehouse.read(s.PANEL.name), [unique_id]) if lakehouse.exists(s.PANEL.name) else None
+    if problem is not None:
+        raise ConfigError(f"--series: {problem}")
 
 
 def panel_end(panel: DataFrame) -> Moment:

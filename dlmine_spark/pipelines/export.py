@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -9,8 +10,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -21,12 +22,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.utils import is_remote
 
+from dlmine_spark.browsing import SparkBrowser, refuse_nothing
 from dlmine_spark.config import Config, holds_credentials
-from dlmine_spark.errors import ConfigError, EnvironmentProblem
+from dlmine_spark.damage import damage_of_log, damaged_table, tables_below
+from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem
 from dlmine_spark.jdbc import Database
 from dlmine_spark.lakehouse import Lakehouse
+from dlmine_spark.pipelines.browse import full_name
 from dlmine_spark.pipelines.files import refuse_overwriting, written_whole
-from dlmine_spark.places import local_path
+from dlmine_spark.places import local_path, root_of
 from dlmine_spark.session import lack_of_s3
 from dlmine_spark.slots import is_local
 from dlmine_spark.stores import explained
@@ -41,11 +45,15 @@ _COMPRESSED = ".gz"
 _ROWS_A_TRIP = "10000"
 _MOMENT = "yyyy-MM-dd'T'HH:mm:ss[.SSSSSS]"
 _NO_TABLE = re.compile(r"relation \".*\" does not exist|Table .* doesn't exist|Invalid object name|ORA-00942")
-_OF_AN_EXPORT = re.compile(r"\.?(part-.*|_SUCCESS)(\.crc)?")
+_OF_AN_EXPORT = re.compile(r"\.?(part-.*|_SUCCESS)(\.crc)?|_temporary")
+"""What an export leaves in a folder, also one that was killed."""
 _LAST_NAME = re.compile(r'(?:^|\.)("[^"]*"|`[^`]*`|\[[^]]*\]|[^.]*)$')
 """What a table is called within its schema, maybe quoted, with the dot before it."""
 _CAN_RENAME = ("postgresql", "mysql", "mariadb", "oracle")
 """Databases that rename a table by the same statement."""
+_ALONE = {"postgresql": "SELECT pg_try_advisory_lock({})", "mysql": "SELECT GET_LOCK('dlmine_{}', 0)"}
+_ALONE["mariadb"] = _ALONE["mysql"]
+"""What asks for a lock that ends with its connection, however that ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +101,34 @@ def target_of(place: str, *, format_: str | None, into: str | None, credentials:
         if value is not None and value not in known:
             raise ConfigError(f"--{option} {value}: is none of {', '.join(known)}")
     target = Target(place, cast("Format | None", format_), into, credentials, cast("Mode", mode))
+    if not place.strip():
+        raise ConfigError("TARGET is empty: name a file, a folder or address, or a database (jdbc:...)")
     if target.is_database:
         _check_database(target)
     else:
         _check_files(target)
     return target
+
+
+def table_of(config: Config, table: str) -> str:
+    """The full name of a table of the lakehouse, as ``dlmine show`` finds it, looked up before Spark is started.
+
+    In a catalog or an object store only Spark knows the tables: there, the name comes back as it is.
+
+    Raises:
+        ConfigError: there is no such table, or several.
+        DlmineError: there are no tables at all, or this one's log is damaged.
+    """
+    root = local_path(root_of(config.lakehouse)) if config.lakehouse.catalog is None else None
+    if root is None:
+        return table
+    tables = tables_below(root)
+    refuse_nothing(list(tables), str(root))
+    name = full_name(table, sorted(tables))
+    damage = damage_of_log(tables[name] / "_delta_log")
+    if damage is not None:
+        raise DlmineError(damaged_table(name, tables[name], damage))
+    return name
 
 
 def _check_database(target: Target) -> None:
@@ -119,12 +150,30 @@ def _check_files(target: Target) -> None:
         if _format(target) is None:
             endings = ", ".join(SUFFIXES)
             raise ConfigError(f"{target.place}: of what format? Give a file an ending ({endings}), a folder --format")
+        _check_folder(target)
         return
-    if target.format not in (None, SUFFIXES[Path(file.name.removesuffix(_COMPRESSED)).suffix]):
+    if target.format not in (None, SUFFIXES[_ending(file.name)]):
         raise ConfigError(f"--format {target.format} and the name {file.name} contradict each other")
     if target.mode == "append":
         raise ConfigError(f"--mode append: {file} is one file, which is written as a whole: use replace")
     refuse_overwriting(file, option="TARGET", force=target.mode == "replace", replacing="--mode replace")
+
+
+def _check_folder(target: Target) -> None:
+    """Refuse a folder of this machine that is there, or of which more than an export would be replaced."""
+    folder = local_path(target.place)
+    if folder is None or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{target.place}: is a file, and --format {target.format} writes a folder: name another one")
+    if target.mode == "fail":
+        raise _is_there_already(target)
+    if target.mode == "replace":
+        _refuse_foreign(target.place, _foreign_name(folder))
+
+
+def _is_there_already(target: Target) -> ConfigError:
+    return ConfigError(f"{target.place}: is there already: --mode replace or --mode append")
 
 
 def refuse_own_places(target: Target, config: Config) -> None:
@@ -192,8 +241,10 @@ def _writing(target: Target) -> Iterator[None]:
 
 
 def _selected(lakehouse: Lakehouse, selection: Selection) -> DataFrame:
-    if lakehouse.version(selection.table) is None:
-        raise ConfigError(f"{selection.table}: there is no such table; see dlmine tables")
+    if "." not in selection.table or lakehouse.version(selection.table) is None:
+        names = lakehouse.local_tables() or SparkBrowser(lakehouse).tables()
+        refuse_nothing(names, lakehouse.config.catalog or root_of(lakehouse.config))
+        selection = replace(selection, table=full_name(selection.table, names))
     try:
         rows = lakehouse.read(selection.table, selection.version)
         unknown = [name for name in selection.columns if name not in rows.columns]
@@ -229,12 +280,17 @@ def _texts_of_nested(rows: DataFrame) -> DataFrame:
 def _single_file(target: Target) -> Path | None:
     """The file of this machine that a target names by its ending; None for folders and object stores."""
     path = local_path(target.place)
-    is_file = path is not None and Path(path.name.removesuffix(_COMPRESSED)).suffix in SUFFIXES
+    is_file = path is not None and _ending(path.name) in SUFFIXES
     return path.absolute() if is_file and path is not None and not path.is_dir() else None
 
 
 def _format(target: Target) -> Format | None:
-    return target.format or SUFFIXES.get(Path(target.place.removesuffix(_COMPRESSED)).suffix)
+    return target.format or SUFFIXES.get(_ending(target.place))
+
+
+def _ending(name: str) -> str:
+    """The ending that tells a file's format, in small letters: ``.csv`` of ``OUT.CSV.gz``."""
+    return Path(name.lower().removesuffix(_COMPRESSED)).suffix
 
 
 def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
@@ -250,7 +306,7 @@ def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
         tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch,
     ):
         folder = Path(scratch, "rows")
-        _write(rows.coalesce(1), target, str(folder), "error", is_compressed=file.suffix == _COMPRESSED)
+        _write(rows.coalesce(1), target, str(folder), "error", is_compressed=file.suffix.lower() == _COMPRESSED)
         (part,) = folder.glob("part-*")
         shutil.move(part, partial)
 
@@ -258,31 +314,51 @@ def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
 def _to_folder(rows: DataFrame, target: Target) -> None:
     """A folder of files, as many as Spark has tasks; ``_SUCCESS`` in it says that it is whole.
 
-    One that is replaced is written anew beside its place first. In an object store nothing can be put in its place at
-    once: there the old files are gone when the new ones begin to be written.
+    On a file system of this machine it is written beside its place first. In an object store nothing can be put in its
+    place at once: there the old files are gone when the new ones begin to be written, and ``_SUCCESS`` comes last.
     """
+    folder = local_path(target.place)
     if target.mode == "replace":
-        _refuse_foreign_files(rows.sparkSession, target.place)
-        folder = local_path(target.place)
-        if folder is not None and folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-                new, old = Path(scratch, "new"), Path(scratch, "old")
-                _write(rows, target, str(new.absolute()), "error", is_compressed=False)
-                folder.replace(old)
-                new.replace(folder)
-            return
+        _refuse_foreign(target.place, _foreign_file(rows.sparkSession, target.place))
+    # Executors elsewhere may know another folder by this name, of HDFS, say; one that is there they share.
+    if folder is not None and target.mode != "append" and (folder.is_dir() or is_local(rows.sparkSession)):
+        _to_local_folder(rows, target, folder.absolute())
+        return
     mode = {"fail": "error", "replace": "overwrite", "append": "append"}[target.mode]
     try:
         _write(rows, target, target.place, mode, is_compressed=False)
     except AnalysisException as error:
         if error.getCondition() != "PATH_ALREADY_EXISTS":
             raise
-        raise ConfigError(f"{target.place}: is there already: --mode replace or --mode append") from error
+        raise _is_there_already(target) from error
 
 
-def _refuse_foreign_files(spark: SparkSession, place: str) -> None:
-    """Refuse to replace a folder that holds more than an export would."""
-    foreign = _foreign_file(spark, place)
+def _to_local_folder(rows: DataFrame, target: Target, folder: Path) -> None:
+    """A folder that is written beside its place, and put there when it is whole.
+
+    Raises:
+        ConfigError: it is there already, or came to be there meanwhile.
+    """
+    if target.mode == "fail" and folder.exists():
+        raise _is_there_already(target)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        _write(rows, target, str(new), "error", is_compressed=False)
+        if target.mode == "replace":
+            # Of two exports at once, the other may have taken it away.
+            with suppress(FileNotFoundError):
+                folder.replace(old)
+        try:
+            new.replace(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise ConfigError(f"{target.place}: came to be there meanwhile; nothing was replaced") from error
+
+
+def _refuse_foreign(place: str, foreign: str | None) -> None:
+    """Refuse to replace a folder that holds more than an export would, which is a file of this name."""
     if foreign is not None:
         raise ConfigError(
             f"{place}: --mode replace would remove {foreign}, which is no file of an export: name another folder"
@@ -292,8 +368,7 @@ def _refuse_foreign_files(spark: SparkSession, place: str) -> None:
 def _foreign_file(spark: SparkSession, place: str) -> str | None:
     folder = local_path(place)
     if folder is not None:
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        return next((name for name in names if not _OF_AN_EXPORT.fullmatch(name)), None)
+        return _foreign_name(folder)
     name = F.element_at(F.split("path", "/"), -1)
     try:
         files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(place)
@@ -304,6 +379,11 @@ def _foreign_file(spark: SparkSession, place: str) -> str | None:
             raise
         return None
     return str(found[0][0]) if found else None
+
+
+def _foreign_name(folder: Path) -> str | None:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if not _OF_AN_EXPORT.fullmatch(name)), None)
 
 
 def _write(rows: DataFrame, target: Target, place: str, mode: str, *, is_compressed: bool) -> None:
@@ -338,7 +418,7 @@ def _to_database(rows: DataFrame, target: Target) -> int:
     spark, database, into = rows.sparkSession, _database(target), str(target.into)
     staging = _staging(into)
     rows = _texts_of_nested(rows)
-    with database.asking():
+    with database.asking(), _alone(spark, database, into):
         is_there = _is_there(spark, database, into)
         if is_there and target.mode == "fail":
             raise ConfigError(f"{database.where}: is there already: --mode replace or --mode append")
@@ -402,7 +482,43 @@ def _dropped_on_failure(spark: SparkSession, database: Database, staging: str) -
 
 
 def _execute(spark: SparkSession, database: Database, statements: Sequence[str]) -> None:
-    """Run statements in one transaction, by the JVM's driver."""
+    """Run statements in one transaction, by the JVM's driver; what was not committed is undone."""
+    with _connected(spark, database) as connection:
+        connection.setAutoCommit(False)
+        statement = connection.createStatement()
+        for sql in statements:
+            statement.execute(sql)
+        connection.commit()
+
+
+@contextmanager
+def _alone(spark: SparkSession, database: Database, into: str) -> Iterator[None]:
+    """Keep a second export out of a table, which would write to the same staging table; where the database can.
+
+    Raises:
+        DlmineError: another one is at work.
+    """
+    if database.product not in _ALONE:
+        yield
+        return
+    # By the table's own name, as its staging table is.
+    key = int.from_bytes(hashlib.sha256(_split(into)[1].encode()).digest()[:8], signed=True)
+    with _connected(spark, database) as connection:
+        answer = connection.createStatement().executeQuery(_ALONE[database.product].format(key))
+        answer.next()
+        # Of PostgreSQL a truth, of MySQL a number; both are 0 as a number where another one has the lock.
+        if answer.getString(1) not in ("t", "1"):
+            raise DlmineError(f"{database.where}: another export is writing to it: wait for that one, and run again")
+        yield
+
+
+@contextmanager
+def _connected(spark: SparkSession, database: Database) -> Iterator[Any]:
+    """A connection of the JVM's driver, which is closed at the end.
+
+    Raises:
+        EnvironmentProblem: through Spark Connect there is no such driver.
+    """
     if is_remote():
         raise EnvironmentProblem(
             f"{database.where}: databases are written from the driver, which a session of Spark Connect has none of: "
@@ -416,11 +532,6 @@ def _execute(spark: SparkSession, database: Database, statements: Sequence[str])
             properties.setProperty(key, value)
     connection = java.java.sql.DriverManager.getConnection(options["url"], properties)
     try:
-        connection.setAutoCommit(False)
-        statement = connection.createStatement()
-        for sql in statements:
-            statement.execute(sql)
-        connection.commit()
+        yield connection
     finally:
-        # What was not committed is undone with it.
         connection.close()

@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
+from dlmine_spark import schemas as s
 from dlmine_spark import sources
 from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError, EnvironmentProblem
 from dlmine_spark.lakehouse import FILE_PREFIX, SHARED_TABLES, Lakehouse
-from dlmine_spark.pipelines import batches
+from dlmine_spark.pipelines import batches, damaged
 from dlmine_spark.pipelines.data_sets import check_still_fresh
 from dlmine_spark.runs import DONE, NOT_APPLICABLE, Ledger, NotApplicable, Run, StageReport
 
@@ -191,8 +192,12 @@ def bring_up_to_date(
         SourceError: a source that did not change is by now older than its ``freshness`` allows.
     """
     _refuse_no_sources(config)
-    ledger = Ledger(lakehouse)
     plan = upstream_of(targets)
+    if force:
+        damaged.set_aside(config, lakehouse)
+    # Before it is read.
+    damaged.refuse(lakehouse, [s.RUNS.name], targets[-1])
+    ledger = Ledger(lakehouse)
     finished: dict[str, Run] = {}
     for index, name in enumerate(plan, start=1):
         stage = STAGES[name]
@@ -200,6 +205,8 @@ def bring_up_to_date(
         finished |= _up_to_date_beside(config, stage, lakehouse, ledger, finished)
         inputs = _input_versions(config, stage, lakehouse, finished)
         last = ledger.last(name)
+        if last is not None:
+            damaged.refuse(lakehouse, tables_written(last), name)
         forced = force and name in targets
         if not (new_data or stage.upstream):
             inputs = _inputs_as_they_were(name, last, config_hash, lakehouse)

@@ -31,7 +31,13 @@ _SUFFIXES = re.compile(r"(\.(csv|tsv|txt|dat|json|jsonl|ndjson|parquet|basket))?
 
 
 def config_path(paths: Sequence[str], chosen: Path | None, table: str | None = None) -> Path:
-    """Where the configuration is written: where the user says, else here, named for the first file or the table."""
+    """Where the configuration is written: where the user says, else here, named for the first file or the table.
+
+    Raises:
+        ConfigError: the user names a folder.
+    """
+    if chosen is not None and chosen.is_dir():
+        raise ConfigError(f"--out {chosen}: is a folder: name a file in it, {_name_of(table or paths[0])}.yaml, say")
     return chosen if chosen is not None else Path(f"{_name_of(table.rpartition('.')[2] if table else paths[0])}.yaml")
 
 

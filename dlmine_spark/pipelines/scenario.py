@@ -7,9 +7,7 @@ fitted anew.
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -32,7 +30,7 @@ from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.arima import plan_forecasts, series_to_forecast
 from dlmine_spark.pipelines.blend import simple_forecasts, simple_plan, weights_at
 from dlmine_spark.pipelines.boosting import boost_once_more
-from dlmine_spark.pipelines.common import as_stages
+from dlmine_spark.pipelines.common import as_stages, missing_series
 from dlmine_spark.pipelines.forecast import final_cutoff, newest_cutoffs, with_known_widths
 from dlmine_spark.pipelines.fuse import PanelMaterial, panel_as_of, panel_material
 from dlmine_spark.pipelines.predict import newest_models
@@ -143,12 +141,9 @@ def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahe
     types = dict(series.dtypes)
     known = [*material.roles.known_future, *([s.OPEN] if material.roles.open_is_known else [])]
     asked = sorted({name for change in scenario.changes for name in change.series})
-    there = series.where(F.col(s.UNIQUE_ID).isin(asked)).select(s.UNIQUE_ID).distinct()
-    missing = sorted(set(asked) - {row[s.UNIQUE_ID] for row in there.collect()}) if asked else []
-    if missing:
-        near = difflib.get_close_matches(missing[0], _some_ids(series), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(f"scenario {scenario.name}: there is no series {missing[0]!r}{hint}")
+    problem = missing_series(series, asked)
+    if problem is not None:
+        raise ConfigError(f"scenario {scenario.name}: {problem}")
     for change in scenario.changes:
         for name in change.covariates:
             if name not in known:
@@ -167,11 +162,6 @@ def _checked(scenario: Scenario, series: DataFrame, material: PanelMaterial, ahe
         return Planned(tuple((change, *change.bounds(horizon)) for change in scenario.changes))
     except ConfigError as error:
         raise ConfigError(f"scenario {scenario.name}: {error}") from error
-
-
-def _some_ids(series: DataFrame) -> Sequence[str]:
-    """Some thousand ids, to find one like a misspelt one among."""
-    return [row[s.UNIQUE_ID] for row in series.select(s.UNIQUE_ID).distinct().limit(5_000).collect()]
 
 
 def _refuse_other_type(scenario: Scenario, name: str, value: Scalar, type_: str) -> None:

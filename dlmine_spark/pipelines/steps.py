@@ -158,13 +158,18 @@ def _reason(config: Config, fact: Row, frequency: Frequency) -> str | None:
     """Why series have no place in a panel of this step; None where they have one."""
     if fact["is_crowded"]:
         crowded = fact["example"]["crowded"]
-        return f"{crowded['before']} and {crowded['after']} lie within one {frequency.name}"
+        return f"{crowded['before']} and {crowded['after']}{_within_one(frequency)}"
     own = _step_of(frequency, fact["usual"])
     if own is None or own.days <= frequency.days or not fact["is_told"] or config.cleaning.frequency != "auto":
         return None
     if own != _step_of(frequency, fact["least"]):
         return None
     return f"a row each {own.name}, where most rows of the panel are one {frequency.name} apart"
+
+
+def _within_one(frequency: Frequency) -> str:
+    """What is wrong with two moments of a series, after these."""
+    return f" lie within one {frequency.name}"
 
 
 def _step_of(frequency: Frequency, distance: int | None) -> Frequency | None:
@@ -187,7 +192,7 @@ def set_aside(by_series: DataFrame, others: Mapping[Row, str], frequency: Freque
     before, after = (F.col(f"crowded.{moment}").cast("string") for moment in ("before", "after"))
     reason = F.when(
         F.col("crowded").isNotNull(),
-        F.concat(before, F.lit(" and "), after, F.lit(f" lie within one {frequency.name}")),
+        F.concat(before, F.lit(" and "), after, F.lit(_within_one(frequency))),
     )
     for fact, text in others.items():
         if not fact["is_crowded"]:

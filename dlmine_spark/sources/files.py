@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlmine_spark.config import SourceConfig
+from dlmine_spark.damage import damage_of_log, damage_of_parquet
 from dlmine_spark.errors import SourceError
 
 MAGIC = {
@@ -42,16 +43,24 @@ def is_local(path: str) -> bool:
     return scheme is None or scheme[1] == "file"
 
 
-def files_of(name: str, source: SourceConfig) -> list[Path]:
+def files_of(name: str, source: SourceConfig, *, is_declared: bool = True) -> list[Path]:
     """The files that a local path stands for, by name; hidden ones (``.x``, ``_x``) are none of the data.
 
+    Args:
+        name: of the source, for messages.
+        source: its declaration.
+        is_declared: whether the source's format is somebody's word, which files have to be like.
+
     Raises:
-        SourceError: there are none, where the source needs some, or one cannot be what the source says.
+        SourceError: there are none, where the source needs some, or one cannot be what the source says, or is damaged.
     """
     place = _place(source)
     if source.format == "delta":
         if not (place / "_delta_log").is_dir():
             raise SourceError(f"{source.path}: is no Delta table (there is no _delta_log folder in it)")
+        damage = damage_of_log(place / "_delta_log")
+        if damage is not None:
+            raise SourceError(f"{source.path}: is damaged, {damage}: bring that file back, or write the table again")
         return sorted((place / "_delta_log").glob("*.json"))
     try:
         files = sorted(_matches(place))
@@ -59,7 +68,7 @@ def files_of(name: str, source: SourceConfig) -> list[Path]:
         if not files and not (source.load == "merge" and _folder_of(place).is_dir()):
             raise SourceError(f"{source.path}: {_nothing_there(place)}")
         for file in files:
-            _check_start(file, name, source)
+            _check_ends(file, name, source, is_declared=is_declared)
     except OSError as error:
         raise SourceError(f"{error.filename or source.path}: cannot be read: {error.strerror or error}") from error
     return files
@@ -193,15 +202,20 @@ def _nothing_there(place: Path) -> str:
     return f"no such file{hint} (working folder: {Path.cwd().name}/)"
 
 
-def _check_start(file: Path, name: str, source: SourceConfig) -> None:
-    """Refuse a file that is empty, or of another kind than its name or the source's format says."""
+def _check_ends(file: Path, name: str, source: SourceConfig, *, is_declared: bool) -> None:
+    """Refuse a file that is empty, or of another kind than its name or the source's format says, or cut off."""
     with file.open("rb") as stream:
         start = stream.read(4)
     if not start:
         raise SourceError(f"{file}: is empty; remove it or give another path")
     if ":" in file.name:
         raise SourceError(f"{file}: Spark cannot read a file whose name holds a colon; rename it")
-    if source.format == "parquet" or file.suffix in COMPRESSED:
+    if source.format == "parquet":
+        damage = damage_of_parquet(file) if is_declared else None
+        if damage is not None:
+            raise SourceError(f"{file}: {damage}")
+        return
+    if file.suffix in COMPRESSED:
         return
     for magic, problem in MAGIC.items():
         if start.startswith(magic):

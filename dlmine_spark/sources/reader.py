@@ -24,6 +24,7 @@ from pyspark.sql import types as T
 from dlmine_spark import schemas as s
 from dlmine_spark.cleaning.names import bronze_name, bronze_names
 from dlmine_spark.config import SourceConfig
+from dlmine_spark.damage import unreadable_file, unreadable_log
 from dlmine_spark.errors import ConfigError, DlmineError, NoRowsError, SourceError
 from dlmine_spark.sources import database
 from dlmine_spark.sources.encoding import Encoding, encoding_of
@@ -235,12 +236,12 @@ def reading(name: str, source: SourceConfig) -> Iterator[None]:
 def _problem_of(error: Exception) -> str | None:
     """The file and the innermost cause, from whichever of its exceptions Spark raised; None if no file is to blame."""
     text = str(error)
-    failed = re.search(r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (\S+?)\.\s", text)
-    if failed is not None:
-        if "FILE_NOT_EXIST" in failed[0]:
-            return f"{failed[1]}: vanished while it was read; run again when nobody writes there"
-        causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
-        return f"{failed[1]}: cannot be read: {causes[-1] if causes else 'unknown reason'}"
+    problem = unreadable_file(text)
+    if problem is not None:
+        return problem
+    damage = unreadable_log(text)
+    if damage is not None:
+        return f"the Delta table is damaged, {damage}: bring the missing file back, or write the table again"
     if isinstance(error, AnalysisException):
         return " ".join(next((line for line in text.splitlines() if line.strip()), "cannot be read").split())
     return None

@@ -200,6 +200,24 @@ def test_dates_and_times_in_iso_need_no_format(spark: SparkSession) -> None:
     )
 
 
+def test_as_written_leaves_offsets_and_zones_away(spark: SparkSession) -> None:
+    formats = ("dd.MM.yyyy HH:mm XXX", "M/d/yyyy h:mm a VV")
+    check(
+        spark,
+        {
+            "2024-03-01T00:30:00+02:00": datetime(2024, 3, 1, 0, 30),
+            "2024-03-01 23:30:00.5-0500": datetime(2024, 3, 1, 23, 30, 0, 500_000),
+            "2024-03-01T00:30Z": datetime(2024, 3, 1, 0, 30),
+            "2024-03-01": datetime(2024, 3, 1),
+            "2024-03-01 00:30": datetime(2024, 3, 1, 0, 30),
+            "01.03.2024 00:30 +02:00": datetime(2024, 3, 1, 0, 30),
+            "3/1/2024 12:30 AM Europe/Berlin": datetime(2024, 3, 1, 0, 30),
+            "2024-03-01+02:00": None,
+        },
+        lambda text: F.coalesce(*parse.moments(text, formats, as_written=True)),
+    )
+
+
 def test_declared_formats_are_tried_in_order(spark: SparkSession) -> None:
     check(
         spark,

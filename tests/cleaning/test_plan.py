@@ -217,6 +217,18 @@ def test_a_time_is_its_columns_zones_and_only_there(spark: SparkSession) -> None
     assert entries(judged, REPAIRS) == [[]]
 
 
+def test_dates_and_times_of_sale_stay_on_the_day_that_is_written(spark: SparkSession) -> None:
+    columns = {"basket_id": {}, "item": {}, "ts": {"type": "timestamp"}, "due": {"type": "date"},
+               "sent": {"type": "timestamp"}}  # fmt: skip
+    night = "2024-03-01T00:30:00+02:00"
+
+    judged = marked(bronze(spark, list(columns), ("1", "tea", night, night, night)), source(columns, kind="lines"))
+
+    in_utc = datetime(2024, 2, 29, 22, 30)
+    assert values(judged, "ts", "due", "sent") == [(datetime(2024, 3, 1, 0, 30), date(2024, 3, 1), in_utc)]
+    assert entries(judged, REPAIRS) == [[]]
+
+
 def test_case_is_changed_as_declared_and_on_record(spark: SparkSession) -> None:
     declaration = source({"code": {"case": "upper"}, "kind": {"case": "lower", "allowed": ["bread"]}})
     rows = bronze(spark, ["code", "kind"], ("ab1", "BREAD"), (" AB2", "bred"), ("AB3", "bread"))

@@ -67,12 +67,12 @@ def test_one_file_has_every_cell(shop: Lakehouse, tmp_path: Path) -> None:
 
 
 def test_formats_by_their_endings(shop: Lakehouse, tmp_path: Path) -> None:
-    for name in ("shop.parquet", "shop.jsonl", "shop.csv.gz"):
+    for name in ("shop.parquet", "shop.jsonl", "shop.CSV.gz"):
         assert export.run(shop, Selection(TABLE), target(tmp_path / name)) == 3
     parquet = pd.read_parquet(tmp_path / "shop.parquet").sort_values("id")
     assert list(parquet["items"].iloc[0]) == ["tea", 'mi"lk']
     assert len(pd.read_json(tmp_path / "shop.jsonl", lines=True)) == 3
-    assert gzip.decompress((tmp_path / "shop.csv.gz").read_bytes()).startswith(b"id,name,at,day,share,items\n")
+    assert gzip.decompress((tmp_path / "shop.CSV.gz").read_bytes()).startswith(b"id,name,at,day,share,items\n")
     assert export.run(shop, Selection(TABLE), target(tmp_path / "folder", format_="csv")) == 3
     assert (tmp_path / "folder" / "_SUCCESS").exists()
 
@@ -90,9 +90,16 @@ def test_a_target_that_is_there_is_left_alone(shop: Lakehouse, tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"shop\.csv: is there already; .* --mode replace"):
         target(file)
     folder = tmp_path / "folder"
+    chosen = target(folder, format_="csv")
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"folder: is there already: --mode replace or --mode append"):
-        export.run(shop, Selection(TABLE), target(folder, format_="csv"))
+        target(folder, format_="csv")
+    # It came to be there meanwhile.
+    with pytest.raises(ConfigError, match=r"folder: is there already: --mode replace or --mode append"):
+        export.run(shop, Selection(TABLE), chosen)
+    (tmp_path / "plain").touch()
+    with pytest.raises(ConfigError, match=r"plain: is a file, and --format csv writes a folder"):
+        target(tmp_path / "plain", format_="csv")
     assert file.read_text(encoding="utf-8") == "mine"
 
 
@@ -111,8 +118,29 @@ def test_a_folder_is_replaced_as_a_whole_and_only_if_it_is_an_export(shop: Lakeh
     with pytest.raises(
         ConfigError, match=r"rows: --mode replace would remove thesis\.txt, which is no file of an export"
     ):
-        export.run(shop, Selection(TABLE), target(folder, format_="csv", mode="replace"))
+        target(folder, format_="csv", mode="replace")
     assert (folder / "thesis.txt").exists()
+
+
+def test_a_folder_that_a_killed_export_left_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "rows" / "_temporary" / "0").mkdir(parents=True)
+    assert target(tmp_path / "rows", format_="csv", mode="replace").mode == "replace"
+
+
+def test_a_folder_that_another_export_made_meanwhile_is_left_alone(
+    shop: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rows"
+
+    def write(rows: DataFrame, target: Target, place: str, mode: str, *, is_compressed: bool) -> None:
+        for made in (folder, Path(place)):
+            made.mkdir(parents=True)
+            (made / f"part-of-{made.name}").touch()
+
+    monkeypatch.setattr(export, "_write", write)
+    with pytest.raises(ConfigError, match=r"rows: came to be there meanwhile"):
+        export.run(shop, Selection(TABLE), target(folder, format_="csv"))
+    assert [path.name for path in folder.iterdir()] == ["part-of-rows"]
 
 
 def test_files_that_are_no_exports_are_seen_by_spark_too(
@@ -159,7 +187,7 @@ def test_a_write_that_fails_leaves_nothing(shop: Lakehouse, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [
-        (Selection("gold.nothing"), r"gold\.nothing: there is no such table; see dlmine tables"),
+        (Selection("gold.nothing"), r"gold\.nothing: there is no such table; there are silver\.shop"),
         (Selection(TABLE, columns=("nmae",)), r"has no column nmae; it has id, name"),
         (Selection(TABLE, "nmae = 1"), r"--where 'nmae = 1': .*nmae"),
         (Selection(TABLE, "id ="), r"--where 'id =': .*Syntax error"),
@@ -181,6 +209,8 @@ def test_selections_that_mean_nothing(shop: Lakehouse, tmp_path: Path, selection
         ("out.csv", {"format_": "excel"}, r"--format excel: is none of csv, parquet, json"),
         ("out.csv", {"mode": "append"}, r"one file, which is written as a whole"),
         ("out.csv", {"mode": "merge"}, r"--mode merge: is none of fail, replace, append"),
+        (" ", {}, r"TARGET is empty"),
+        ("OUT.CSV", {"format_": "parquet"}, r"--format parquet and the name OUT\.CSV contradict"),
         ("out.csv", {"into": "t"}, r"--into is for databases"),
         ("jdbc:postgresql://db/shop", {}, r"--into is missing"),
         ("jdbc:postgresql://db/shop", {"into": "t", "format_": "csv"}, r"--format is for files"),
@@ -224,6 +254,14 @@ def test_rows_are_replaced_or_added_and_the_table_stays(shop: Lakehouse, databas
         export.run(shop, Selection(TABLE, columns=("id", "share")), into(database, mode="replace"))
     assert database.run("SELECT count(*) FROM shop") == [["3"]]
     assert tables(database) == ["shop"]
+
+
+def test_one_export_at_a_time_writes_to_a_table(shop: Lakehouse, database: Postgres) -> None:
+    with export._alone(shop.spark, export._database(into(database)), "public.shop"):
+        with pytest.raises(DlmineError, match=r"#shop: another export is writing to it"):
+            export.run(shop, Selection(TABLE), into(database))
+        assert export.run(shop, Selection(TABLE), into(database, "other")) == 3
+    assert export.run(shop, Selection(TABLE), into(database)) == 3
 
 
 def test_what_a_killed_export_left_is_no_obstacle(shop: Lakehouse, database: Postgres) -> None:

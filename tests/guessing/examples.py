@@ -51,6 +51,12 @@ def daily_sales(path: Path, **options: Any) -> Path:
     return write(path, [("date", "sales"), *rows], **options)
 
 
+def nights_with_offset(path: Path) -> Path:
+    """Days of Berlin that begin the day before in UTC; clocks are changed on 31 March."""
+    rows = [(f"{day}T00:30:00+0{1 + (day >= date(2024, 4, 1))}:00", 100 + at) for at, day in enumerate(days(100))]
+    return write(path, [("date", "sales"), *rows])
+
+
 def german_sales(path: Path) -> Path:
     """Semicolons, decimal commas, days first, letters of cp1252."""
     rows = [

@@ -105,7 +105,8 @@ def test_a_folder_of_files_with_other_columns_is_refused(tmp_path: Path) -> None
         ("cut.csv.gz", gzip.compress(b"date,sales\n" * 9_000, mtime=0)[:60], "cannot be read"),
         ("nothing.csv.gz", gzip.compress(b"", mtime=0), "empty when it is unpacked"),
         ("packed.csv.zst", b"(\xb5/\xfd", "is not read; unpack it"),
-        ("cut.parquet", b"PAR1" + bytes(50), "cannot be read as Parquet"),
+        ("cut.parquet", b"PAR1" + bytes(50), "is cut off"),
+        ("odd.parquet", b"PAR1" + bytes(50) + b"PAR1", "cannot be read as Parquet"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, name: str, content: bytes, problem: str) -> None:

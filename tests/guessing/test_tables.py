@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from dlmine_spark.errors import SourceError
+from dlmine_spark.pipelines import init
 from tests.guessing import examples as x
 
 
@@ -160,6 +162,15 @@ def test_weeks_that_are_counted_have_their_season_by_name(tmp_path: Path) -> Non
     assert config["arima"] == {"season_length": 52}
 
 
+def test_what_becomes_of_offsets_is_said(tmp_path: Path) -> None:
+    hours = [f"{day}T{hour:02d}:00:00+02:00" for day in x.days(5) for hour in range(24)]
+    hourly = x.write(tmp_path / "load.csv", [("time", "load"), *((hour, at) for at, hour in enumerate(hours))])
+
+    assert "told in UTC" in init.run([str(hourly)], tmp_path / "hourly.yaml")
+    nights = x.nights_with_offset(tmp_path / "nights.csv")
+    assert "as written: an offset from UTC moves none to another day" in init.run([str(nights)], tmp_path / "d.yaml")
+
+
 def test_hours_are_steps_of_their_own(tmp_path: Path) -> None:
     rows = [(f"{day}T{hour:02d}:00:00", 10 + hour) for day in x.days(20) for hour in range(24)]
     config = x.configured(tmp_path, x.write(tmp_path / "load.csv", [("time", "load_mw"), *rows]))
@@ -216,6 +227,23 @@ def test_json_lines_and_an_array_of_records(tmp_path: Path) -> None:
     expected = {"kind": "panel", "format": "json", "columns": {"ds": "when", "unique_id": "shop", "y": "sold"}}
     assert x.source_of(tmp_path, lines) == expected
     assert x.source_of(tmp_path, array) == expected | {"multiline": True}
+
+
+def test_lines_that_are_no_json_are_counted(tmp_path: Path) -> None:
+    lines = [json.dumps({"day": f"{day}", "sold": at}) for at, day in enumerate(x.days(30))]
+    file = tmp_path / "sold.jsonl"
+    file.write_text("\n".join([*lines[:9], "{broken", *lines[9:], "[1]"]), encoding="utf-8")
+
+    assert "2 of 32 lines are no JSON object, the first is line 10" in init.run([str(file)], tmp_path / "sold.yaml")
+
+
+def test_a_list_beside_a_number_over_time_hides_no_panel(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"day": x.days(30), "sales": range(30), "remarks": [["rain", "fair"], []] * 15})
+    frame.to_parquet(tmp_path / "p.parquet")
+
+    source = x.source_of(tmp_path, tmp_path / "p.parquet")
+
+    assert source == {"kind": "panel", "format": "parquet", "columns": {"ds": "day", "y": "sales"}}
 
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
@@ -280,10 +308,23 @@ def test_packed_and_wide_encodings(tmp_path: Path) -> None:
             [("time", "sales"), *((1672531200000 + 86_400_000 * day, day % 7) for day in range(60))],
             "time looks like seconds since 1970, or parts of them: write them as dates",
         ),
+        ([("date", "sales"), *((day, 7) for day in x.days(30))], "sales is 7 in all rows: there is nothing to learn"),
+        ([("date", "sales"), ("2024-01-01", 7)], "holds one row: a forecast that is tested needs 4 dates at least"),
+        (
+            [("Umsatz je Tag",), ("Stand", "5", "2024"), ("date", "sales"), *((day, day.day) for day in x.days(30))],
+            "line 3 (date,sales) looks like the header, and what is above it like a title: remove these lines",
+        ),
         ([("date", "sales")], "holds a header"),
         ([(day, place) for place, day in enumerate(x.days(9))], "looks like data: add a header line"),
         ([("date", "sales"), *((day, 1 + day.day) for day in x.days(9, step=4))], "4 days apart"),
         ([("date", "sales"), ("2024-01-01", 1), ("2024-01-02", 2)], "a forecast that is tested needs 4"),
+        (
+            [
+                ("day", *(f"x{n}" for n in range(12))),
+                *((day, *(day.day % 9 + n for n in range(12))) for day in x.days(30)),
+            ],
+            "attributes rather than series, since they are called x0, x1 and so on, and none that sounds like what is",
+        ),
         (
             [("year", "month", "sales"), *((2020 + n // 12, n % 12 + 1, n) for n in range(48))],
             "year and month: add one",
@@ -302,6 +343,43 @@ def test_what_cannot_be_used_is_named_with_what_to_add(
 
     assert problem in str(raised.value)
     assert not (tmp_path / "guessed.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "why"),
+    [
+        ("x{}", lambda at, n: at % (n + 3), "they are called x0, x1 and so on"),
+        ("unit{}", lambda at, n: at % (n + 3) / 2 if n % 2 else at % (n + 3), "of them hold whole numbers only"),
+        ("unit{}", lambda at, n: at % (n + 3) - 3 * (n % 2), "of them have values below 0"),
+        ("unit{}", lambda at, n: (at % (n + 3) + 1) * 10 ** (n // 2), "ten thousand times as large"),
+        ("unit{}", lambda at, n: at % (n + 3), None),
+    ],
+)
+def test_attributes_are_told_from_series_by_how_they_are_measured(
+    tmp_path: Path, names: str, value: Callable[[int, int], object], why: str | None
+) -> None:
+    header = ("day", *(names.format(n) for n in range(12)))
+    rows = [(day, *(value(at, n) for n in range(12))) for at, day in enumerate(x.days(30))]
+    file = x.write(tmp_path / "many.csv", [header, *rows])
+
+    with pytest.raises(SourceError, match="has a column for each series" if why is None else why):
+        x.configured(tmp_path, file)
+
+
+def test_many_numbers_beside_a_named_one_are_its_covariates(tmp_path: Path) -> None:
+    header = ("date", "sales", *(f"f_{n}" for n in range(29)), "feature_29")
+    rows = [(day, 10 + at % 7, *(at % (n + 3) for n in range(30))) for at, day in enumerate(x.days(60))]
+    file = x.write(tmp_path / "features.csv", [header, *rows])
+
+    told = init.run([str(file)], tmp_path / "features.yaml")
+
+    assert "29 numbers beside it (f_0, ...) are taken for its covariates, since sales sounds like what is" in told
+    source = x.source_of(tmp_path, file)
+    assert source["columns"]["y"] == "sales"
+    # A feature with a number is none of an advertisement, which would be known in advance.
+    assert list(source["roles"].values()) == ["past_only"] * 30
+    # Who knows better says so.
+    assert init.reshape(str(file), tmp_path / "long.csv") == "1,740 rows, one for each date and series"
 
 
 def test_a_file_with_a_column_for_each_series_says_how_to_turn_it(tmp_path: Path) -> None:

@@ -217,5 +217,5 @@ def test_a_table_that_lost_a_commit_is_told_to_be_damaged_beside_the_others(tmp_
     lines = {line.split()[0]: line.split()[1:3] for line in browse.tables(config).splitlines()}
     assert lines["silver.panel"] == ["damaged", "-"]
     assert lines["silver.statics"][0] == "2"
-    with pytest.raises(DlmineError, match=r"silver\.panel \(.*\): is damaged, its log has no commit 0: move"):
+    with pytest.raises(DlmineError, match=r"silver\.panel \(.*\): is damaged, its log has no commit 0: run"):
         browse.show(config, "panel", 5)

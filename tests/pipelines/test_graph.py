@@ -14,7 +14,7 @@ import pytest
 
 from dlmine_spark import sources
 from dlmine_spark.config import Config, load_config
-from dlmine_spark.errors import ConfigError, SourceError
+from dlmine_spark.errors import ConfigError, DlmineError, SourceError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import graph
 from dlmine_spark.pipelines.graph import Stage, bring_up_to_date, upstream_of
@@ -137,6 +137,44 @@ def test_a_kill_between_two_such_runs_leaves_no_stage_that_seems_up_to_date(
     bring_up_to_date(CONFIG, lakehouse, ["first"], Silent())
 
     assert world.names == ["first", "first"]
+
+
+@pytest.mark.parametrize(("table", "stage"), [("silver.first", "first"), ("ops.runs", "second")])
+def test_a_damaged_table_is_told_and_set_aside_when_it_is_forced(
+    world: World, lakehouse: Lakehouse, table: str, stage: str
+) -> None:
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    folder = Path(lakehouse.address(table))
+    (folder / "_delta_log" / f"{0:020}.json").write_text('{"commitInfo"', encoding="utf-8")
+
+    with pytest.raises(DlmineError, match=rf"{table} .*commit 0 of its log .* is no JSON: 'dlmine {stage} --force'"):
+        bring_up_to_date(CONFIG, lakehouse, ["second"], Silent())
+    bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), force=True)
+
+    assert world.names == ["first", "second"] * 2
+    assert lakehouse.damage(table) is None
+    (aside,) = folder.parents[1].glob(f"damaged/*/{folder.parent.name}/{folder.name}/_delta_log/{0:020}.json")
+    assert aside.read_text(encoding="utf-8") == '{"commitInfo"'
+
+
+def test_what_nothing_writes_anew_is_not_set_aside(world: World, lakehouse: Lakehouse) -> None:
+    log_folder = Path(lakehouse.address("ops.corrections"), "_delta_log")
+    log_folder.mkdir(parents=True)
+    (log_folder / f"{1:020}.json").write_text("{}", encoding="utf-8")
+
+    with pytest.raises(DlmineError, match=r"ops.corrections .*has no commit 0, and no stage can write it anew"):
+        bring_up_to_date(CONFIG, lakehouse, ["second"], Silent(), force=True)
+    assert log_folder.is_dir()
+
+
+def test_of_a_shared_table_that_was_begun_anew_earlier_rows_are_gone(lakehouse: Lakehouse) -> None:
+    for table in ("gold.forecasts", "gold.rules"):
+        log_folder = Path(lakehouse.address(table), "_delta_log")
+        log_folder.mkdir(parents=True)
+        (log_folder / f"{3:020}.json").touch()
+
+    assert [lakehouse.has("gold.forecasts", version) for version in (3, 4)] == [True, False]
+    assert lakehouse.has("gold.rules", 4)
 
 
 def test_a_changed_source_reruns_everything_after_it(world: World, lakehouse: Lakehouse) -> None:

@@ -69,6 +69,7 @@ def odd_header(path: Path) -> Path:
         # Sales of 3 and 5 on the first day, and one of the other store.
         (x.single_sales, "single.csv", 100, 2, "unique_id = 'S0' and ds = '2024-01-01' and y = 8"),
         (parquet_panel, "panel.parquet", 80, 2, "unique_id = 'b' and ds = '2024-01-01' and y = 40 and promo = 1"),
+        (x.nights_with_offset, "nights.csv", 100, 1, "ds = '2024-04-01' and y = 191"),
         (odd_header, "odd.csv", 30, 1, "ds = '2024-01-02' and col_1 = 1 and col_11 = 4"),
     ],
 )

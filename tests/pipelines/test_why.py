@@ -13,6 +13,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.errors import ConfigError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines import train, why
+from dlmine_spark.pipelines.common import check_series
 from tests.training.panels import FINAL, SMALL, panel_rows
 
 pytestmark = pytest.mark.spark
@@ -43,6 +44,16 @@ def fill(lakehouse: Lakehouse, folder: Path) -> None:
     rows = [("s0", date(2023, 8, 1), 1.0, 1, False, 0.0)]
     lakehouse.overwrite(s.PANEL.name, spark.createDataFrame(rows, f"{s.PANEL.ddl}, promo double"))
     train.run(CONFIG, lakehouse.for_run("train-1", {s.TRAINING_PANEL.name: 0, s.PANEL.name: 0}))
+
+
+def test_a_series_that_is_not_there_is_told_before_any_work(lakehouse: Lakehouse) -> None:
+    check_series(lakehouse, "s0")
+    rows = [("store-1", date(2023, 8, 1), 1.0, 1, False)]
+    lakehouse.overwrite(s.PANEL.name, lakehouse.spark.createDataFrame(rows, s.PANEL.ddl))
+
+    check_series(lakehouse, "store-1")
+    with pytest.raises(ConfigError, match=r"--series: there is no series 'stor-1'; did you mean store-1\?"):
+        check_series(lakehouse, "stor-1")
 
 
 def test_contributions_are_written_and_told(lakehouse: Lakehouse, tmp_path: Path) -> None:
