@@ -41,9 +41,9 @@ Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
 Role = Literal["known_future", "past_only", "static", "ignore"]
 ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
 Scalar = str | int | float | bool
-Signal = Literal["segments", "rules", "arima"]
-SIGNALS: tuple[Signal, ...] = get_args(Signal)
-"""Mined signals that the network can be given."""
+Signal = Literal["segments", "rules", "arima", "sequences"]
+SIGNALS: tuple[Signal, ...] = ("segments", "rules", "arima")
+"""Mined signals that the network is given by default; sequences have to be asked for."""
 
 
 def _spelt_out(action: Any) -> Any:
@@ -1489,7 +1489,9 @@ class TrainingConfig(Section):
     launch_timeout: float = Field(120.0, gt=0, description="seconds to wait until every rank is there")
     max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
     mined: tuple[Signal, ...] = Field(
-        SIGNALS, description="mined signals among the inputs; all, the default: those that the data has"
+        SIGNALS,
+        description="mined signals among the inputs, those of the default as far as the data has them; sequences of "
+        "customers' baskets, the fourth one, are mined for the forecast only if they are named",
     )
 
     @model_validator(mode="before")
@@ -1853,9 +1855,9 @@ class Config(Section):
                     f"ablation.signals: {signal} is not among training.mined ({', '.join(self.training.mined)}), so "
                     "there is nothing to remove"
                 )
-        # All of them are the default, which stands for those that there are.
+        # The default stands for those that there are.
         named = set(self.ablation.signals) | (
-            set() if set(self.training.mined) == set(SIGNALS) else {*self.training.mined}
+            set() if set(SIGNALS) <= set(self.training.mined) else {*self.training.mined}
         )
         if self.sources and "rules" in named:
             where = "ablation.signals" if "rules" in self.ablation.signals else "training.mined"
@@ -1866,7 +1868,23 @@ class Config(Section):
                     f"{where}: rules say something of promotions only: set mining.promoted_item to the covariate that "
                     "names the promoted item"
                 )
+        if self.sources and "sequences" in self.training.mined:
+            problem = self._why_no_sequences()
+            if problem:
+                raise ValueError(f"training.mined: sequences are those of customers' baskets: {problem}")
         return self
+
+    def _why_no_sequences(self) -> str | None:
+        """What is to be done for sequences to be a signal; None if they can be."""
+        source, settings = self.source_of_kind("lines"), self.mining.sequences
+        missing = {s.CUSTOMER_ID, s.TS} - {name.lower() for name in (source[1].columns if source else {})}
+        if missing:
+            return f"a source of kind lines has to map {' and '.join(sorted(missing))}"
+        if settings.enabled is False:
+            return "mining.sequences.enabled must not be false"
+        if settings.max_gap is None and settings.max_gap_days is None:
+            return "what is to follow any time is never due: set mining.sequences.max_gap or max_gap_days"
+        return None
 
     @model_validator(mode="after")
     def _space_holds_legal_settings(self) -> Config:
@@ -1880,13 +1898,18 @@ class Config(Section):
         return self
 
     def digest(self, *sections: str) -> str:
-        """Stable hash of what a stage's result depends on: some sections, without settings of execution."""
+        """Stable hash of what a stage's result depends on: some sections (or single settings, ``training.mined``),
+        without settings of execution.
+        """
         ignored: dict[str, Any] = {
             name: set(section.execution) for name, section in self if isinstance(section, Section)
         }
         if not self.lightgbm.enabled:
             ignored["lightgbm"] = set(LightGBMConfig.model_fields) - {"enabled"}
-        chosen = self.model_dump(mode="json", include=set(sections), exclude=ignored)
+        included: dict[str, Any] = {}
+        for section, _, setting in (name.partition(".") for name in sections):
+            included[section] = {setting} if setting else True
+        chosen = self.model_dump(mode="json", include=included, exclude=ignored)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:

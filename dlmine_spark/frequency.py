@@ -119,6 +119,13 @@ class Frequency:
             "step": f"{start} + {count}",
         }[self.unit]
 
+    def sql_days(self, moment: str) -> str:
+        """Days since 1970 in SQL, of a column of moments: with fractions of times, and counted steps as they are."""
+        return {
+            "minute": f"timestampdiff(MICROSECOND, TIMESTAMP_NTZ'1970-01-01 00:00:00', {moment}) / 86400e6D",
+            "step": f"cast({moment} as double)",
+        }.get(self.unit, f"cast(unix_date({moment}) as double)")
+
     def sql_position(self, moment: str) -> str:
         """Where in the season a moment lies, as the calendar has it: a whole number, the same for alike moments.
 

@@ -278,6 +278,17 @@ def test_one_text_stands_for_a_list_of_one() -> None:
     assert config.training.mined == ("arima",)
 
 
+def test_a_digest_may_be_of_a_single_setting() -> None:
+    """Sequences are mined for the network only where they are asked for; how it is trained changes no panel."""
+    asked = Config(training={"mined": ["arima", "sequences"]})
+
+    assert Config().digest("mining", "training.mined") == Config(training={"epochs": 3}).digest(
+        "mining", "training.mined"
+    )
+    assert Config().digest("mining", "training.mined") != asked.digest("mining", "training.mined")
+    assert Config().digest("mining") == asked.digest("mining")
+
+
 def test_base_yaml_says_what_the_defaults_are() -> None:
     assert load_config([CONF / "base.yaml"]) == Config()
 

@@ -97,11 +97,15 @@ def test_sql_counts_as_python_does_whatever_the_clocks_do(in_new_york: SparkSess
         texts = (sql_literal(start), sql_literal(end))
         asked[f"step_{number}"] = frequency.sql_step(*texts)
         asked[f"moments_{number}"] = frequency.sql_moments(*texts)
+        asked[f"days_{number}"] = f"{frequency.sql_days(texts[1])} - {frequency.sql_days(texts[0])}"
     row = in_new_york.range(1).select(*(F.expr(text).alias(name) for name, text in asked.items())).collect()[0]
 
     for number, (frequency, start, end) in enumerate(CASES):
         assert row[f"step_{number}"] == frequency.steps(start, end)
         assert row[f"moments_{number}"] == frequency.moments(start, end)
+        days = end - start
+        length = days / timedelta(days=1) if isinstance(days, timedelta) else days
+        assert row[f"days_{number}"] == pytest.approx(length)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.config import SourceConfig
 from dlmine_spark.frequency import Frequency, sql_distance, sql_usual
 
 ONLY_SERIES = "all"
@@ -22,6 +23,11 @@ _LONGEST_GAP_DAYS, _LONGEST_GAP_STEPS = 5 * 366, 20
 def longest_gap(frequency: Frequency) -> int:
     """Steps from which on a gap inside a series is none but a wrong date, which would be filled with many rows."""
     return max(_LONGEST_GAP_STEPS, int(_LONGEST_GAP_DAYS / frequency.days))
+
+
+def store_of(lines: SourceConfig) -> Column:
+    """The series that a basket line belongs to, of a source of kind lines."""
+    return F.coalesce(F.col(s.STORE_ID), F.lit(UNKNOWN_STORE)) if s.STORE_ID in lines.columns else F.lit(ONLY_SERIES)
 
 
 def aggregate_lines(lines: DataFrame, value: str, frequency: Frequency, nameless: str = ONLY_SERIES) -> DataFrame:

@@ -15,7 +15,7 @@ _ROLES = {
     s.CATEGORY_PREFIX: "static",
 }
 MINED_ROLE = "mined"
-_MINED_NAMES = ("segments", "rules", "arima")
+_MINED_NAMES = ("segments", "rules", "arima", "sequences")
 _CALENDAR = "calendar"
 
 

@@ -1,18 +1,27 @@
-"""Mined signals as covariates: what segments and rules say about a series and a date, as of a cutoff.
+"""Mined signals as covariates: what segments, rules and sequences say about a series and a date, as of a cutoff.
 
-Every function takes tables that were mined from data up to the cutoff; nothing here looks at sales.
+Every function takes what was mined from data up to the cutoff; nothing here looks at sales.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark.frequency import Frequency
 
 SEGMENT_CODE = f"{s.CATEGORY_PREFIX}{s.MINED}segments"
 RULE_PULL = f"{s.KNOWN_FUTURE_PREFIX}{s.MINED}rules_pull"
+SEQUENCE_PULL = f"{s.KNOWN_FUTURE_PREFIX}{s.MINED}sequences_pull"
+SEQUENCES_DUE = f"{s.MINED}sequences_due"
+"""The name of a past-only covariate; its column has the prefix of these."""
 MEMBERSHIP_PREFIX = f"{s.STATIC_PREFIX}{s.MINED}segments_"
+_EXACT = "decimal(24, 6)"
+"""Sums of these are the same in any order."""
 
 
 def segment_signals(assignments: DataFrame, segments: int) -> DataFrame:
@@ -65,4 +74,90 @@ def add_rule_pull(known_future: DataFrame, rules: DataFrame, promoted_item: str)
         known_future.join(F.broadcast(pulls), on=F.col(f"`{promoted_item}`") == F.col("__item"), how="left")
         .withColumn(RULE_PULL, F.coalesce(F.col("pull"), F.lit(0.0)))
         .drop("__item", "pull")
+    )
+
+
+def delayed_pull(pulls: Iterable[tuple[str, float, float]], frequency: Frequency) -> dict[int, dict[str, float]]:
+    """What a promotion of an item brings some time later, by steps and item.
+
+    Args:
+        pulls: item, days until what it pulls comes, extra items per basket with it; an item may come several times.
+        frequency: of the panel; days are rounded to whole steps.
+    """
+    by_step: dict[int, dict[str, float]] = {}
+    for item, days, pull in sorted(pulls):
+        of_items = by_step.setdefault(max(0, round(days / frequency.days)), {})
+        of_items[item] = of_items.get(item, 0.0) + pull
+    return dict(sorted(by_step.items()))
+
+
+def add_sequence_pull(
+    known_future: DataFrame, pulls: Mapping[int, Mapping[str, float]], promoted_item: str
+) -> DataFrame:
+    """Add the delayed pull of what was promoted before each date (0 where nothing was that pulls anything).
+
+    It is known as far ahead as promotions are planned.
+
+    Args:
+        known_future: one row per series and step without gaps, with the covariate ``promoted_item``.
+        pulls: as ``delayed_pull`` has them.
+        promoted_item: name of the covariate that names the promoted item.
+    """
+    in_order = Window.partitionBy(s.UNIQUE_ID).orderBy(s.DS)
+
+    def arriving(steps: int, of_items: Mapping[str, float]) -> Column:
+        by_item = F.create_map(*(F.lit(part) for part in chain.from_iterable(of_items.items())))
+        promoted = F.lag(F.col(f"`{promoted_item}`"), steps).over(in_order)
+        return F.coalesce(F.try_element_at(by_item, promoted), F.lit(0.0))
+
+    total = F.lit(0.0)
+    for steps, of_items in pulls.items():
+        total = total + arriving(steps, of_items)
+    return known_future.withColumn(SEQUENCE_PULL, total)
+
+
+def due(moments: DataFrame, waiting: DataFrame, baskets: DataFrame, window: float, frequency: Frequency) -> DataFrame:
+    """What a series' last baskets still have to be followed by, as it stood at each moment.
+
+    A moment knows the baskets up to it and nothing later: whether something came is seen when it comes. So the network
+    may read it as it reads values, up to where it forecasts from; no lag is needed.
+
+    Args:
+        moments: ``unique_id``, ``ds``.
+        waiting: ``unique_id``, ``day``, ``until``, ``pull``: extra items that are waited for from a day until another.
+        baskets: ``unique_id``, ``day``: of all baskets, those that wait for nothing too.
+        window: days that a basket counts among the last ones, no less than any waits.
+        frequency: of the panel.
+
+    Returns:
+        One row per series and moment: ``unique_id``, ``ds`` and extra items to come per 100 of the last baskets; null
+        where there are none.
+    """
+
+    def change(day: Column, extra: Column, count: int) -> Column:
+        return F.struct(day.alias("day"), extra.cast(_EXACT).alias("extra"), F.lit(count).alias("baskets"))
+
+    day, nothing = F.col("day"), F.lit(0)
+    steps = F.array(change(day, F.col("pull"), 0), change(F.col("until"), -F.col("pull"), 0))
+    counted = F.array(change(day, nothing, 1), change(day + F.lit(window), nothing, -1))
+    changes = (
+        waiting.select(s.UNIQUE_ID, F.inline(steps))
+        .unionByName(baskets.select(s.UNIQUE_ID, F.inline(counted)))
+        .groupBy(s.UNIQUE_ID, "day")
+        .agg(F.sum("extra").cast(_EXACT).alias("extra"), F.sum("baskets").alias("baskets"))
+    )
+    asked = moments.select(
+        s.UNIQUE_ID,
+        s.DS,
+        F.expr(frequency.sql_days(s.DS)).alias("day"),
+        nothing.cast(_EXACT).alias("extra"),
+        nothing.alias("baskets"),
+    )
+    so_far = Window.partitionBy(s.UNIQUE_ID).orderBy("day").rangeBetween(Window.unboundedPreceding, Window.currentRow)
+    extra, count = F.sum("extra").over(so_far), F.sum("baskets").over(so_far)
+    return (
+        asked.unionByName(changes, allowMissingColumns=True)
+        .withColumn(SEQUENCES_DUE, F.when(count > 0, 100 * extra.cast("double") / count))
+        .where(F.col(s.DS).isNotNull())
+        .select(s.UNIQUE_ID, s.DS, SEQUENCES_DUE)
     )

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 NAMED_LEAKS = 5
 _KEPT = (s.CALENDAR, s.STATICS, s.ARIMA_ORIGINS)
 """What was planned or never changes; and ARIMA's paths, which have records of their own."""
-_OF_LINES = (s.ITEM, s.QUANTITY, s.PRICE)
+_OF_LINES = (s.ITEM, s.QUANTITY, s.PRICE, s.CUSTOMER_ID)
 
 
 def run(config: Config, lakehouse: Lakehouse) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -21,7 +21,6 @@ from dlmine_spark.cleaning.lookup import lookup_table, lookups_of
 from dlmine_spark.cleaning.moments import with_moments
 from dlmine_spark.cleaning.panel import (
     ONLY_SERIES,
-    UNKNOWN_STORE,
     aggregate_lines,
     calendar_of_series,
     fill_calendar_gaps,
@@ -29,6 +28,7 @@ from dlmine_spark.cleaning.panel import (
     longest_gap,
     series_steps,
     step_facts,
+    store_of,
     with_closures,
 )
 from dlmine_spark.cleaning.plan import INTERNAL
@@ -291,12 +291,8 @@ def _series(config: Config, lakehouse: Lakehouse, good: Mapping[str, DataFrame])
     if panel is not None:
         return good[panel[0]].select(s.UNIQUE_ID)
     if lines is not None:
-        return good[lines[0]].select(_store_of(lines[1]).alias(s.UNIQUE_ID))
+        return good[lines[0]].select(store_of(lines[1]).alias(s.UNIQUE_ID))
     return lakehouse.spark.createDataFrame([(ONLY_SERIES,)], f"{s.UNIQUE_ID} string")
-
-
-def _store_of(lines: SourceConfig) -> Column:
-    return F.coalesce(F.col(s.STORE_ID), F.lit(UNKNOWN_STORE)) if s.STORE_ID in lines.columns else F.lit(ONLY_SERIES)
 
 
 def _write_panel(
@@ -358,7 +354,7 @@ def _panel_of_lines(config: Config, lakehouse: Lakehouse, name: str, source: Sou
     if value == "amount" and s.PRICE not in source.columns:
         log.warning("source %s has no price: the panel sums quantities instead of amounts", name)
         value = "quantity"
-    lines = lakehouse.read(s.LINES.name).withColumn(s.STORE_ID, _store_of(source))
+    lines = lakehouse.read(s.LINES.name).withColumn(s.STORE_ID, store_of(source))
     if s.QUANTITY not in source.columns:
         lines = lines.withColumn(s.QUANTITY, F.lit(1.0))
     frequency = from_alias(config.cleaning.frequency) or DAILY

@@ -14,7 +14,17 @@ from dlmine_spark import schemas as s
 from dlmine_spark.config import Config
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
-from dlmine_spark.fusion.signals import MEMBERSHIP_PREFIX, RULE_PULL, SEGMENT_CODE, add_rule_pull, segment_signals
+from dlmine_spark.fusion.signals import (
+    MEMBERSHIP_PREFIX,
+    RULE_PULL,
+    SEGMENT_CODE,
+    SEQUENCE_PULL,
+    SEQUENCES_DUE,
+    add_rule_pull,
+    add_sequence_pull,
+    delayed_pull,
+    segment_signals,
+)
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
@@ -27,6 +37,7 @@ from dlmine_spark.pipelines.common import (
     known_future,
     promotion_of,
 )
+from dlmine_spark.pipelines.follow_ups import SequenceSignals, signals_of, told
 from dlmine_spark.pipelines.mine import mine_rules
 from dlmine_spark.pipelines.segment import segment_series
 from dlmine_spark.pipelines.steps import panel_frequency
@@ -38,6 +49,7 @@ FEATURES_AS_OF = "staging.store_features_as_of"
 """Features of the stores as of a backtest cutoff; one table a cutoff, their names end with numbers from 0."""
 KNOWN_AS_OF = "staging.known_as_of"
 """What was known in advance, likewise: computed once, read by every aggregation that learns from it."""
+DUE_COLUMN = f"{s.PAST_ONLY_PREFIX}{SEQUENCES_DUE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +89,14 @@ class Mined:
     """What was mined as of a cutoff, with the newest moment that it was mined from."""
 
     frame: DataFrame
+    newest: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class MinedSequences:
+    """What was mined of sequences as of a cutoff, with the newest moment that it was mined from."""
+
+    signals: SequenceSignals
     newest: Moment | None
 
 
@@ -127,6 +147,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
             ("segments", any("mined_segments" in name for name in features)),
             ("rules", any("mined_rules" in name for name in features)),
             ("arima", lakehouse.exists(s.ARIMA_ORIGINS.name)),
+            ("sequences", any("mined_sequences" in name for name in features)),
         )
         if present
     )
@@ -173,23 +194,31 @@ def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: b
     )
     mined = in_parallel(lakehouse.spark, rules_and_segments)
     rules, segments, promoted = mined["rules"], mined["segments"], given.config.mining.promoted_item
+    sequences = _sequences_as_of(given, cutoff, place) if "sequences" in given.config.training.mined else None
     if rules is not None and promoted is not None:
         known = add_rule_pull(known, rules.frame, promoted)
+    later = _delayed_pull(sequences, known, given) if sequences is not None else {}
+    if later and promoted is not None:
+        known = add_sequence_pull(known, later, promoted)
     lakehouse.overwrite(f"{KNOWN_AS_OF}_{place}", known)
+    due = sequences.signals.due if sequences is not None else None
     inputs = PanelInputs(
-        panel=given.panel,
+        panel=given.panel if due is None else given.panel.join(due, on=[s.UNIQUE_ID, s.DS], how="left"),
         known_future=lakehouse.read(f"{KNOWN_AS_OF}_{place}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
         segments=_signals(segments.frame) if segments is not None else None,
         arima_origins=given.arima_origins,
         known_names=[name for name in roles.known_future if name != promoted or rules is None],
-        past_names=roles.past_only,
+        past_names=roles.past_only if due is None else (*roles.past_only, SEQUENCES_DUE),
         promo=promotion_of(given.panel, given.calendar, roles),
     )
     sources = [Source(RULE_PULL, s.LINES.name, rules.newest)] if rules is not None else []
     if segments is not None:
         names = (SEGMENT_CODE, f"{MEMBERSHIP_PREFIX}*")
         sources += [Source(name, s.PANEL.name, segments.newest) for name in names]
+    if sequences is not None:
+        there = {SEQUENCE_PULL: bool(later), DUE_COLUMN: due is not None}
+        sources += [Source(name, s.LINES.name, sequences.newest) for name, is_there in there.items() if is_there]
     return PanelAsOf(training_panel(inputs, cutoff, given.frequency), tuple(sources))
 
 
@@ -206,13 +235,45 @@ def _mined_rules(given: PanelMaterial) -> Mined | None:
 
 def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> Mined | None:
     """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
-    if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.LINES.name):
+    if given.config.mining.promoted_item not in given.roles.known_future:
+        return None
+    known = _lines_as_of(given, cutoff)
+    return None if known is None else Mined(mine_rules(known, given.config.mining), _newest(known, _moment(given)))
+
+
+def _lines_as_of(given: PanelMaterial, cutoff: Moment) -> DataFrame | None:
+    """Basket lines up to the cutoff; None where there are none with a time."""
+    if not given.lakehouse.exists(s.LINES.name):
         return None
     lines = given.lakehouse.read(s.LINES.name)
     if not given.frequency.has_calendar or lines.where(F.col(s.TS).isNotNull()).isEmpty():
         return None
-    known = lines.where(_moment(given) <= F.expr(sql_literal(cutoff)))
-    return Mined(mine_rules(known, given.config.mining), _newest(known, _moment(given)))
+    return lines.where(_moment(given) <= F.expr(sql_literal(cutoff)))
+
+
+def _sequences_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> MinedSequences | None:
+    """What sequences say by the baskets up to the cutoff; None where there are none that say anything."""
+    known = _lines_as_of(given, cutoff)
+    if known is None:
+        log.warning("the forecast is told nothing of sequences: no basket has a time that the panel's steps go by")
+        return None
+    moments = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff))).select(s.UNIQUE_ID, s.DS)
+    signals = signals_of(given.config, given.lakehouse, known, moments, given.frequency, place)
+    if signals is None:
+        return None
+    log.info(told(cutoff, signals.found))
+    return MinedSequences(signals, _newest(known, _moment(given)))
+
+
+def _delayed_pull(sequences: MinedSequences, known: DataFrame, given: PanelMaterial) -> dict[int, dict[str, float]]:
+    """What promotions bring later, of the items that are promoted some time; nothing where none is."""
+    promoted = given.config.mining.promoted_item
+    if promoted not in given.roles.known_future:
+        return {}
+    items = {row[0] for row in known.select(F.col(f"`{promoted}`")).distinct().collect()}
+    return delayed_pull(
+        [(one.first, one.gap, one.pull) for one in sequences.signals.found if one.first in items], given.frequency
+    )
 
 
 def _moment(given: PanelMaterial) -> Column:
@@ -248,7 +309,7 @@ def _lineage(given: PanelMaterial, written: DataFrame, mined_from: Mapping[Momen
     """``ops.lineage`` of the panels that were written: what was mined, and what the rows themselves tell (one
     aggregation).
     """
-    past = [name for name in written.columns if name.startswith(s.PAST_ONLY_PREFIX)]
+    past = [name for name in written.columns if name.startswith(s.PAST_ONLY_PREFIX) and name != DUE_COLUMN]
     used = {
         s.Y: (s.PANEL.name, F.col(s.Y).isNotNull()),
         "arima_path": (s.ARIMA_ORIGINS.name, F.col("arima_path").isNotNull()),

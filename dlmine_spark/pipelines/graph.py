@@ -40,7 +40,7 @@ class Stage:
     Attributes:
         name: of the stage, its command and its module in ``dlmine_spark.pipelines``.
         upstream: stages whose tables it reads.
-        sections: parts of the configuration its result depends on.
+        sections: parts of the configuration its result depends on: sections, or settings of one (``training.mined``).
         beside: stages whose tables it reads, too, where they are up to date; they are not run for it.
         tells_settings: what it wrote says with which settings, and stays true beside others on the same inputs.
     """
@@ -62,7 +62,8 @@ STAGES: dict[str, Stage] = {
         Stage(
             "fuse",
             ("segment", "mine", "arima"),
-            ("sources", "cleaning", "segmentation", "mining", "evaluation"),
+            # Of the signals, sequences are only mined for it where they are asked for.
+            ("sources", "cleaning", "segmentation", "mining", "evaluation", "training.mined"),
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),
         Stage("blend", ("train",), ("sources", "evaluation", "arima", "cleaning", "training", "lightgbm")),

@@ -47,7 +47,7 @@ class StageTracker:
     def begun(self, run: Run, sections: Sequence[str]) -> None:
         """A run begins, or goes on with a killed one under the same id."""
         settings = public(self._config.model_dump(mode="json", by_alias=True))
-        parameters = dict(flattened({name: settings[name] for name in sections}))
+        parameters = {key: value for key, value in flattened(settings) if key.startswith(tuple(sections))}
         tags = {
             "dlmine.stage": run.stage,
             "dlmine.version": __version__,

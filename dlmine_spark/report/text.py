@@ -28,6 +28,7 @@ SIGNAL_NAMES = {
     "segments": "segments",
     "rules": "the pull of rules",
     "arima": "ARIMA's forecasts",
+    "sequences": "sequences of purchases",
     "all": "all mined signals",
 }
 ROLE_NAMES = {

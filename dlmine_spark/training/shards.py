@@ -57,7 +57,7 @@ REFUSED_FEATURES = {
 MASK = "mask"
 ARIMA_PATH = "arima_path"
 ARIMA_SIGNAL = "arima"
-ALL_SIGNALS = ("segments", "rules", ARIMA_SIGNAL)
+ALL_SIGNALS = ("segments", "rules", ARIMA_SIGNAL, "sequences")
 """Mined signals a panel may hold, as named in ``training.mined``."""
 READ_ROWS = 500_000
 """Rows read and sorted at once; some 300 MB with twenty covariates. A shard with more is read alone."""

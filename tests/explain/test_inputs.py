@@ -16,6 +16,7 @@ COVARIATES = ["promo", "Promo Kind", "temperature", "region"]
         ("kf_calendar_weekday_3", "calendar", "known_future"),
         ("kf_season_profile", "season profile", "known_future"),
         ("kf_mined_rules_pull", "rules", "mined"),
+        ("po_mined_sequences_due", "sequences", "mined"),
         ("po_temperature", "temperature", "past_only"),
         ("sn_mined_segments_0", "segments", "mined"),
         ("sc_region", "region", "static"),

@@ -11,9 +11,19 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.frequency import DAILY
+from dlmine_spark.frequency import DAILY, WEEKLY
 from dlmine_spark.fusion.panel import PROFILE, PanelInputs, training_panel
-from dlmine_spark.fusion.signals import RULE_PULL, add_rule_pull, pull_of_items, segment_signals
+from dlmine_spark.fusion.signals import (
+    RULE_PULL,
+    SEQUENCE_PULL,
+    SEQUENCES_DUE,
+    add_rule_pull,
+    add_sequence_pull,
+    delayed_pull,
+    due,
+    pull_of_items,
+    segment_signals,
+)
 from dlmine_spark.pipelines.common import all_cutoffs, covariates, known_future
 from tests.mining.examples import rule
 
@@ -129,6 +139,47 @@ def test_rules_at_chance_level_and_rules_not_kept_pull_nothing(spark: SparkSessi
         s.RULES.ddl,
     )
     assert pull_of_items(rules).count() == 0
+
+
+def test_the_pull_of_sequences_is_told_by_steps_and_item() -> None:
+    pulls = [("x", 3.0, 0.5), ("x", 3.4, 0.25), ("y", 10.0, 0.125), ("y", 0.0, 1.0)]
+
+    assert delayed_pull(pulls, DAILY) == {0: {"y": 1.0}, 3: {"x": 0.75}, 10: {"y": 0.125}}
+    # Within the same week still, or in the next.
+    assert delayed_pull(pulls, WEEKLY) == {0: {"x": 0.75, "y": 1.0}, 1: {"y": 0.125}}
+
+
+def test_what_a_promotion_brings_comes_a_gap_after_it(spark: SparkSession) -> None:
+    rows = [(name, START + timedelta(days=day), item) for name, item in (("a", "x"), ("b", "z")) for day in range(6)]
+    rows = [(name, ds, item if ds.day in (1, 2) else None) for name, ds, item in rows]
+    known = spark.createDataFrame(rows, "unique_id string, ds date, item string")
+
+    pulled = add_sequence_pull(known, {1: {"x": 0.5}, 3: {"x": 0.25, "y": 9.0}}, "item").orderBy(s.UNIQUE_ID, s.DS)
+
+    # Store a promoted x on the first two days; b promoted what nothing follows.
+    found = [row[SEQUENCE_PULL] for row in pulled.collect()]
+    assert found == [0.0, 0.5, 0.5, 0.25, 0.25, 0.0, *[0.0] * 6]
+
+
+def test_what_is_due_is_what_the_last_baskets_wait_for_on_the_day(spark: SparkSession) -> None:
+    days = [(name, START + timedelta(days=day)) for name in "ab" for day in range(6)]
+    moments = spark.createDataFrame(days, "unique_id string, ds date")
+    first = 19723.0  # START
+    waiting = spark.createDataFrame(
+        [("a", first, first + 2, 0.5), ("a", first + 1, first + 4, 0.1), ("elsewhere", first, first + 9, 9.0)],
+        "unique_id string, day double, until double, pull double",
+    )
+    baskets = spark.createDataFrame(
+        [("a", first), ("a", first), ("a", first + 1), ("elsewhere", first)], "unique_id string, day double"
+    )
+
+    rows = due(moments, waiting, baskets, 4.0, DAILY).orderBy(s.UNIQUE_ID, s.DS).collect()
+
+    # Per 100 of the baskets of four days: two, then three, then one, then none.
+    of_a = [row[SEQUENCES_DUE] for row in rows if row[s.UNIQUE_ID] == "a"]
+    assert of_a == pytest.approx([100 * 0.5 / 2, 100 * 0.6 / 3, 100 * 0.1 / 3, 100 * 0.1 / 3, 0.0, None])
+    assert [row[SEQUENCES_DUE] for row in rows if row[s.UNIQUE_ID] == "b"] == [None] * 6
+    assert len(rows) == 12
 
 
 def test_arima_paths_stand_at_their_origin_and_only_where_they_are_honest(spark: SparkSession) -> None:

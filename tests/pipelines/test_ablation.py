@@ -17,6 +17,9 @@ from dlmine_spark.runs import NotApplicable
 from tests.pipelines.examples import BACKTEST, with_training_panel
 from tests.training.panels import FINAL, SMALL, panel_rows
 
+CUSTOMERS = [
+    "sources.l={kind: lines, path: l, columns: {basket_id: b, item: i, ts: t, customer_id: c}}",
+]
 CONFIG = Config.model_validate(
     {
         "evaluation": {"horizon": 7},
@@ -113,6 +116,19 @@ def test_without_a_panel_there_is_nothing_to_take_a_signal_from(lakehouse: Lakeh
             ["sources.l={kind: lines, path: l, columns: {basket_id: b, item: i}}", "training.mined=[rules]"],
             r"training\.mined: rules say something of promotions only: set mining\.promoted_item",
         ),
+        (["ablation.signals=[sequences]"], r"sequences is not among training\.mined \(segments, rules, arima\)"),
+        (
+            ["training.mined=[segments, sequences]"],
+            r"training\.mined: sequences are those of customers' baskets: .* has to map customer_id and ts",
+        ),
+        (
+            [*CUSTOMERS, "mining.sequences.enabled=false", "training.mined=[sequences]"],
+            r"training\.mined: sequences .*: mining\.sequences\.enabled must not be false",
+        ),
+        (
+            [*CUSTOMERS, "mining.sequences.max_gap=null", "training.mined=[segments, rules, arima, sequences]"],
+            r"training\.mined: sequences .*: set mining\.sequences\.max_gap or max_gap_days",
+        ),
         (["ablation.seeds=0"], r"ablation\.seeds"),
     ],
 )
@@ -121,3 +137,18 @@ def test_signals_that_cannot_be_there_are_refused_with_the_configuration(overrid
     with pytest.raises(ConfigError, match=message):
         load_config(overrides=[panel, *overrides])
     assert load_config(overrides=[panel]).training.mined == ("segments", "rules", "arima")
+
+
+@pytest.mark.spark
+def test_sequences_are_removed_where_they_are_asked_for(lakehouse: Lakehouse) -> None:
+    """They are no signal by default, so that what is removed by default stays the same."""
+    columns = "kf_mined_rules_pull double, po_mined_sequences_due double, arima_path array<double>"
+    panel = lakehouse.spark.createDataFrame([], columns)
+    four = CONFIG.training.model_copy(update={"mined": ("segments", "rules", "arima", "sequences")})
+    asked = CONFIG.model_copy(update={"training": four})
+
+    assert ablation.signals_to_remove(CONFIG, panel) == ("rules",)
+    assert ablation.signals_to_remove(asked, panel) == ("rules", "sequences")
+    named = asked.model_copy(update={"ablation": CONFIG.ablation.model_copy(update={"signals": ("sequences",)})})
+    with pytest.raises(TableContractError, match=r"signal sequences .* the stage fuse found none"):
+        ablation.signals_to_remove(named, panel.drop("po_mined_sequences_due"))

@@ -31,20 +31,25 @@ pytestmark = pytest.mark.spark
 START, DAYS, HORIZON = date(2024, 1, 1), 70, 7
 FINAL = START + timedelta(days=DAYS - 1)
 CUTOFF = FINAL - timedelta(days=HORIZON)
+MINED = ("segments", "rules", "arima", "sequences")
 CONFIG = load_config(
     overrides=[
         *PROMOTED,
+        "sources.lines.columns={basket_id: b, item: i, ts: t, customer_id: c, store_id: s}",
         f"evaluation.horizon={HORIZON}",
         "cleaning.frequency=D",
         "mining={promoted_item: item, min_support: .1, min_confidence: .1, max_q: 1}",
         "segmentation={k: 2, restarts: 1}",
         "arima={order: [1, 0, 0], feature_origins: 2}",
     ]
-).model_copy(update={"training": SMALL.model_copy(update={"epochs": 1, "samples_per_epoch": 64})})
+).model_copy(update={"training": SMALL.model_copy(update={"epochs": 1, "samples_per_epoch": 64, "mined": MINED})})
 
 
 def fill(lakehouse: Lakehouse) -> None:
-    """Four series of two kinds of weeks, with visitors, promotions and baskets of what is promoted."""
+    """Four series of two kinds of weeks, with visitors, promotions and baskets of what is promoted.
+
+    Customers come once a week, for gin, then limes, then bread, and begin again.
+    """
     spark, rng = lakehouse.spark, np.random.default_rng(4)
     days = [START + timedelta(days=day) for day in range(DAYS)]
     item = {day: "gin" if day.day % 5 == 0 else "tea" if day.day % 7 == 0 else None for day in days}
@@ -65,6 +70,20 @@ def fill(lakehouse: Lakehouse) -> None:
         for day in days
         for basket in range(4)
         for one in (("gin", "tonic") if basket % 2 else ("tea", "tonic") if basket == 2 else ("gin", "tea"))
+    ]
+    lines += [
+        (
+            f"{day} {customer}",
+            datetime(day.year, day.month, day.day, 9),
+            one,
+            1.0,
+            2.0,
+            f"c{customer}",
+            "abcd"[customer % 4],
+        )
+        for customer in range(12)
+        for week, day in enumerate(days[customer % 7 :: 7])
+        for one in [("gin", "lime", "bread")[(week + customer) % 3]]
     ]
     lakehouse.overwrite(s.LINES.name, spark.createDataFrame(lines, s.LINES.ddl))
     origins = [
@@ -97,6 +116,8 @@ def test_honest_panels_pass_and_say_what_they_were_made_from(lakehouse: Lakehous
         ("kf_mined_rules_pull", "silver.lines", 0, CUTOFF),
         ("sc_mined_segments", "silver.panel", 0, CUTOFF),
         ("sn_mined_segments_*", "silver.panel", 0, CUTOFF),
+        ("kf_mined_sequences_pull", "silver.lines", 0, CUTOFF),
+        ("po_mined_sequences_due", "silver.lines", 0, CUTOFF),
     }
     assert not list(Path(lakehouse.config.root).parent.glob(".lakehouse-audit-*"))
 
@@ -111,6 +132,17 @@ def test_a_segment_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypatch:
 
     assert f"column sc_mined_segments, cutoff {CUTOFF}: it was made from silver.panel (version 0) up to {FINAL}" in told
     assert f"column sn_mined_segments_0, cutoff {CUTOFF}: it changes with what comes later" in told
+
+
+def test_sequences_of_later_baskets_are_on_record(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(lakehouse)
+    honest = fuse._lines_as_of
+    monkeypatch.setattr(fuse, "_lines_as_of", lambda given, cutoff: honest(given, FINAL))
+
+    told = leaks_of(lakehouse)
+
+    for column in ("kf_mined_sequences_pull", "po_mined_sequences_due"):
+        assert f"column {column}, cutoff {CUTOFF}: it was made from silver.lines (version 0) up to {FINAL}" in told
 
 
 def test_a_rolling_mean_that_reaches_into_the_horizon_changes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import fuse
+from dlmine_spark.pipelines import follow_ups, fuse
 from tests.mining.examples import rule
 from tests.pipelines.examples import PROMOTED
 
@@ -108,3 +109,72 @@ def test_a_backtest_cutoff_is_mined_from_what_came_before(
     }
     assert isinstance(report, fuse.FuseReport)
     assert (report.cutoffs, report.signals) == (2, ("segments", "rules"))
+
+
+WITH_SEQUENCES = load_config(
+    overrides=[
+        *PROMOTED,
+        "sources.lines.columns={basket_id: b, item: i, ts: t, customer_id: c, store_id: s}",
+        "training.mined=[segments, rules, arima, sequences]",
+        f"evaluation.horizon={HORIZON}",
+        "mining={promoted_item: item, sequences: {min_support: .5}}",
+    ]
+)
+
+
+def purchases(lakehouse: Lakehouse, later: Sequence[str]) -> None:
+    """Lines of twelve customers of two stores: tea, x, four days later y, tea; and what they buy after the cutoff."""
+    rows = [
+        (f"{customer} {day}", item, datetime(2024, 1, 1, 12) + timedelta(days=day), f"c{customer}", "ab"[customer % 2])
+        for customer in range(12)
+        for day, item in (
+            (0, "tea"),
+            (2 + customer % 3, "x"),
+            (6 + customer % 3, "y"),
+            (28, "tea"),
+            *((DAYS - HORIZON + number, item) for number, item in enumerate(later)),
+        )
+    ]
+    columns = "basket_id string, item string, ts timestamp, customer_id string, store_id string"
+    lakehouse.overwrite(
+        s.LINES.name,
+        lakehouse.spark.createDataFrame(rows, columns).select(
+            *(
+                F.col(name) if name in columns else F.lit(None).cast(type_).alias(name)
+                for name, type_ in s.LINES.columns.items()
+            )
+        ),
+    )
+
+
+def test_sequences_and_what_is_due_are_those_of_the_baskets_before_the_cutoff(lakehouse: Lakehouse) -> None:
+    fill(lakehouse)
+    found, rows = [], []
+    for later in ("", ["x", "y", "tea"]):
+        purchases(lakehouse, later)
+        mined = fuse._sequences_as_of(fuse.panel_material(WITH_SEQUENCES, lakehouse), CUTOFF, "0")
+        assert mined is not None
+        assert mined.newest == START + timedelta(days=28)
+        assert mined.signals.due is not None
+        found.append(mined.signals.found)
+        rows.append([tuple(row) for row in mined.signals.due.orderBy(s.UNIQUE_ID, s.DS).collect()])
+
+    assert [(one.first, one.second) for one in found[0]] == [("tea", "x"), ("x", "y"), ("y", "tea")]
+    assert found[0] == found[1]
+    assert rows[0] == rows[1]
+    # On the second day all six customers of a store still wait for x, each since a basket.
+    assert rows[0][1] == ("a", START + timedelta(days=1), 100.0)
+    assert {ds for _, ds, _ in rows[0]} == {START + timedelta(days=day) for day in range(DAYS - HORIZON)}
+
+
+def test_without_customers_the_forecast_is_told_nothing_of_sequences(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(lakehouse)
+
+    assert fuse._sequences_as_of(fuse.panel_material(WITH_SEQUENCES, lakehouse), CUTOFF, "0") is None
+
+    assert (
+        "the forecast is told nothing of sequences: no basket up to the cutoff has a customer and a time" in caplog.text
+    )
+    assert not lakehouse.exists(f"{follow_ups.DUE_AS_OF}_0")

@@ -109,16 +109,18 @@ def test_a_number_that_changed_on_disk_is_an_error(tmp_path: Path) -> None:
 def test_mined_signals_can_be_left_out(tmp_path: Path) -> None:
     rows = panel_rows(CUTOFF, days=40)
     ones = pa.array([1.0] * rows.num_rows)
-    for name in ("kf_mined_rules_pull", "sc_mined_segments", "sn_mined_segments_0"):
+    sequences = {"kf_mined_sequences_pull", "po_mined_sequences_due"}
+    for name in ("kf_mined_rules_pull", "sc_mined_segments", "sn_mined_segments_0", *sorted(sequences)):
         rows = rows.append_column(name, ones)
     source = write_panel(tmp_path, rows)
 
     everything = read_panel(source, CUTOFF, 7)
-    assert {"kf_mined_rules_pull", "sc_mined_segments", "sn_mined_segments_0"} <= set(everything.features.all)
+    others = {"kf_mined_rules_pull", "sc_mined_segments", "sn_mined_segments_0"}
+    assert others | sequences <= set(everything.features.all)
     assert len(everything.paths) > 0
 
     only_rules = read_panel(source, CUTOFF, 7, mined=["rules"])
-    assert set(everything.features.all) - set(only_rules.features.all) == {"sc_mined_segments", "sn_mined_segments_0"}
+    assert set(everything.features.all) - set(only_rules.features.all) == others - {"kf_mined_rules_pull"} | sequences
     assert len(only_rules.paths) == 0
     assert len(only_rules.path_origins) == 0
 
