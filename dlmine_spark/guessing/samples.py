@@ -586,6 +586,9 @@ def _arrow(path: str, format_: Format, tables: Sequence[Any], size: int, *, is_w
             cells[column.name] = [None if one is None else json.dumps(one, default=str) for one in values.to_pylist()]
             continue
         types[column.name] = _column_type(column.type)
+        if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+            # Whatever zone is noted beside them, these are instants, which Spark tells in UTC.
+            values = values.cast(pa.timestamp(column.type.unit))
         cells[column.name] = [_as_text(one) for one in values.to_pylist()]
     return Sample(
         path=path,

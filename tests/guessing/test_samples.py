@@ -6,6 +6,8 @@ import gzip
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dlmine_spark.errors import ConfigError, EnvironmentProblem, SourceError
@@ -116,6 +118,13 @@ def test_what_is_no_table_is_named(tmp_path: Path, name: str, content: bytes, pr
         samples.look_at(str(tmp_path / name))
 
     assert problem in str(raised.value)
+
+
+def test_instants_of_parquet_are_told_in_utc_as_spark_does(tmp_path: Path) -> None:
+    at = pa.array([1_709_247_600], pa.timestamp("s", "Europe/Berlin"))
+    pq.write_table(pa.table({"at": at}), tmp_path / "p.parquet")
+
+    assert samples.look_at(str(tmp_path / "p.parquet")).cells["at"].tolist() == ["2024-02-29 23:00:00"]
 
 
 def test_a_missing_file_and_an_address(tmp_path: Path) -> None:
