@@ -73,7 +73,7 @@ def fill(lakehouse: Lakehouse) -> None:
     ]
     lines += [
         (
-            f"{day} {customer}",
+            f"{day} c{customer}",
             datetime(day.year, day.month, day.day, 9),
             one,
             1.0,
