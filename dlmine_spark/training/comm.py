@@ -38,6 +38,11 @@ class Comm(Protocol):
         """Number of processes."""
         ...
 
+    @property
+    def takes_gpu_tensors(self) -> bool:
+        """Whether ``mean_`` takes tensors of a GPU; else they go through memory."""
+        ...
+
     def mean_(self, tensor: torch.Tensor) -> None:
         """Replace a contiguous tensor of floating-point numbers, of 16 bits too, by its mean over the ranks."""
         ...
@@ -57,6 +62,7 @@ class SingleProcess:
     rank = 0
     local_rank = 0
     size = 1
+    takes_gpu_tensors = True
 
     def mean_(self, tensor: torch.Tensor) -> None:
         """The mean over one rank."""

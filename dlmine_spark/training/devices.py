@@ -32,6 +32,17 @@ def device_of(config: TrainingConfig, comm: Comm) -> torch.device:
     )
 
 
+def use_own_gpu(config: TrainingConfig, comm: Comm) -> None:
+    """Make a rank's GPU, if it has one, that of its process: nccl looks for it there.
+
+    Raises:
+        EnvironmentProblem: a GPU is asked for and torch finds none.
+    """
+    device = device_of(config, comm)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def resolved(config: TrainingConfig, comm: Comm) -> TrainingConfig:
     """The settings with the precision that ``auto`` stands for on this rank's device: what weights depend on.
 

@@ -40,7 +40,7 @@ from dlmine_spark.training.checkpoints import (
     write_bytes,
 )
 from dlmine_spark.training.comm import Comm, RankLost, broadcast_bytes, broadcast_flag, require_same
-from dlmine_spark.training.devices import resolved
+from dlmine_spark.training.devices import resolved, use_own_gpu
 from dlmine_spark.training.loop import EpochLog, TrainState, fit, validate
 from dlmine_spark.training.model import Forecaster
 from dlmine_spark.training.networks import SeriesCodes, carried_on, member_seed, model_shape, new_network
@@ -513,6 +513,7 @@ def run_rank(request: LaunchRequest, comm: Comm, threads: int) -> None:
     torch.set_num_threads(threads)
     _note_termination()
     try:
+        use_own_gpu(request.training, comm)
         train_cutoffs(request, comm)
     except Exception as error:
         note = {

@@ -243,8 +243,8 @@ class FlatGradient:
 
 
 def _mean_(tensor: torch.Tensor, comm: Comm) -> None:
-    """Average over the ranks, through memory where the tensor is a GPU's: gloo and Horovod carry them from there."""
-    carried = tensor.cpu()
+    """Average over the ranks, through memory where the tensor is a GPU's and the ranks do not exchange by nccl."""
+    carried = tensor if tensor.device == CPU or comm.takes_gpu_tensors else tensor.cpu()
     comm.mean_(carried)
     if carried is not tensor:
         tensor.copy_(carried)

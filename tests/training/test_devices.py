@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from dlmine_spark.errors import EnvironmentProblem
 from dlmine_spark.pipelines.train import computed_in_words
@@ -17,8 +18,8 @@ from dlmine_spark.training.checkpoints import CheckpointStore, Manifest, load_mo
 from dlmine_spark.training.comm import SingleProcess
 from dlmine_spark.training.devices import CPU, device_of, resolved
 from dlmine_spark.training.job import RESULT_FILE, CutoffResult, train_cutoffs
-from dlmine_spark.training.launch.torch_distributor import _tell_of_hidden_gpus
-from dlmine_spark.training.loop import TrainState, fit
+from dlmine_spark.training.launch.torch_distributor import GLOO, NCCL, _tell_of_hidden_gpus, exchange_backend
+from dlmine_spark.training.loop import FlatGradient, TrainState, fit
 from dlmine_spark.training.model import DropoutMasks, EncoderDecoder, restored, scaled_forecast, window_losses
 from dlmine_spark.training.predict import MODEL_FILE, REHEARSED_FILE, VALIDATED_FILE, cutoff_folder, member_folders
 from dlmine_spark.training.windows import gather
@@ -46,6 +47,39 @@ def test_on_a_cluster_backend_torch_says_that_it_hides_gpus(caplog: pytest.LogCa
         assert not caplog.records
         _tell_of_hidden_gpus(SMALL.model_copy(update={"device": "auto"}))
     assert "ranks train on CPUs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "count", "has_nccl", "backend"),
+    [
+        ("cuda", 2, 2, True, NCCL),
+        ("auto", 2, 4, True, NCCL),
+        ("cuda", 2, 1, True, GLOO),  # nccl wants a GPU a rank
+        ("auto", 1, 0, True, GLOO),
+        ("cpu", 2, 4, True, GLOO),
+        ("cuda", 2, 2, False, GLOO),
+    ],
+)
+def test_ranks_that_have_a_gpu_each_exchange_by_nccl(
+    device: str, ranks: int, count: int, has_nccl: bool, backend: str
+) -> None:
+    config = SMALL.model_copy(update={"device": device, "workers": ranks})
+    assert exchange_backend(config, count, has_nccl) == backend
+
+
+@pytest.mark.parametrize(("takes", "carried"), [(True, "cuda"), (False, "cpu")])
+def test_gradients_of_gpus_go_through_memory_unless_nccl_takes_them(takes: bool, carried: str) -> None:
+    class Two(SingleProcess):
+        size, takes_gpu_tensors = 2, takes
+
+        def mean_(self, tensor: torch.Tensor) -> None:
+            seen.append(tensor.device.type)
+
+    seen: list[str] = []
+    with FakeTensorMode(), torch.device("cuda"), contextlib.suppress(DataDependentOutputException):
+        # A stand-in has no number to hand back after the exchange.
+        FlatGradient([torch.nn.Parameter(torch.empty(3))]).exchange(0.0, 1, False, Two())
+    assert seen == [carried]
 
 
 @pytest.mark.parametrize(

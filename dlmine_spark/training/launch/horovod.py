@@ -51,6 +51,11 @@ class HorovodComm:
         """Number of processes."""
         return int(hvd.size())
 
+    @property
+    def takes_gpu_tensors(self) -> bool:
+        """Whether Horovod was built with nccl, and each rank of the machine has a GPU of its own, as nccl asks for."""
+        return bool(hvd.nccl_built()) and int(hvd.local_size()) <= torch.cuda.device_count()
+
     def mean_(self, tensor: torch.Tensor) -> None:
         """Average over the ranks."""
         # Horovod keeps what ranks agreed on for a name as long as type and length are the same.
@@ -78,7 +83,8 @@ def _mean_of_bfloat16_(tensor: torch.Tensor, name: str) -> None:
     As much travels as in a ring: every rank's number once to whoever averages it, and every mean once to the others.
     """
     size = hvd.size()
-    parts = F.pad(tensor, (0, -len(tensor) % size)).view(size, -1)
+    # From memory: nccl has no numbers of this type.
+    parts = F.pad(tensor.cpu(), (0, -len(tensor) % size)).view(size, -1)
     received = hvd.alltoall(parts.view(torch.int16), name=f"{name}-parts").view(torch.bfloat16)
     means = received.view(size, -1).float().mean(0).to(torch.bfloat16)
     gathered = hvd.allgather(means.view(torch.int16), name=f"{name}-means").view(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Ranks started by Spark's TorchDistributor, averaging through torch.distributed (gloo)."""
+"""Ranks started by Spark's TorchDistributor, averaging through torch.distributed (gloo, or nccl between GPUs)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,31 @@ EXCHANGE_TIMEOUT = timedelta(minutes=10)
 """Longest a rank waits for another in one exchange; reading the panel lies between two of them."""
 
 
+GLOO = "gloo"
+NCCL = "cpu:gloo,cuda:nccl"
+"""What is in memory still goes by gloo."""
+
+
+def exchange_backend(config: TrainingConfig, gpus: int, has_nccl: bool) -> str:
+    """What torch.distributed exchanges by: nccl where every rank has a GPU of its own, else gloo.
+
+    Args:
+        config: device, and how many ranks there are.
+        gpus: that a rank sees on its machine; on a cluster the distributor shows none, so that one has all ranks.
+        has_nccl: whether torch was built with it.
+    """
+    return NCCL if config.device != "cpu" and config.workers <= gpus and has_nccl else GLOO
+
+
 class TorchComm:
-    """Collectives carried by torch.distributed, whose process group the rank's process has started."""
+    """Collectives carried by torch.distributed, whose process group the rank's process has started.
+
+    Attributes:
+        takes_gpu_tensors: whether the group was started with ``NCCL``.
+    """
+
+    def __init__(self, backend: str = GLOO) -> None:
+        self.takes_gpu_tensors = backend == NCCL
 
     @property
     def rank(self) -> int:
@@ -68,8 +91,8 @@ def _naming_the_cause() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # gloo's errors have no type of their own, and these calls can fail in no other way.
-        raise RankLost(f"gloo: {error}") from error
+        # Its errors have no type of their own, and these calls can fail in no other way.
+        raise RankLost(f"torch.distributed: {error}") from error
 
 
 def launch_torch(request: LaunchRequest, spark: SparkSession) -> None:
@@ -107,8 +130,9 @@ def _tell_of_hidden_gpus(config: TrainingConfig) -> None:
 
 
 def _rank(request: LaunchRequest) -> None:
-    dist.init_process_group("gloo", timeout=EXCHANGE_TIMEOUT)
-    comm = TorchComm()
+    backend = exchange_backend(request.training, torch.cuda.device_count(), dist.is_nccl_available())
+    dist.init_process_group(backend, timeout=EXCHANGE_TIMEOUT)
+    comm = TorchComm(backend)
     speak_through(request.folder, comm.rank)
     try:
         run_rank(request, comm, THREADS_PER_RANK)
