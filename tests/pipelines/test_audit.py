@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.config import Config, LakehouseConfig, LightGBMConfig, load_config
+from dlmine_spark.config import SIGNALS, Config, LakehouseConfig, LightGBMConfig, load_config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.leakage import changed_columns, with_noise
 from dlmine_spark.frequency import Frequency, Moment
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.spark
 START, DAYS, HORIZON = date(2024, 1, 1), 70, 7
 FINAL = START + timedelta(days=DAYS - 1)
 CUTOFF = FINAL - timedelta(days=HORIZON)
-MINED = ("segments", "rules", "arima", "sequences")
 CONFIG = load_config(
     overrides=[
         *PROMOTED,
@@ -42,7 +41,10 @@ CONFIG = load_config(
         "segmentation={k: 2, restarts: 1}",
         "arima={order: [1, 0, 0], feature_origins: 2}",
     ]
-).model_copy(update={"training": SMALL.model_copy(update={"epochs": 1, "samples_per_epoch": 64, "mined": MINED})})
+).model_copy(update={"training": SMALL.model_copy(update={"epochs": 1, "samples_per_epoch": 64})})
+WITH_SEQUENCES = CONFIG.model_copy(
+    update={"training": CONFIG.training.model_copy(update={"mined": (*SIGNALS, "sequences")})}
+)
 
 
 def fill(lakehouse: Lakehouse) -> None:
@@ -94,19 +96,19 @@ def fill(lakehouse: Lakehouse) -> None:
     lakehouse.overwrite(s.ARIMA_ORIGINS.name, spark.createDataFrame(origins, s.ARIMA_ORIGINS.ddl))
 
 
-def leaks_of(lakehouse: Lakehouse) -> str:
+def leaks_of(lakehouse: Lakehouse, config: Config = CONFIG) -> str:
     """What the audit says of the training panels that the stage fuse makes now."""
-    fuse.run(CONFIG, lakehouse)
+    fuse.run(config, lakehouse)
     with pytest.raises(TableContractError, match="from after the cutoff") as found:
-        audit.run(CONFIG, lakehouse)
+        audit.run(config, lakehouse)
     return str(found.value)
 
 
 def test_honest_panels_pass_and_say_what_they_were_made_from(lakehouse: Lakehouse) -> None:
     fill(lakehouse)
-    fuse.run(CONFIG, lakehouse)
+    fuse.run(WITH_SEQUENCES, lakehouse)
 
-    assert "none was made from what came later, and none changes with it" in audit.run(CONFIG, lakehouse)
+    assert "none was made from what came later, and none changes with it" in audit.run(WITH_SEQUENCES, lakehouse)
 
     rows = lakehouse.read(s.LINEAGE.name).where(F.col(s.CUTOFF) == CUTOFF).collect()
     assert {(row["column"], row["source"], row["source_version"], row["newest"]) for row in rows} == {
@@ -122,25 +124,17 @@ def test_honest_panels_pass_and_say_what_they_were_made_from(lakehouse: Lakehous
     assert not list(Path(lakehouse.config.root).parent.glob(".lakehouse-audit-*"))
 
 
-def test_a_segment_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is gone: all that the panel has is segmented."""
+def test_what_is_mined_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is gone: all that the panel has is segmented, and sequences are those of all baskets."""
     fill(lakehouse)
-    honest = fuse._segments_as_of
-    monkeypatch.setattr(fuse, "_segments_as_of", lambda given, cutoff, number: honest(given, FINAL, number))
+    segments, lines = fuse._segments_as_of, fuse._lines_as_of
+    monkeypatch.setattr(fuse, "_segments_as_of", lambda given, cutoff, number: segments(given, FINAL, number))
+    monkeypatch.setattr(fuse, "_lines_as_of", lambda given, cutoff: lines(given, FINAL))
 
-    told = leaks_of(lakehouse)
+    told = leaks_of(lakehouse, WITH_SEQUENCES)
 
     assert f"column sc_mined_segments, cutoff {CUTOFF}: it was made from silver.panel (version 0) up to {FINAL}" in told
     assert f"column sn_mined_segments_0, cutoff {CUTOFF}: it changes with what comes later" in told
-
-
-def test_sequences_of_later_baskets_are_on_record(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(lakehouse)
-    honest = fuse._lines_as_of
-    monkeypatch.setattr(fuse, "_lines_as_of", lambda given, cutoff: honest(given, FINAL))
-
-    told = leaks_of(lakehouse)
-
     for column in ("kf_mined_sequences_pull", "po_mined_sequences_due"):
         assert f"column {column}, cutoff {CUTOFF}: it was made from silver.lines (version 0) up to {FINAL}" in told
 
