@@ -33,6 +33,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -336,9 +337,11 @@ def _horovod_rates(request: LaunchRequest) -> Rate:
 def _as_horovod_rank(request: LaunchRequest) -> Rate:
     import horovod.torch as hvd
 
-    from dlmine_spark.training.launch.horovod import HorovodComm
+    from dlmine_spark.training.launch.horovod import CYCLE_MILLISECONDS, CYCLE_TIME, HorovodComm
 
     torch.set_num_threads(1)
+    # horovod.run sets it to "(None,)", which is read as 0: its thread would never rest.
+    os.environ[CYCLE_TIME] = CYCLE_MILLISECONDS
     hvd.init()
     try:
         return _fitted_rate(request, HorovodComm())

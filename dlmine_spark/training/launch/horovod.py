@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,11 @@ log = logging.getLogger(__name__)
 
 THREADS_PER_RANK = 1
 """Ranks take a core each; a second thread would compete with the neighbour and with Horovod's own."""
+CYCLE_TIME, CYCLE_MILLISECONDS = "HOROVOD_CYCLE_TIME", "2"
+"""How often Horovod's thread asks the other ranks whether they are there, too: each time costs system calls."""
+POLL_SECONDS = 5e-4
+"""How often a rank looks whether the mean is there. Horovod's own wait spins, and takes the core from the thread
+that it waits for."""
 
 
 class HorovodComm:
@@ -64,7 +70,10 @@ class HorovodComm:
             if tensor.dtype is torch.bfloat16:
                 _mean_of_bfloat16_(tensor, name)
             else:
-                hvd.allreduce_(tensor, op=hvd.Average, name=name)
+                handle = hvd.allreduce_async_(tensor, op=hvd.Average, name=name)
+                while not hvd.poll(handle):
+                    time.sleep(POLL_SECONDS)
+                hvd.synchronize(handle)
 
     def broadcast_(self, tensor: torch.Tensor) -> None:
         """Take rank 0's."""
@@ -123,7 +132,10 @@ def launch_horovod(request: LaunchRequest, spark: SparkSession) -> None:
             use_gloo=True,
             use_mpi=False,
             # Added to the executors' own environment; the driver's may be that of another machine.
-            env={"OMP_NUM_THREADS": str(THREADS_PER_RANK)},
+            env={
+                "OMP_NUM_THREADS": str(THREADS_PER_RANK),
+                CYCLE_TIME: os.environ.get(CYCLE_TIME, CYCLE_MILLISECONDS),
+            },
             stdout=stream,
             stderr=stream,
             verbose=0,
