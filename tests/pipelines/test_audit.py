@@ -130,6 +130,7 @@ def test_what_is_mined_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypa
     segments, lines = fuse._segments_as_of, fuse._lines_as_of
     monkeypatch.setattr(fuse, "_segments_as_of", lambda given, cutoff, number: segments(given, FINAL, number))
     monkeypatch.setattr(fuse, "_lines_as_of", lambda given, cutoff: lines(given, FINAL))
+    monkeypatch.setattr(audit, "NAMED_LEAKS", 100)
 
     told = leaks_of(lakehouse, WITH_SEQUENCES)
 
