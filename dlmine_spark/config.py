@@ -44,6 +44,7 @@ Scalar = str | int | float | bool
 Signal = Literal["segments", "rules", "arima", "sequences"]
 SIGNALS: tuple[Signal, ...] = ("segments", "rules", "arima")
 """Mined signals that the network is given by default; sequences have to be asked for."""
+ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
 def _spelt_out(action: Any) -> Any:

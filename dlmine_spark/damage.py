@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 _COMMIT = re.compile(r"\d{20}\.json")
-_CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*(?:parquet|json)")
+"""Of the second version, too, which may be JSON (Delta protocol, "V2 spec")."""
 _PARQUET = b"PAR1"
 _LOG_PROBLEMS = re.compile(
     r"DELTA_(?:VERSIONS_NOT_CONTIGUOUS|STATE_RECOVER_ERROR|TRUNCATED_TRANSACTION_LOG|LOG_FILE_NOT_FOUND|LOG_FILE_MALFORMED"
@@ -48,7 +49,8 @@ def damage_of_log(log_folder: Path) -> str | None:
     checkpoints = sorted(name for name in names if _CHECKPOINT.fullmatch(name))
     last = _version(checkpoints[-1]) if checkpoints else -1
     for name in checkpoints:
-        if _version(name) == last and damage_of_parquet(log_folder / name) is not None:
+        is_parquet = name.endswith(".parquet")
+        if is_parquet and _version(name) == last and damage_of_parquet(log_folder / name) is not None:
             return f"its log's checkpoint {name} is cut off"
     for version in range(last + 1, max(commits, default=last) + 1):
         if version not in commits:
@@ -58,7 +60,7 @@ def damage_of_log(log_folder: Path) -> str | None:
     return None
 
 
-def damaged_table(table: str, place: Path, damage: str) -> str:
+def damaged_table(table: str, place: Path | str, damage: str) -> str:
     """What is said of a table of ours that somebody wants to read."""
     return (
         f"{table} ({place}): is damaged, {damage}: run the stage that writes it with --force, or bring the file back "

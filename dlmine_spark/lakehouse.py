@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dlmine_spark.config import LakehouseConfig
-from dlmine_spark.damage import damage_of_log, newest_commit, tables_below, unreadable_log
+from dlmine_spark.damage import damage_of_log, damaged_table, newest_commit, tables_below, unreadable_log
 from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem, TableContractError
 from dlmine_spark.places import files_root, local_path, root_of
 from dlmine_spark.schemas import MOMENT_TYPES, TABLES, Table
@@ -447,9 +447,10 @@ class Lakehouse:
 
     def _refuse_damage(self, table: str, error: Exception) -> None:
         """Say that a table's log is damaged, if the error is of that."""
-        damage = unreadable_log(str(error)) and (self.damage(table) or unreadable_log(str(error)))
-        if damage is not None:
-            raise DlmineError(f"{table} ({self.address(table)}): is damaged, {damage}") from error
+        told = unreadable_log(str(error))
+        if told is not None:
+            damage = self.damage(table) or told
+            raise DlmineError(damaged_table(table, self.address(table), damage)) from error
 
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:

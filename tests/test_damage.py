@@ -53,6 +53,13 @@ def test_what_a_log_lacks(
     assert newest_commit(log_folder) == max(commits, default=None)
 
 
+@pytest.mark.parametrize("name", ["80a083e8.json", "80a083e8.parquet", "0000000001.0000000002.parquet"])
+def test_checkpoints_of_other_names_replace_commits_too(tmp_path: Path, name: str) -> None:
+    log_folder = write_log(tmp_path, {2: GOOD, 3: GOOD})
+    (log_folder / f"{2:020}.checkpoint.{name}").write_bytes(WHOLE)
+    assert damage_of_log(log_folder) is None
+
+
 def test_a_folder_without_a_log_is_not_damaged(tmp_path: Path) -> None:
     assert (damage_of_log(tmp_path / "_delta_log"), newest_commit(tmp_path / "_delta_log")) == (None, None)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dlmine_spark import schemas as s
+from dlmine_spark.config import ALL_SIGNALS
 
 _ROLES = {
     s.KNOWN_FUTURE_PREFIX: "known_future",
@@ -15,7 +16,6 @@ _ROLES = {
     s.CATEGORY_PREFIX: "static",
 }
 MINED_ROLE = "mined"
-_MINED_NAMES = ("segments", "rules", "arima", "sequences")
 _CALENDAR = "calendar"
 
 
@@ -40,7 +40,7 @@ def known_input(column: str, covariates: Iterable[str]) -> KnownInput | None:
     role, rest = _ROLES[prefix], column.removeprefix(prefix)
     if rest.startswith(s.MINED):
         signal = rest.removeprefix(s.MINED)
-        return KnownInput(next((name for name in _MINED_NAMES if signal.startswith(name)), signal), MINED_ROLE)
+        return KnownInput(next((name for name in ALL_SIGNALS if signal.startswith(name)), signal), MINED_ROLE)
     if rest.startswith(f"{_CALENDAR}_"):
         return KnownInput(_CALENDAR, role)
     matching = [name for name in covariates if _belongs(rest, _slug(name))]

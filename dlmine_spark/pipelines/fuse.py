@@ -270,10 +270,11 @@ def _delayed_pull(sequences: MinedSequences, known: DataFrame, given: PanelMater
     promoted = given.config.mining.promoted_item
     if promoted not in given.roles.known_future:
         return {}
-    items = {row[0] for row in known.select(F.col(f"`{promoted}`")).distinct().collect()}
-    return delayed_pull(
-        [(one.first, one.gap, one.pull) for one in sequences.signals.found if one.first in items], given.frequency
-    )
+    found = sequences.signals.found
+    item = F.col(f"`{promoted}`")
+    of_found = known.where(item.isin([one.first for one in found])).select(item).distinct()
+    items = {row[0] for row in of_found.collect()}
+    return delayed_pull([(one.first, one.gap, one.pull) for one in found if one.first in items], given.frequency)
 
 
 def _moment(given: PanelMaterial) -> Column:

@@ -47,7 +47,9 @@ class StageTracker:
     def begun(self, run: Run, sections: Sequence[str]) -> None:
         """A run begins, or goes on with a killed one under the same id."""
         settings = public(self._config.model_dump(mode="json", by_alias=True))
-        parameters = {key: value for key, value in flattened(settings) if key.startswith(tuple(sections))}
+        # Also of a single setting, as training.mined.
+        parts = tuple(f"{name}." for name in sections)
+        parameters = {key: value for key, value in flattened(settings) if f"{key}.".startswith(parts)}
         tags = {
             "dlmine.stage": run.stage,
             "dlmine.version": __version__,

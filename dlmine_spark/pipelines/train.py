@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 MODEL_NAME = "lstm"
 MODELS = "models"
 USUAL = "cpu in float32"
+"""What ``training.devices.computed_on`` says of most trainings; nobody has to be told."""
 LATEST_FILE = "LATEST"
 """Names the run folder whose models are in use."""
 

@@ -30,6 +30,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow.dataset import Dataset, ParquetFragmentScanOptions
 
 from dlmine_spark import schemas as s
+from dlmine_spark.config import ALL_SIGNALS
 from dlmine_spark.errors import EnvironmentProblem, TrainingError
 from dlmine_spark.frequency import Moment
 from dlmine_spark.stores import explained, reader_options
@@ -57,8 +58,6 @@ REFUSED_FEATURES = {
 MASK = "mask"
 ARIMA_PATH = "arima_path"
 ARIMA_SIGNAL = "arima"
-ALL_SIGNALS = ("segments", "rules", ARIMA_SIGNAL, "sequences")
-"""Mined signals a panel may hold, as named in ``training.mined``."""
 READ_ROWS = 500_000
 """Rows read and sorted at once; some 300 MB with twenty covariates. A shard with more is read alone."""
 BLOCK_ROWS = 1_000_000
