@@ -16,11 +16,11 @@ FIND_PYTHON = for python in python3.11 python3.12 python3 python3.13 python; do 
 	python3.11 python3.11-venv python3.11-dev (Debian, Ubuntu), or brew install python@3.11 (macOS)" >&2; exit 3; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format doctor horovod s3 clean distclean
+.PHONY: help setup demo test test-all lint format doctor horovod s3 clean distclean
 
 help:  ## Show this list
 	@echo "dlmine-spark: data mining and deep learning fused, as Spark jobs over Delta tables"
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | \
 		while read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
 
 setup:  ## Install everything into .venv (only what is not there yet); SETUP_ARGS="--without-training" leaves torch out
@@ -35,8 +35,13 @@ $(DEMO)/raw: | setup
 	@$(BIN)/dlmine simulate --size small --seed 7 --out $@.partial
 	@mv $@.partial $@
 
-test: setup  ## Run every test; ARGS="-k apriori" picks some
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup  ## Run the tests; ARGS="-k apriori" picks some
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: setup  ## Run all tests, also slow ones that show in further settings what others show once
+	@$(PYTEST) $(ARGS)
 
 lint: setup  ## Check style, formatting, types and who imports whom
 	@$(BIN)/ruff check .

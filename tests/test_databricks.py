@@ -127,6 +127,7 @@ def schema(spark: SparkSession) -> Iterator[str]:
     spark.sql(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_task_runs_with_what_the_bundle_passes(
     spark: SparkSession,

@@ -26,6 +26,8 @@ from dlmine_spark.session import java_options
 
 ROOT = Path(__file__).parents[1]
 JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "tune", "explain", "forecast", "report", "run"]
+ALWAYS = ("clean", "train", "run")
+"""Run the stages of the others by themselves."""
 KILLED_ONCE = ("clean", "train")
 """Killed before they may finish; ``scripts/fault_kill.py`` does so in every stage and compares all tables."""
 SMALL = [
@@ -83,7 +85,9 @@ def spark_submit(job: str, world: Path) -> list[str]:
     return [*spark, str(ROOT / "jobs" / f"{job}.py"), "--json-logs", *options(world)]
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    "job", [job if job in ALWAYS else pytest.param(job, marks=pytest.mark.slow, id=job) for job in JOBS]
+)
 def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
     killed_run = kill_while_running(job, world) if job in KILLED_ONCE else None
 

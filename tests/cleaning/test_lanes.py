@@ -95,8 +95,8 @@ def test_what_a_pattern_cannot_tell_is_not_asked_of_it(settings: dict[str, Any])
     ("action", "settings"),
     [
         ("clip", {}),
-        ("quarantine", {"key": ["basket_id", "item"], "keep": "first"}),
-        (
+        pytest.param("quarantine", {"key": ["basket_id", "item"], "keep": "first"}, marks=pytest.mark.slow),
+        pytest.param(
             "flag",
             {
                 # Without a key, the record names rows by their place in the file.
@@ -106,6 +106,7 @@ def test_what_a_pattern_cannot_tell_is_not_asked_of_it(settings: dict[str, Any])
                     {"name": "few", "expr": "quantity > 1", "action": "warn"},
                 ],
             },
+            marks=pytest.mark.slow,
         ),
     ],
 )

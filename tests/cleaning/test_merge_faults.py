@@ -18,8 +18,15 @@ from tests.cleaning.deliveries import MONDAY, RECEIPTS, TUESDAY, contents, deliv
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(["silver.lines"], id="once"),
+        pytest.param(["bronze.receipts", "silver.lines", s.QUALITY.name], id="again and again", marks=pytest.mark.slow),
+    ],
+)
 def test_a_job_killed_between_its_writes_goes_on(
-    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[str]
 ) -> None:
     monkeypatch.setattr(judging, "TWO_LANES_FROM_BYTES", 0)
     price = {"fill": "median", "outliers": {"method": "iqr", "threshold": 3, "action": "clip"}}
@@ -32,7 +39,7 @@ def test_a_job_killed_between_its_writes_goes_on(
     deliver(tmp_path, "2.csv", [*TUESDAY, "7,2024-03-05,tea,1,", "8,2024-03-05,tea,1,50"])
     run(config, undisturbed, "second")
 
-    for table in ("bronze.receipts", "silver.lines", s.QUALITY.name):
+    for table in kills:
         with monkeypatch.context() as patched:
             kill_after_writing(table, patched)
             with pytest.raises(Killed):
@@ -60,6 +67,7 @@ def told(lakehouse: Lakehouse, run_id: str) -> list[tuple[Any, ...]]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_attempt_that_is_a_week_old_is_repeated_from_bronze(
     lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_rules_end_in_the_outcome_that_is_asked_for(lakehouse: Lakehouse) -> Non
     assert rules(lakehouse) == {("months>=24.5",): 0.5, ("purpose=car",): 0.5, ("months>=24.5", "purpose=car"): 0.8}
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_rules_of_groups_of_rows_and_of_two_halves(lakehouse: Lakehouse) -> None:
     """Grouped by a column that is no item; and what is so holds in both halves that a hash makes."""

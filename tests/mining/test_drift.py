@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pyspark.sql import Row
+from pyspark.sql import Row, SparkSession
 from scipy.stats import false_discovery_control, fisher_exact
 
-from dlmine_spark.config import Config
+from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.significance import log_same_share
 from dlmine_spark.pipelines import drift, mine
 from dlmine_spark.runs import Ledger, Run
+from tests.copies import copy_of
 from tests.mining.examples import basket_frame, brute_force
 
 pytestmark = pytest.mark.spark
@@ -68,9 +70,29 @@ LATER = (
 """Beer without crisps is more common, gin and tonic are rare, jam comes with rye."""
 
 
-def test_rules_that_appeared_vanished_changed_or_stayed(lakehouse: Lakehouse) -> None:
+@dataclass(frozen=True)
+class TwoMinings:
+    """A lakehouse where baskets were mined, and others after them."""
+
+    lakehouse: Lakehouse
+    first: Run
+    last: Run
+    told_of_the_first: tuple[str, str]
+    """What drift said when there was one mining only."""
+
+
+@pytest.fixture(scope="module")
+def mined_twice(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> TwoMinings:
+    """Mined once for all tests, each of which goes on with a copy."""
+    lakehouse = Lakehouse(spark, LakehouseConfig(root=str(tmp_path_factory.mktemp("drift") / "lakehouse")))
     first = mined(lakehouse, EARLIER, config())
-    last = mined(lakehouse, LATER, config())
+    told = drift.run(config(), lakehouse, first, None)
+    assert lakehouse.version("gold.rule_drift") is None
+    return TwoMinings(lakehouse, first, mined(lakehouse, LATER, config()), told)
+
+
+def test_rules_that_appeared_vanished_changed_or_stayed(mined_twice: TwoMinings, tmp_path: Path) -> None:
+    lakehouse, first, last = copy_of(mined_twice.lakehouse, tmp_path / "copy"), mined_twice.first, mined_twice.last
 
     told, table = drift.run(config(), lakehouse, last, None)
 
@@ -108,6 +130,7 @@ def test_rules_that_appeared_vanished_changed_or_stayed(lakehouse: Lakehouse) ->
     assert not any("milk" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_every_rule_is_measured_and_tested_on_both_sides(lakehouse: Lakehouse) -> None:
     """Where the itemset is frequent, also a rule that is in the other table only; q-values count all that could be."""
     rng = np.random.default_rng(8)
@@ -152,14 +175,10 @@ def test_every_rule_is_measured_and_tested_on_both_sides(lakehouse: Lakehouse) -
 
 
 def test_the_default_is_the_last_version_with_other_rules(
-    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+    mined_twice: TwoMinings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    only = mined(lakehouse, EARLIER, config())
-    assert drift.run(config(), lakehouse, only, None) == (
-        "gold.rules has no earlier version with other rules than version 0", ""
-    )  # fmt: skip
-    assert lakehouse.version("gold.rule_drift") is None
-    mined(lakehouse, LATER, config())
+    assert mined_twice.told_of_the_first == ("gold.rules has no earlier version with other rules than version 0", "")
+    lakehouse = copy_of(mined_twice.lakehouse, tmp_path / "copy")
     again = mined(lakehouse, LATER, config())
 
     assert drift.run(config(), lakehouse, again, None)[0].startswith("gold.rules version 0 (200 baskets) to 2 (200)")
@@ -175,11 +194,10 @@ def test_the_default_is_the_last_version_with_other_rules(
     assert (beer["status"], beer["confidence_before"], beer["confidence_after"]) == ("vanished", 0.52, 0.52)
 
 
-def test_versions_that_are_not_there_are_named(lakehouse: Lakehouse) -> None:
-    first = mined(lakehouse, EARLIER, config())
+def test_versions_that_are_not_there_are_named(mined_twice: TwoMinings, tmp_path: Path) -> None:
+    lakehouse = copy_of(mined_twice.lakehouse, tmp_path / "copy")
     with pytest.raises(TableContractError, match=r"no version 7 before the last one, 0, .* there are: none"):
-        drift.run(config(), lakehouse, first, 7)
-    mined(lakehouse, LATER, config())
+        drift.run(config(), lakehouse, mined_twice.first, 7)
     # A version that no run answers for, as one that was restored by hand.
     lakehouse.overwrite("gold.rules", lakehouse.read("gold.rules", 0))
     last = mined(lakehouse, EARLIER[:150], config())

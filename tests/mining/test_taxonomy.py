@@ -103,6 +103,7 @@ def test_categories_that_hold_all_of_another_are_its_ancestors(spark: SparkSessi
     assert related == NESTED | set(pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_categories_may_be_a_column_of_the_lines(lakehouse: Lakehouse) -> None:
     """An item with two categories is in both; rules that templates want of categories."""
@@ -170,6 +171,7 @@ def test_contradictions_are_told_at_load(setting: str, message: str) -> None:
     assert message in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_only_items_are_recommended(lakehouse: Lakehouse) -> None:
     pairs = [["ale", "crisps"]] * 10 + [["stout", "crisps"]] * 10 + [["gin", "soap"]] * 20 + [["ale"]] * 2

@@ -85,6 +85,7 @@ def test_hours_go_through_the_stages(lakehouse: Lakehouse, tmp_path: Path) -> No
     assert "12 hours ahead" in page
 
 
+@pytest.mark.slow
 def test_weeks_of_any_day_are_forecast_at_the_days_their_series_go_on_with(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_weeks_of_any_day_are_forecast_at_the_days_their_series_go_on_with(
     assert set(arrays.cutoff_rows) <= set(arrays.path_origins)
 
 
+@pytest.mark.slow
 def test_counted_steps_are_forecast_from_the_end_of_each_series(lakehouse: Lakehouse, tmp_path: Path) -> None:
     series: dict[str, Series] = {"long": (COUNTED, 1, 90), "short": (COUNTED, 1, 70)}
     config = config_of(tmp_path, series, 5, "arima.season_length=6")
