@@ -27,7 +27,7 @@ from dlmine_spark.session import java_options
 ROOT = Path(__file__).parents[1]
 JOBS = ["clean", "segment", "mine", "arima", "train", "backtest", "tune", "explain", "forecast", "report", "run"]
 ALWAYS = ("clean", "train", "run")
-"""Run the stages of the others by themselves."""
+"""These run the stages of the others, too."""
 KILLED_ONCE = ("clean", "train")
 """Killed before they may finish; ``scripts/fault_kill.py`` does so in every stage and compares all tables."""
 SMALL = [
@@ -85,13 +85,14 @@ def spark_submit(job: str, world: Path) -> list[str]:
     return [*spark, str(ROOT / "jobs" / f"{job}.py"), "--json-logs", *options(world)]
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     "job", [job if job in ALWAYS else pytest.param(job, marks=pytest.mark.slow, id=job) for job in JOBS]
 )
 def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
     killed_run = kill_while_running(job, world) if job in KILLED_ONCE else None
 
-    done = run_command(spark_submit(job, world))
+    done = run_command(spark_submit(job, world), timeout=1200)
 
     assert done.returncode == 0, done.stderr[-3000:]
     expected = "report" if job == "run" else job
