@@ -77,16 +77,17 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.timeout(900)
-def test_every_stage_runs_through_a_server(server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["train", pytest.param("report", marks=pytest.mark.slow)])
+def test_every_stage_runs_through_a_server(server: str, tmp_path: Path, target: str) -> None:
     simulate("tiny", 7, tmp_path / "raw")
     settings = [*options(tmp_path), "--set", f"spark.remote={server}", "--set", "training.backend=local"]
     dlmine = str(Path(sys.executable).with_name("dlmine"))
 
-    done = run_command([dlmine, "report", "--json-logs", *settings], timeout=800)
+    done = run_command([dlmine, target, "--json-logs", *settings], timeout=800)
 
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "lakehouse" / "report" / "index.html").exists()
-    for stage in upstream_of(["report"]):
+    assert (tmp_path / "lakehouse" / "report" / "index.html").exists() == (target == "report")
+    for stage in upstream_of([target]):
         assert set(runs_of(stage, tmp_path).values()) == {"done"}, stage
 
 

@@ -279,16 +279,17 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
         .groupBy("size", "rows", "digest")
         .agg(F.min("path").alias("copy_of"))
     )
-    noted = (
+    found = (
         _frame(lakehouse, batch.files)
-        .join(read, on="path", how="left")
+        .join(read, on="path", how="full")
         .withColumn("rows", F.coalesce("rows", F.lit(0)))
         .join(earlier, on=["size", "rows", "digest"], how="left")
         .select(*_FILE, "rows", "digest", "copy_of")
         .collect()
     )
-    rows = sum(row["rows"] for row in noted)
-    there = bronze.count()
+    # Rows of a file that is none of the batch's have its path only.
+    noted = [row for row in found if row["size"] is not None]
+    rows, there = (sum(row["rows"] for row in some) for some in (noted, found))
     if rows != there:
         raise TableContractError(
             f"bronze.{batch.source}: batch {batch.number} has {there:,} rows, but {rows:,} in files named like "

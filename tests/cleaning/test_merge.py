@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
+from dlmine_spark import sources
 from dlmine_spark.config import Config, LakehouseConfig
 from dlmine_spark.errors import SourceError, TableContractError
 from dlmine_spark.lakehouse import Lakehouse
@@ -172,6 +174,17 @@ def test_a_source_can_be_loaded_as_a_whole_again(shop: Lakehouse, folder: Path) 
     assert (len(quantities(shop)), shop.read("silver.quarantine").count()) == (3, 0)
     batches.judge_anew(shop, ["receipts"])
     assert run(receipts(folder), shop).rows_in == 3
+
+
+def test_rows_that_no_file_of_the_batch_answers_for_are_told(
+    lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(tmp_path, "1.csv", MONDAY)
+    spelled = sources.path_of
+    monkeypatch.setattr(sources, "path_of", lambda file: F.concat(spelled(file), F.lit("?")))
+
+    with pytest.raises(TableContractError, match=r"batch 1 has 3 rows, but 0 in files named like .*1\.csv"):
+        run(receipts(tmp_path), lakehouse)
 
 
 @pytest.mark.slow
