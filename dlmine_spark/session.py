@@ -79,13 +79,10 @@ _SETTINGS_OF_REMOTE_SESSION = ("spark.sql.session.timeZone", "spark.sql.sources.
 CLASS_ARCHIVE = "dlmine-classes.jsa"
 """Spark's and Delta's classes as Java keeps them ready to use (made by set-up, beside Spark's jars): loading them from
 four hundred jars takes half of a session's start."""
-QUICK_JVM = (
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=256m "
-    "-XX:+UseTransparentHugePages"
-)
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m -XX:+UseTransparentHugePages"
 """Compiles fast instead of well. Without its second compiler Java would reserve 48 MB for compiled code, which Spark
-fills within minutes; Java then spends its time throwing code away. Room for Spark's classes from the start saves
-collections that only find them all in use. Virtual machines look up pages of 4 kB slowly, some of them very."""
+fills within minutes; Java then spends its time throwing code away. Virtual machines look up pages of 4 kB slowly,
+some of them very (docs/benchmarks.md)."""
 THROUGHPUT_GC = "-XX:+UseParallelGC"
 """Java's own choice keeps pauses short, which nobody waits for here, at a fifth of the work (docs/benchmarks.md)."""
 DEEP_STACK = "-Xss16m"

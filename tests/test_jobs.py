@@ -86,9 +86,7 @@ def spark_submit(job: str, world: Path) -> list[str]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    "job", [job if job in ALWAYS else pytest.param(job, marks=pytest.mark.slow, id=job) for job in JOBS]
-)
+@pytest.mark.parametrize("job", [job if job in ALWAYS else pytest.param(job, marks=pytest.mark.slow) for job in JOBS])
 def test_every_job_runs_through_spark_submit(world: Path, job: str) -> None:
     killed_run = kill_while_running(job, world) if job in KILLED_ONCE else None
 

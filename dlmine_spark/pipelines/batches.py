@@ -289,7 +289,8 @@ def note_contents(lakehouse: Lakehouse, batch: Batch) -> Contents:
     )
     # Rows of a file that is none of the batch's have its path only.
     noted = [row for row in found if row["size"] is not None]
-    rows, there = (sum(row["rows"] for row in some) for some in (noted, found))
+    rows = sum(row["rows"] for row in noted)
+    there = sum(row["rows"] for row in found)
     if rows != there:
         raise TableContractError(
             f"bronze.{batch.source}: batch {batch.number} has {there:,} rows, but {rows:,} in files named like "

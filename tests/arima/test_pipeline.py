@@ -105,7 +105,6 @@ def test_every_series_has_models_forecasts_and_origins_however_often_it_runs(
     assert rows.count() == 39
 
 
-@pytest.mark.slow
 def test_further_intervals_and_the_parts_of_known_values_are_tables_if_asked_for(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     asked = config(cutoffs=1)
@@ -131,7 +130,6 @@ def test_further_intervals_and_the_parts_of_known_values_are_tables_if_asked_for
     assert plain.count() > 0
 
 
-@pytest.mark.slow
 def test_a_series_that_begins_after_the_last_value_has_a_row_that_says_so(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     panel = lakehouse.read("silver.panel")
@@ -274,7 +272,6 @@ def test_newer_data_are_forecast_with_the_parameters_that_are_there(
     assert lakehouse.read("gold.arima_models").count() == models + 1
 
 
-@pytest.mark.slow
 def test_a_model_fitted_anew_at_the_same_end_takes_the_place_of_the_old_one(fitted: Lakehouse) -> None:
     lakehouse = fitted
     panel = lakehouse.read("silver.panel")

@@ -125,7 +125,6 @@ def test_a_day_without_rows_is_taken_in(shop: Lakehouse, folder: Path) -> None:
     assert shop.read("ops.files").where("batch = 8").select("rows").collect() == [(0,)]
 
 
-@pytest.mark.slow
 def test_new_columns_are_refused_or_added(shop: Lakehouse, folder: Path) -> None:
     deliver(folder, "5.csv", ["6,2024-03-06,tea,-2,1,7"], f"{HEADER},till")
 
@@ -147,7 +146,6 @@ def test_new_columns_are_refused_or_added(shop: Lakehouse, folder: Path) -> None
     assert shop.read("silver.quarantine").isEmpty()
 
 
-@pytest.mark.slow
 def test_without_bronze_nothing_is_taken_in(shop: Lakehouse, folder: Path) -> None:
     bronze = Path(shop.address("bronze.receipts"))
     bronze.rename(folder / "elsewhere")
@@ -158,7 +156,6 @@ def test_without_bronze_nothing_is_taken_in(shop: Lakehouse, folder: Path) -> No
     (folder / "elsewhere").rename(bronze)
 
 
-@pytest.mark.slow
 def test_a_source_can_be_loaded_as_a_whole_again(shop: Lakehouse, folder: Path) -> None:
     for file in (folder / "in").iterdir():
         if file.name != "2.csv":
@@ -187,7 +184,6 @@ def test_rows_that_no_file_of_the_batch_answers_for_are_told(
         run(receipts(tmp_path), lakehouse)
 
 
-@pytest.mark.slow
 def test_of_a_key_the_first_row_can_stay(lakehouse: Lakehouse, tmp_path: Path) -> None:
     config = receipts(tmp_path, keep="first", columns={"basket_id": "no", "item": "article", "quantity": "pieces"})
     deliver(tmp_path, "1.csv", ["1,monday,tea,1,1"])
@@ -248,7 +244,6 @@ def test_what_needs_all_rows_is_refused(tmp_path: Path, case: str) -> None:
         receipts(tmp_path, **settings)
 
 
-@pytest.mark.slow
 def test_a_baskets_source_goes_by_its_basket(spark: SparkSession, lakehouse: Lakehouse, tmp_path: Path) -> None:
     declared = {"kind": "baskets", "load": "merge", "path": str(tmp_path / "in"), "separator": r"\s+"}
     config = Config.model_validate({"sources": {"b": {**declared, "columns": {"basket_id": "no", "items": None}}}})

@@ -164,7 +164,6 @@ def test_each_run_takes_in_what_is_new_and_nothing_twice(lakehouse: Lakehouse, d
     ]
 
 
-@pytest.mark.slow
 def test_rows_that_come_late_are_found_by_looking_back(lakehouse: Lakehouse, database: Postgres) -> None:
     database.run(LINES)
     run(receipts(database), lakehouse)

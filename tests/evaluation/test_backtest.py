@@ -109,7 +109,6 @@ def test_closed_days_do_not_count(lakehouse: Lakehouse) -> None:
     assert value(lakehouse, SEASONAL_NAIVE, "forecasts") == 2
 
 
-@pytest.mark.slow
 def test_models_without_a_date_in_common_are_an_error(lakehouse: Lakehouse) -> None:
     write_panel(lakehouse)
     write_forecasts(lakehouse, "arima", {"a": [14.0]})

@@ -130,7 +130,6 @@ def test_rules_that_appeared_vanished_changed_or_stayed(mined_twice: TwoMinings,
     assert not any("milk" in line for line in lines)
 
 
-@pytest.mark.slow
 def test_every_rule_is_measured_and_tested_on_both_sides(lakehouse: Lakehouse) -> None:
     """Where the itemset is frequent, also a rule that is in the other table only; q-values count all that could be."""
     rng = np.random.default_rng(8)

@@ -158,7 +158,6 @@ def test_a_template_with_an_unknown_item_is_told(lakehouse: Lakehouse, caplog: p
     assert lakehouse.version("gold.itemsets") == lakehouse.version("gold.rules") == 0
 
 
-@pytest.mark.slow
 def test_one_basket_and_equal_baskets_prove_nothing(lakehouse: Lakehouse) -> None:
     """Whatever is always so is no association: p = 1, no conviction, and nothing is kept."""
     for baskets in ([["x", "y,z"]], [["x", "y,z"]] * 50):
@@ -223,7 +222,6 @@ def test_lines_with_customers_and_times_give_sequences_too(lakehouse: Lakehouse)
     ]
 
 
-@pytest.mark.slow
 def test_without_customers_or_unless_wanted_there_are_no_sequences(
     lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,7 +243,6 @@ def test_without_customers_or_unless_wanted_there_are_no_sequences(
     assert "no basket has a customer and a time" in caplog.text
 
 
-@pytest.mark.slow
 def test_too_many_sequences_stop_the_stage_only_where_they_are_asked_for(
     lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,7 +140,6 @@ def test_what_is_mined_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypa
         assert f"column {column}, cutoff {CUTOFF}: it was made from silver.lines (version 0) up to {FINAL}" in told
 
 
-@pytest.mark.slow
 def test_a_rolling_mean_that_reaches_into_the_horizon_changes(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

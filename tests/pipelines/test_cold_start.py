@@ -76,7 +76,6 @@ def test_new_series_are_forecast_by_their_attributes(lakehouse: Lakehouse) -> No
     assert {row["cutoff"] for row in scores.values()} == {BACKTEST}
 
 
-@pytest.mark.slow
 def test_a_series_of_other_steps_is_none_without_history(lakehouse: Lakehouse) -> None:
     forecast_lakehouse(lakehouse)
     aside = [("N2", 9, date(2024, 1, 1), date(2024, 3, 1), "a row each week")]
@@ -86,7 +85,6 @@ def test_a_series_of_other_steps_is_none_without_history(lakehouse: Lakehouse) -
     assert {row["unique_id"] for row in lakehouse.read(s.COLD_START.name).collect()} == {"N1"}
 
 
-@pytest.mark.slow
 def test_without_a_new_series_it_is_only_measured(lakehouse: Lakehouse) -> None:
     forecast_lakehouse(lakehouse)
     lakehouse.overwrite(s.STATICS.name, lakehouse.read(s.STATICS.name).where("unique_id LIKE 'S%'"))

@@ -85,7 +85,6 @@ def test_hours_go_through_the_stages(lakehouse: Lakehouse, tmp_path: Path) -> No
     assert "12 hours ahead" in page
 
 
-@pytest.mark.slow
 def test_weeks_of_any_day_are_forecast_at_the_days_their_series_go_on_with(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
