@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
@@ -74,6 +74,9 @@ class State:
     plan: str | None
     begun: tuple[tuple[str, int | None], ...]
     begun_days_ago: float = 0.0
+
+
+_NEW = State(0, 0, None, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,21 +202,37 @@ def fingerprint(lakehouse: Lakehouse, name: str, source: SourceConfig) -> str:
 
 
 def _state_of(lakehouse: Lakehouse, name: str) -> State:
-    if lakehouse.version(s.BATCHES.name) is None:
-        return State(0, 0, None, ())
-    noted = lakehouse.read(s.BATCHES.name).where(F.col("source") == name)
-    ended = noted.where(F.col("status") != BEGUN)
-    row = ended.agg(
-        F.max_by(F.struct("batch", "status", "plan"), F.struct("batch", "noted_at")).alias("last"),
-        F.max(F.when(F.col("status") == VOID, F.col("batch"))).alias("since"),
-    ).collect()[0]
-    number = row["last"]["batch"] if row["last"] is not None else 0
-    plan = row["last"]["plan"] if row["last"] is not None and row["last"]["status"] == DONE else None
+    return _states_of(lakehouse, [name]).get(name, _NEW)
+
+
+def _states_of(lakehouse: Lakehouse, names: Sequence[str] | None = None) -> dict[str, State]:
+    """What the ledger says of those of the sources that it knows, or of all that it knows (one aggregation)."""
+    if names == [] or lakehouse.version(s.BATCHES.name) is None:
+        return {}
+    noted = lakehouse.read(s.BATCHES.name)
+    if names is not None:
+        noted = noted.where(F.col("source").isin(*names))
+    is_begun = F.col("status") == BEGUN
     age = (F.unix_micros(F.current_timestamp()) - F.unix_micros("noted_at")) / _MICROSECONDS_A_DAY
-    of_next = noted.where((F.col("status") == BEGUN) & (F.col("batch") > number)).withColumn("age", age)
-    begun = of_next.orderBy("noted_at").collect()
-    attempts = tuple((one["plan"], one["base_version"]) for one in begun)
-    return State(number, row["since"] or 0, plan, attempts, begun[0]["age"] if begun else 0.0)
+    attempt = F.struct("noted_at", "batch", "plan", "base_version", age.alias("age"))
+    by_source = noted.groupBy("source").agg(
+        F.max_by(F.struct("batch", "status", "plan"), F.when(~is_begun, F.struct("batch", "noted_at"))).alias("last"),
+        F.max(F.when(F.col("status") == VOID, F.col("batch"))).alias("since"),
+        F.array_sort(F.collect_list(F.when(is_begun, attempt))).alias("begun"),
+    )
+    of_next = F.filter("begun", lambda one: one["batch"] > F.coalesce(F.col("last.batch"), F.lit(0)))
+    return {row["source"]: _state(row) for row in by_source.withColumn("begun", of_next).collect()}
+
+
+def _state(row: Row) -> State:
+    last, begun = row["last"], row["begun"]
+    return State(
+        number=last["batch"] if last is not None else 0,
+        since=row["since"] or 0,
+        plan=last["plan"] if last is not None and last["status"] == DONE else None,
+        begun=tuple((one["plan"], one["base_version"]) for one in begun),
+        begun_days_ago=begun[0]["age"] if begun else 0.0,
+    )
 
 
 def _has_rows(lakehouse: Lakehouse, name: str, number: int) -> bool:
@@ -504,12 +523,8 @@ def note_changed_sources(lakehouse: Lakehouse, config: Config) -> None:
     Raises:
         SourceError: a source was merged and is to be replaced, which would end what bronze keeps of it.
     """
-    if lakehouse.version(s.BATCHES.name) is None:
-        return
-    names = [row["source"] for row in lakehouse.read(s.BATCHES.name).select("source").distinct().collect()]
-    states = {name: _state_of(lakehouse, name) for name in names}
     rows: list[tuple[object, ...]] = []
-    for name, state in states.items():
+    for name, state in _states_of(lakehouse).items():
         source = config.sources.get(name)
         if source is not None and source.load == "replace" and (state.plan is not None or state.begun):
             if lakehouse.version(f"bronze.{name}") is not None:
@@ -526,7 +541,7 @@ def note_changed_sources(lakehouse: Lakehouse, config: Config) -> None:
 
 def judge_anew(lakehouse: Lakehouse, names: Sequence[str]) -> None:
     """Let the next run judge all rows of these sources, whatever plan they were judged by."""
-    states = {name: _state_of(lakehouse, name) for name in names}
+    states = _states_of(lakehouse, names)
     rows = [
         _entry(name, state.number + 1, BEGUN, _ANOTHER_PLAN) for name, state in states.items() if state.plan is not None
     ]

@@ -282,3 +282,37 @@ def test_new_rows_may_refer_to_what_came_earlier(lakehouse: Lakehouse, tmp_path:
     found = {row["id"]: (row["town"], row["town_imputed"]) for row in lakehouse.read("silver.sales").collect()}
     assert found == {"1": ("Bonn", True), "2": ("Kiel", True), "3": ("Ulm", False)}
     assert [row["reasons"][0]["rule"] for row in lakehouse.read("silver.quarantine").collect()] == ["unknown_reference"]
+
+
+def test_the_ledger_tells_the_state_of_every_source(lakehouse: Lakehouse) -> None:
+    """Attempts at the next batch, oldest first; a void batch ends what came before it."""
+
+    def note(days_ago: int, source: str, batch: int, status: str, plan: str | None, base: int | None = None) -> None:
+        row = lakehouse.spark.createDataFrame(
+            [(source, batch, status, plan, base)],
+            "source string, batch bigint, status string, plan string, base_version bigint",
+        )
+        others = {name: type_ for name, type_ in s.BATCHES.columns.items() if name not in (*row.columns, "noted_at")}
+        row = row.withColumns({name: F.lit(None).cast(type_) for name, type_ in others.items()})
+        lakehouse.append(
+            s.BATCHES.name, row.withColumn("noted_at", F.expr(f"current_timestamp() - interval {days_ago} days"))
+        )
+
+    note(9, "a", 1, "begun", "p", 1)
+    note(8, "a", 1, "done", "p", 1)
+    note(3, "a", 2, "begun", "p", 5)
+    note(7, "a", 2, "begun", "q", 4)
+    note(5, "b", 4, "void", None)
+    note(1, "c", 1, "begun", "p")
+
+    states = batches._states_of(lakehouse)
+
+    assert set(states) == {"a", "b", "c"}
+    assert (states["a"].number, states["a"].since, states["a"].plan) == (1, 0, "p")
+    assert states["a"].begun == (("q", 4), ("p", 5))
+    assert states["a"].begun_days_ago == pytest.approx(7, abs=0.1)
+    assert states["b"] == batches.State(4, 4, None, ())
+    assert states["c"].begun == (("p", None),)
+    assert states["c"].number == 0
+    assert batches._states_of(lakehouse, ["b", "d"]).keys() == {"b"}
+    assert batches._states_of(lakehouse, []) == {}
