@@ -216,7 +216,9 @@ class ColumnConfig(Section):
     type: ColumnType | None = Field(None, description="type after cleaning")
     formats: tuple[str, ...] = Field((), description="accepted date or time patterns (Spark's), tried in order")
     time_zone: str | None = Field(
-        None, description="of timestamps written without a zone, e.g. Europe/Berlin; default: the session's (UTC)"
+        None,
+        description="of timestamps written without a zone, e.g. Europe/Berlin (default: the session's, UTC); of dates "
+        "that are instants in Delta, Parquet or a database, where the day is meant",
     )
     required: bool | None = Field(
         None, description="a row without it is quarantined; default: true for the keys of the kind"
@@ -501,6 +503,8 @@ class Drift(Section):
 
 STRUCTURED = ("json", "parquet", "delta", "jdbc")
 """Formats that bring their columns, and may have lists in a cell."""
+_WITH_INSTANTS = ("parquet", "delta", "jdbc")
+"""Formats whose cells may be times that are told in some zone only when they are read."""
 
 
 class DatabaseConfig(Section):
@@ -714,7 +718,10 @@ def _misfits(source: SourceConfig, name: str) -> Iterator[str]:
         "outliers": (spec.outliers is not None, ("double", "integer")),
         f"fill: {spec.fill}": (spec.fill in ("mean", "median", "linear", "seasonal_median"), ("double", "integer")),
         "formats": (bool(spec.formats), ("date", "timestamp")),
-        "time_zone": (spec.time_zone is not None, ("timestamp",)),
+        "time_zone": (
+            spec.time_zone is not None,
+            ("timestamp", "date") if source.format in _WITH_INSTANTS else ("timestamp",),
+        ),
         "pattern": (spec.pattern is not None, ("string",)),
         "min_length": (spec.min_length is not None, ("string",)),
         "max_length": (spec.max_length is not None, ("string",)),

@@ -129,6 +129,8 @@ def test_items_of_templates_may_be_numbers_and_one_stands_for_a_list() -> None:
         ("{type: double, min: 1, fill: constant, fill_value: 0}", ["fill_value 0 is below min"]),
         ("{max_length: 1, fill: constant, fill_value: ab}", ["fill_value 'ab' is shorter than min_length or longer"]),
         ("{type: double, pattern: a, time_zone: UTC}", ["pattern needs type string", "time_zone needs type timestamp"]),
+        # What is written in a file of text is the day.
+        ("{type: date, time_zone: UTC}", ["time_zone needs type timestamp, the column is of type date"]),
     ],
 )
 def test_rules_of_a_column_that_contradict_each_other_are_refused(spec: str, messages: list[str]) -> None:

@@ -240,17 +240,68 @@ def test_json_over_several_lines(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_parquet_times_in_nanoseconds_are_read_to_the_microsecond(spark: SparkSession, tmp_path: Path) -> None:
-    clock = pa.array([1_709_254_861_123_456_789, -1_500, None], pa.timestamp("ns"))
-    utc = pa.array([0, 1_709_254_861_000_000_000, None], pa.timestamp("ns", "UTC"))
+    # As doubles, the first of each are a microsecond less.
+    clock = pa.array([1_709_263_800_250_000_000, -1_500, None], pa.timestamp("ns"))
+    utc = pa.array([1_709_263_800_250_000_000, 1_709_254_861_123_456_789, None], pa.timestamp("ns", "UTC"))
     pq.write_table(pa.table({"date": clock, "sales": utc, "n": [1, 2, 3]}), tmp_path / "p.parquet")
 
     found = rows(spark, source(tmp_path / "p.parquet", format="parquet"), "date", "sales", "n")
 
     assert found == [
-        ("2024-03-01 01:01:01.123456", "1970-01-01 00:00:00", "1"),
-        ("1969-12-31 23:59:59.999998", "2024-03-01 01:01:01", "2"),
+        ("2024-03-01 03:30:00.25", "2024-03-01 03:30:00.25", "1"),
+        ("1969-12-31 23:59:59.999998", "2024-03-01 01:01:01.123456", "2"),
         (None, None, "3"),
     ]
+
+
+def test_parquet_times_of_a_zone_are_told_with_their_offset(spark: SparkSession, tmp_path: Path) -> None:
+    # Midnights of 1 March and 1 July.
+    berlin = pa.array([1_709_247_600, 1_719_784_800, None], pa.timestamp("s", "Europe/Berlin"))
+    st_johns = pa.array([1_709_263_800_250_000_000, None, None], pa.timestamp("ns", "America/St_Johns"))
+    fixed = pa.array([1_709_247_600, 0, None], pa.timestamp("s", "-03:30"))
+    pq.write_table(pa.table({"date": berlin, "sales": st_johns, "n": fixed}), tmp_path / "p.parquet")
+
+    found = rows(spark, source(tmp_path / "p.parquet", format="parquet"), "date", "sales", "n")
+
+    assert found == [
+        ("2024-03-01 00:00:00+01:00", "2024-03-01 00:00:00.25-03:30", "2024-02-29 19:30:00-03:30"),
+        ("2024-07-01 00:00:00+02:00", None, "1969-12-31 20:30:00-03:30"),
+        (None, None, None),
+    ]
+
+
+def test_each_file_of_parquet_has_its_own_zone(spark: SparkSession, tmp_path: Path) -> None:
+    """Also one that lacks the column, or a zone; Spark looks at the columns of all of them."""
+    midnight = [1_709_247_600]
+    for name, column in {
+        "a 1": pa.array(midnight, pa.timestamp("s", "Europe/Berlin")),
+        "b": pa.array(midnight, pa.timestamp("s", "UTC")),
+        "c": pa.array(midnight, pa.timestamp("s", "-03:30")),
+    }.items():
+        pq.write_table(pa.table({"date": column, "sales": [1]}), tmp_path / f"{name}.parquet")
+    pq.write_table(pa.table({"sales": [2]}), tmp_path / "d.parquet")
+
+    found = rows(spark, source(tmp_path, format="parquet"), "date", "sales")
+
+    assert found == [
+        ("2024-03-01 00:00:00+01:00", "1"),
+        ("2024-02-29 23:00:00+00:00", "1"),
+        ("2024-02-29 19:30:00-03:30", "1"),
+        (None, "2"),
+    ]
+
+
+def test_a_zone_of_days_is_one_of_instants(spark: SparkSession, tmp_path: Path) -> None:
+    """It is asked for when the days are read; what a clock showed is left as it is."""
+    table = spark.sql("SELECT timestamp'2024-07-02 00:30:00Z' AS date, timestamp_ntz'2024-07-02 00:30:00' AS sales")
+    table.write.format("delta").save(str(tmp_path / "t"))
+    day = {"type": "date", "time_zone": "America/New_York"}
+
+    found = rows(spark, source(tmp_path / "t", format="delta", columns={"date": day, "sales": {}}), "date", "sales")
+
+    assert found == [("2024-07-02 00:30:00", "2024-07-02 00:30:00")]
+    with pytest.raises(ConfigError, match=r"sources\.sales\.columns: sales has a time_zone, .* but timestamp_ntz"):
+        rows(spark, source(tmp_path / "t", format="delta", columns={"sales": day}), "sales")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "delta"])

@@ -173,6 +173,17 @@ def moments(
     return [iso, *declared, *others] if is_iso_first else [*declared, iso, *others]
 
 
+def tells_zone(text: Column) -> Column:
+    """Whether a time in ISO ends with a zone or an offset."""
+    return text.rlike(_ISO_ZONE)
+
+
+def on_clocks_of(moment: Column, time_zone: str) -> Column:
+    """The moment with day and hour that clocks of a zone showed, of an instant as the session tells it."""
+    told = moment.cast("timestamp_ntz")
+    return F.convert_timezone(F.current_timezone(), F.lit(time_zone), told).cast("timestamp")
+
+
 def in_zone(text: Column, time_zone: str | None) -> Column:
     """A date or time in ISO with the zone behind it, where it has none; Spark wants seconds before a zone."""
     if time_zone is None:

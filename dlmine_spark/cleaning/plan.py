@@ -307,8 +307,12 @@ class _Cell:
         if self.type in parse.NUMERIC:
             made = {"read": parse.number(text, self.spec.decimal)}
         elif self.type in parse.MOMENTS:
-            attempts = parse.moments(text, self.spec.formats, self.spec.time_zone, as_written=self._is_day_as_written)
-            made = {"read": F.coalesce(*attempts), "normal": attempts[0].isNotNull() & (self.original == text)}
+            zone = None if self._is_day_as_written else self.spec.time_zone
+            attempts = parse.moments(text, self.spec.formats, zone, as_written=self._is_day_as_written)
+            read = F.coalesce(*attempts)
+            if self.type == "date" and self.spec.time_zone is not None:
+                read = F.when(parse.tells_zone(text), read).otherwise(parse.on_clocks_of(read, self.spec.time_zone))
+            made = {"read": read, "normal": attempts[0].isNotNull() & (self.original == text)}
         elif self.type == "boolean":
             made = {"read": parse.truth(text)}
         else:

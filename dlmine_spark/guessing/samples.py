@@ -30,7 +30,7 @@ from dlmine_spark.config import ColumnType, SourceConfig
 from dlmine_spark.damage import damage_of_parquet
 from dlmine_spark.errors import ConfigError, EnvironmentProblem, SourceError
 from dlmine_spark.guessing.baskets import BasketLines, as_baskets
-from dlmine_spark.sources.files import COMPRESSED, MAGIC, files_of, folder_columns, is_local
+from dlmine_spark.sources.files import COMPRESSED, MAGIC, files_of, folder_columns, is_local, is_zone
 from dlmine_spark.sources.headers import UNREADABLE, opened
 
 STRETCH = 1 << 20
@@ -586,8 +586,9 @@ def _arrow(path: str, format_: Format, tables: Sequence[Any], size: int, *, is_w
             cells[column.name] = [None if one is None else json.dumps(one, default=str) for one in values.to_pylist()]
             continue
         types[column.name] = _column_type(column.type)
-        if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-            # Whatever zone is noted beside them, these are instants, which Spark tells in UTC.
+        is_instant = pa.types.is_timestamp(column.type) and column.type.tz is not None
+        if is_instant and (format_ != "parquet" or not is_zone(column.type.tz)):
+            # Whatever zone is noted beside them, Spark tells them in UTC.
             values = values.cast(pa.timestamp(column.type.unit))
         cells[column.name] = [_as_text(one) for one in values.to_pylist()]
     return Sample(

@@ -8,9 +8,11 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+import zoneinfo
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlmine_spark.config import SourceConfig
 from dlmine_spark.damage import damage_of_log, damage_of_parquet
@@ -146,6 +148,33 @@ def nanosecond_columns(file: Path) -> dict[str, bool]:
     Raises:
         SourceError: it is no Parquet file.
     """
+    return {column.name: column.type.tz is not None for column in _times(file) if column.type.unit == "ns"}
+
+
+def zones_of(files: Sequence[Path]) -> dict[str, dict[Path, str]]:
+    """The zones of Parquet columns of times, by file, as pandas notes them beside instants; see ``is_zone``.
+
+    A column that no file has a zone of is left out.
+
+    Raises:
+        SourceError: one is no Parquet file.
+    """
+    zones: dict[str, dict[Path, str]] = {}
+    for file in files:
+        for column in _times(file):
+            if column.type.tz and is_zone(column.type.tz):
+                zones.setdefault(column.name, {})[file] = column.type.tz
+    return zones
+
+
+def is_zone(name: str) -> bool:
+    """Whether times that have this zone beside them are told there: it is a known one, and another than UTC."""
+    is_known = name in zoneinfo.available_timezones() or re.fullmatch(r"[+-]\d{2}:\d{2}", name) is not None
+    return name != "UTC" and is_known
+
+
+def _times(file: Path) -> list[Any]:
+    """The fields of a Parquet file that are times of a day."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -153,8 +182,7 @@ def nanosecond_columns(file: Path) -> dict[str, bool]:
         schema = pq.read_schema(file)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{file}: cannot be read as Parquet: {error}") from error
-    times = [column for column in schema if pa.types.is_timestamp(column.type) and column.type.unit == "ns"]
-    return {column.name: column.type.tz is not None for column in times}
+    return [column for column in schema if pa.types.is_timestamp(column.type)]
 
 
 def spark_path(file: Path | str) -> str:

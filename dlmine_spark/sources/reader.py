@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -37,6 +38,7 @@ from dlmine_spark.sources.files import (
     list_local,
     nanosecond_columns,
     spark_path,
+    zones_of,
 )
 from dlmine_spark.sources.headers import (
     Header,
@@ -285,11 +287,13 @@ def _rows(
     if source.format == "delta":
         return _structured(spark.read.format("delta").load(source.path), name, source, from_folders)
     if source.format == "parquet":
-        nanos = nanosecond_columns(files[0]) if isinstance(files[0], Path) else {}
+        local = [file for file in files if isinstance(file, Path)]
+        nanos = nanosecond_columns(local[0]) if local else {}
         if nanos:
             # To be set when the rows are read, too, which is later.
             spark.conf.set(_NANOS_AS_NUMBERS, "true")
-        return _structured(spark.read.options(**_READ_ALL).parquet(*paths), name, source, from_folders, nanos)
+        rows = spark.read.options(**_READ_ALL).parquet(*paths)
+        return _structured(rows, name, source, from_folders, nanos, _zones(local))
     if source.format == "json":
         return _json(spark, name, source, paths, from_folders)
     if _is_read_by_line(source):
@@ -512,11 +516,13 @@ def _structured(
     source: SourceConfig,
     from_folders: Sequence[str],
     nanos: Mapping[str, bool] | None = None,
+    zones: Mapping[str, Column] | None = None,
     place: Sequence[Column] | None = None,
 ) -> DataFrame:
     """Every column as text under its bronze name, nested values as JSON.
 
     ``nanos``: columns of nanoseconds since 1970, which Spark has as numbers, and whether they are in UTC.
+    ``zones``: of instants, whose texts get the offset that clocks there showed.
     ``place``: file and block, of rows that Spark does not read from files.
     """
     types = {column: type_ for column, type_ in records.dtypes if column != _BROKEN}
@@ -536,16 +542,67 @@ def _structured(
     # The old twelve-byte times count as nanoseconds, too, and are times to Spark already.
     numbers = {column: in_utc for column, in_utc in (nanos or {}).items() if types.get(column) == "bigint"}
     cells |= {column: _moment(cells[column], in_utc=in_utc) for column, in_utc in numbers.items()}
+    instants = {column for column, type_ in types.items() if type_ == "timestamp" or numbers.get(column)}
+    days = _zones_of_days(source, renamed)
+    if wrong := sorted(days.keys() - instants):
+        raise ConfigError(
+            f"sources.{name}.columns: {wrong[0]} has a time_zone, which says where the days of instants are meant, but "
+            f"{source.path} has none there, but {types[wrong[0]]}: leave time_zone out"
+        )
+    texts = {
+        column: _with_offset(cells[column], zones[column])
+        if zones and column in zones and column in instants and column not in days
+        else _as_text(cells[column], types[column])
+        for column in renamed
+    }
     return records.select(
-        *(_as_text(cells[column], types[column]).alias(bronze) for column, bronze in renamed.items()),
+        *(texts[column].alias(bronze) for column, bronze in renamed.items()),
         *raw,
         *(_place() if place is None else place),
     )
 
 
+def _zones(files: Sequence[Path]) -> dict[str, Column]:
+    """In which zone a row's times are told, by the column of Parquet that they are in; UTC where its file has none."""
+    told_in = {}
+    for column, by_file in zones_of(files).items():
+        of_files = {str(file): by_file.get(file, "UTC") for file in files}
+        if len(set(of_files.values())) == 1:
+            told_in[column] = F.lit(by_file[files[0]])
+        else:
+            by_path = F.create_map(*(F.lit(part) for part in chain.from_iterable(of_files.items())))
+            of_row = F.try_element_at(by_path, path_of(F.col("_metadata.file_path")))
+            told_in[column] = F.coalesce(of_row, F.lit("UTC"))
+    return told_in
+
+
+def _zones_of_days(source: SourceConfig, renamed: Mapping[str, str]) -> dict[str, str]:
+    """The declared zones of columns that are to be dates, by the names they have before bronze (``renamed``)."""
+    declared = {
+        bronze_name(spec.source or column).lower(): spec.time_zone
+        for column, spec in source.columns.items()
+        if spec.time_zone is not None and source.column_type(column) == "date"
+    }
+    return {column: declared[bronze.lower()] for column, bronze in renamed.items() if bronze.lower() in declared}
+
+
+def _with_offset(instant: Column, zone: Column) -> Column:
+    """What the clocks of a zone showed, and how far they were from UTC: ``2024-03-01 00:00:00+01:00``.
+
+    As an instant alone, midnight in Berlin would be told as the day before.
+    """
+    utc = F.convert_timezone(F.current_timezone(), F.lit("UTC"), instant.cast("timestamp_ntz"))
+    local = F.convert_timezone(F.lit("UTC"), zone, utc)
+    minutes = F.timestamp_diff("MINUTE", utc, local)
+    sign = F.when(minutes < 0, F.lit("-")).otherwise(F.lit("+"))
+    hours = F.format_string("%02d:%02d", F.floor(F.abs(minutes) / 60), F.abs(minutes) % 60)
+    return F.concat(local.cast("string"), sign, hours)
+
+
 def _moment(nanoseconds: Column, *, in_utc: bool) -> Column:
     """The time that so many nanoseconds since 1970 are, to the microsecond: an instant, or what a clock showed."""
-    micros = F.floor(nanoseconds / F.lit(1_000)).cast("bigint")
+    # As a double it would be some other microsecond: there are more digits than it holds.
+    micros = F.floor(nanoseconds.cast("decimal(20, 0)") / F.lit(1_000)).cast("bigint")
     if in_utc:
         return F.timestamp_micros(micros)
     seconds = (micros / F.lit(1_000_000)).cast("decimal(18,6)")

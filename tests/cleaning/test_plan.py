@@ -217,6 +217,16 @@ def test_a_time_is_its_columns_zones_and_only_there(spark: SparkSession) -> None
     assert entries(judged, REPAIRS) == [[]]
 
 
+def test_days_of_instants_are_those_of_a_declared_zone(spark: SparkSession) -> None:
+    """An evening in New York is the next day in UTC; where an offset is written, so is the day."""
+    columns = {"day": {"type": "date", "time_zone": "America/New_York"}}
+    cells = [["2024-07-02 00:30:00"], ["2024-07-02 04:00:00"], ["2024-07-02 00:30:00+02:00"], [None]]
+
+    judged = marked(bronze(spark, list(columns), *cells), source(columns, format="delta"))
+
+    assert values(judged, "day") == [date(2024, 7, 1), date(2024, 7, 2), date(2024, 7, 2), None]
+
+
 def test_dates_and_times_of_sale_stay_on_the_day_that_is_written(spark: SparkSession) -> None:
     columns = {"basket_id": {}, "item": {}, "ts": {"type": "timestamp"}, "due": {"type": "date"},
                "sent": {"type": "timestamp"}}  # fmt: skip

@@ -120,11 +120,19 @@ def test_what_is_no_table_is_named(tmp_path: Path, name: str, content: bytes, pr
     assert problem in str(raised.value)
 
 
-def test_instants_of_parquet_are_told_in_utc_as_spark_does(tmp_path: Path) -> None:
-    at = pa.array([1_709_247_600], pa.timestamp("s", "Europe/Berlin"))
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("Europe/Berlin", "2024-03-01 00:00:00+01:00"),
+        ("UTC", "2024-02-29 23:00:00"),
+        ("-03:30", "2024-02-29 19:30:00-03:30"),
+    ],
+)
+def test_instants_of_parquet_are_told_as_they_are_read(tmp_path: Path, zone: str, text: str) -> None:
+    at = pa.array([1_709_247_600], pa.timestamp("s", zone))
     pq.write_table(pa.table({"at": at}), tmp_path / "p.parquet")
 
-    assert samples.look_at(str(tmp_path / "p.parquet")).cells["at"].tolist() == ["2024-02-29 23:00:00"]
+    assert samples.look_at(str(tmp_path / "p.parquet")).cells["at"].tolist() == [text]
 
 
 def test_a_missing_file_and_an_address(tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def odd_header(path: Path) -> Path:
     return x.write(path, [header, *rows])
 
 
+def midnights_of_berlin(path: Path) -> Path:
+    """Days that begin the day before in UTC, as pandas writes them with their zone; clocks are changed on 31 March."""
+    import pandas as pd
+
+    days = pd.date_range("2024-01-01", periods=100, tz="Europe/Berlin")
+    pd.DataFrame({"date": days, "sales": range(100, 200)}).to_parquet(path)
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "name", "rows", "series", "one"),
     [
@@ -70,6 +79,7 @@ def odd_header(path: Path) -> Path:
         (x.single_sales, "single.csv", 100, 2, "unique_id = 'S0' and ds = '2024-01-01' and y = 8"),
         (parquet_panel, "panel.parquet", 80, 2, "unique_id = 'b' and ds = '2024-01-01' and y = 40 and promo = 1"),
         (x.nights_with_offset, "nights.csv", 100, 1, "ds = '2024-04-01' and y = 191"),
+        (midnights_of_berlin, "berlin.parquet", 100, 1, "ds = '2024-04-01' and y = 191"),
         (odd_header, "odd.csv", 30, 1, "ds = '2024-01-02' and col_1 = 1 and col_11 = 4"),
     ],
 )
