@@ -40,7 +40,7 @@ PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: setup  ## Run the tests; ARGS="-k apriori" picks some
 	@$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: setup  ## Run all tests, also slow ones that show in further settings what others show once
+test-all: setup  ## Run all tests, also the slow ones
 	@$(PYTEST) $(ARGS)
 
 lint: setup  ## Check style, formatting, types and who imports whom

@@ -253,6 +253,7 @@ def test_every_stage_that_is_asked_for_has_a_command_and_every_command_a_job() -
     assert {job.stem for job in (ROOT / "jobs").glob("*.py")} == {*STAGE_HELP, "run"}
     for job in (ROOT / "jobs").glob("*.py"):
         assert len(job.read_text().splitlines()) < 10
+        assert f'main(["{job.stem}", *sys.argv[1:]])' in job.read_text(), job.name
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

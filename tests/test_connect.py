@@ -78,7 +78,7 @@ def listens(port: int) -> bool:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("target", ["train", pytest.param("report", marks=pytest.mark.slow)])
-def test_every_stage_runs_through_a_server(server: str, tmp_path: Path, target: str) -> None:
+def test_stages_run_through_a_server(server: str, tmp_path: Path, target: str) -> None:
     simulate("tiny", 7, tmp_path / "raw")
     settings = [*options(tmp_path), "--set", f"spark.remote={server}", "--set", "training.backend=local"]
     dlmine = str(Path(sys.executable).with_name("dlmine"))

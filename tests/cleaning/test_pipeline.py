@@ -362,7 +362,6 @@ def test_cancelled_sales_are_taken_out_and_missing_amounts_computed(lakehouse: L
     ]
 
 
-@pytest.mark.slow
 def test_the_cutoff_of_the_configuration_reaches_fills_and_fences(lakehouse: Lakehouse, tmp_path: Path) -> None:
     days = [f"A,2024-03-{day:02},{day if day < 10 else 90}" for day in range(1, 15) if day != 4]
     sales = {
@@ -394,7 +393,6 @@ def test_warnings_keep_the_row_and_are_told(
     assert lakehouse.read("silver.panel").count() == 2
 
 
-@pytest.mark.slow
 def test_the_same_rows_in_other_files_and_tasks_give_the_same_tables(
     lakehouse: Lakehouse, spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -173,7 +173,6 @@ def test_what_is_refused_in_one_source_can_be_referred_to_no_more(
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.spark
 def test_a_source_may_refer_to_itself(lakehouse: Lakehouse, tmp_path: Path) -> None:
     # 3 hangs on 2, which hangs on nothing that is there; 5 is its own parent.
