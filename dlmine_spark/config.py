@@ -41,9 +41,9 @@ Kind = Literal["lines", "panel", "statics", "calendar", "baskets", "table"]
 Role = Literal["known_future", "past_only", "static", "ignore"]
 ColumnType = Literal["string", "integer", "double", "boolean", "date", "timestamp"]
 Scalar = str | int | float | bool
-Signal = Literal["segments", "rules", "arima", "sequences"]
+Signal = Literal["segments", "rules", "arima", "sequences", "activations"]
 SIGNALS: tuple[Signal, ...] = ("segments", "rules", "arima")
-"""Mined signals that the network is given by default; sequences have to be asked for."""
+"""Mined signals that the network is given by default; the others have to be asked for."""
 ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
@@ -1498,8 +1498,8 @@ class TrainingConfig(Section):
     max_restarts: int = Field(2, ge=0, description="fresh starts from the last checkpoint after a rank was lost")
     mined: tuple[Signal, ...] = Field(
         SIGNALS,
-        description="mined signals among the inputs, those of the default as far as the data has them; sequences of "
-        "customers' baskets, the fourth one, are mined for the forecast only if they are named",
+        description="mined signals among the inputs, those of the default as far as the data has them; sequences (of "
+        "customers' baskets) and activations (baskets that hold what rules begin with) are made only if they are named",
     )
 
     @model_validator(mode="before")
@@ -1880,6 +1880,12 @@ class Config(Section):
             problem = self._why_no_sequences()
             if problem:
                 raise ValueError(f"training.mined: sequences are those of customers' baskets: {problem}")
+        if self.sources and "activations" in self.training.mined:
+            source = self.source_of_kind("lines")
+            if source is None or s.TS not in {name.lower() for name in source[1].columns}:
+                raise ValueError(
+                    f"training.mined: activations are those of dated baskets: a source of kind lines has to map {s.TS}"
+                )
         return self
 
     def _why_no_sequences(self) -> str | None:

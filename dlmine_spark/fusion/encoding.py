@@ -105,20 +105,20 @@ def encoded(names: Iterable[str], encoding: Encoding, prefix: str) -> dict[str, 
     for name in names:
         source = F.col(f"`{name}`")
         if name in encoding.numeric:
-            columns[f"{prefix}{_slug(name)}"] = standardised(source, encoding.numeric[name])
+            columns[f"{prefix}{slug(name)}"] = standardised(source, encoding.numeric[name])
             continue
         values = encoding.values[name]
         for value in values:
-            columns[_unused(f"{prefix}{_slug(name)}_{_slug(value)}", columns)] = _indicator(source == value)
+            columns[_unused(f"{prefix}{slug(name)}_{slug(value)}", columns)] = _indicator(source == value)
         is_other = source.isNotNull() & (source != "") & ~source.isin(*values)
-        columns[_unused(f"{prefix}{_slug(name)}_other", columns)] = _indicator(is_other)
+        columns[_unused(f"{prefix}{slug(name)}_other", columns)] = _indicator(is_other)
     return columns
 
 
 def codes(names: Iterable[str], encoding: Encoding) -> dict[str, Column]:
     """Whole-numbered codes of text attributes, 1 for the most frequent value, 0 for null, rare and unseen ones."""
     return {
-        f"{s.CATEGORY_PREFIX}{_slug(name)}": F.coalesce(
+        f"{s.CATEGORY_PREFIX}{slug(name)}": F.coalesce(
             F.array_position(F.array(*(F.lit(value) for value in encoding.values[name])), F.col(f"`{name}`")),
             F.lit(0),
         ).cast("double")
@@ -140,7 +140,7 @@ def _indicator(condition: Column) -> Column:
     return F.coalesce(condition, F.lit(False)).cast("double")
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     """A column name that Delta and people accept."""
     return re.sub(r"\W+", "_", text.strip().lower())[:40].strip("_") or "value"
 

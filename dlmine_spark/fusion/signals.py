@@ -5,23 +5,31 @@ Every function takes what was mined from data up to the cutoff; nothing here loo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import chain
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.frequency import Frequency
+from dlmine_spark.frequency import DAYS_A_WEEK, MINUTES_A_DAY, Frequency
+from dlmine_spark.fusion.encoding import slug
 
 SEGMENT_CODE = f"{s.CATEGORY_PREFIX}{s.MINED}segments"
 RULE_PULL = f"{s.KNOWN_FUTURE_PREFIX}{s.MINED}rules_pull"
 SEQUENCE_PULL = f"{s.KNOWN_FUTURE_PREFIX}{s.MINED}sequences_pull"
 SEQUENCES_DUE = f"{s.MINED}sequences_due"
 """The name of a past-only covariate; its column has the prefix of these."""
+ACTIVATIONS = f"{s.MINED}activations_"
+"""How the names of such covariates begin, one of each antecedent."""
 MEMBERSHIP_PREFIX = f"{s.STATIC_PREFIX}{s.MINED}segments_"
 _EXACT = "decimal(24, 6)"
 """Sums of these are the same in any order."""
+TOP_ANTECEDENTS = 12
+"""Antecedents whose activations are told at most: those that most extra items come of."""
 
 
 def segment_signals(assignments: DataFrame, segments: int) -> DataFrame:
@@ -160,4 +168,81 @@ def due(moments: DataFrame, waiting: DataFrame, baskets: DataFrame, window: floa
         .withColumn(SEQUENCES_DUE, F.when(count > 0, 100 * extra.cast("double") / count))
         .where(F.col(s.DS).isNotNull())
         .select(s.UNIQUE_ID, s.DS, SEQUENCES_DUE)
+    )
+
+
+def antecedents_of(rules: DataFrame) -> dict[str, tuple[str, ...]]:
+    """The itemsets that most extra items come of, by the name of their covariate.
+
+    A rule brings its leverage: so many more of all baskets hold the consequent with the antecedent than by chance. Only
+    rules that are kept (significant and not redundant) count, and of them those beyond chance.
+
+    Args:
+        rules: ``gold.rules`` mined up to the cutoff.
+
+    Returns:
+        At most ``TOP_ANTECEDENTS``, those with the largest sum of leverages first; items in their order.
+    """
+    extra = F.sum(F.col("leverage").cast("decimal(24, 12)"))
+    rows = (
+        rules.where(F.col("is_kept") & (F.col("lift") > 1) & (F.size("antecedent") > 0))
+        .groupBy(F.array_sort("antecedent").alias("antecedent"))
+        .agg(extra.alias("extra"))
+        .orderBy(F.desc("extra"), "antecedent")
+        .limit(TOP_ANTECEDENTS)
+        .collect()
+    )
+    return {_activation_of(tuple(row["antecedent"])): tuple(row["antecedent"]) for row in rows}
+
+
+def _activation_of(items: tuple[str, ...]) -> str:
+    """The same name as of every cutoff: networks are handed on from one to the next by the names of their inputs."""
+    mark = hashlib.sha256(json.dumps(items).encode()).hexdigest()[:6]
+    return f"{ACTIVATIONS}{slug(' '.join(items))}_{mark}"
+
+
+def activations(
+    moments: DataFrame, baskets: DataFrame, antecedents: Mapping[str, Sequence[str]], frequency: Frequency
+) -> DataFrame:
+    """How many of a series' last baskets hold what rules begin with, as it stood at each moment.
+
+    The last baskets are those of a week, or of a step where it is longer; where a moment names a week or a month, up to
+    the day that names it. A moment knows nothing later, so the network may read it as it reads values, up to where it
+    forecasts from.
+
+    Args:
+        moments: ``unique_id``, ``ds``.
+        baskets: ``unique_id``, ``ts``, ``items``.
+        antecedents: as ``antecedents_of`` has them.
+        frequency: of the panel; it has a calendar.
+
+    Returns:
+        One row per series and moment: ``unique_id``, ``ds``, and of each antecedent the baskets that hold it per 100;
+        null where there are no baskets.
+    """
+    minutes = max(DAYS_A_WEEK, round(frequency.days)) * MINUTES_A_DAY
+
+    def minute(moment: str) -> Column:
+        # Days with fractions are not exact; beyond that, what came after a minute's beginning is later than it.
+        minutes = F.round(F.expr(frequency.sql_days(moment)) * MINUTES_A_DAY, 6)
+        return F.ceil(minutes).alias("minute")
+
+    def holds(items: Sequence[str]) -> Column:
+        return reduce(lambda held, item: held & F.array_contains(s.ITEMS, item), items, F.lit(True)).cast("bigint")
+
+    counted = (
+        baskets.withColumn("moment", F.col(s.TS).cast(frequency.sql_type))
+        .groupBy(s.UNIQUE_ID, minute("moment"))
+        .agg(
+            F.count(F.lit(1)).alias("baskets"),
+            *(F.sum(holds(items)).alias(name) for name, items in antecedents.items()),
+        )
+    )
+    asked = moments.select(s.UNIQUE_ID, s.DS, minute(s.DS))
+    last = Window.partitionBy(s.UNIQUE_ID).orderBy("minute").rangeBetween(1 - minutes, Window.currentRow)
+    shares = [(100.0 * F.sum(name).over(last) / F.sum("baskets").over(last)).alias(name) for name in antecedents]
+    return (
+        asked.unionByName(counted, allowMissingColumns=True)
+        .select(s.UNIQUE_ID, s.DS, *shares)
+        .where(F.col(s.DS).isNotNull())
     )

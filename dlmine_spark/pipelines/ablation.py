@@ -108,6 +108,7 @@ _WHERE_FROM: dict[Signal, str] = {
     "rules": "gold.rules needs dated baskets, and mining.promoted_item a known-future covariate; see 'dlmine mine'",
     "arima": "gold.arima_origins has no forecasts; see 'dlmine arima' and arima.feature_origins",
     "sequences": "the stage fuse found none that say more than chance, or no baskets with customers; see its warnings",
+    "activations": "the stage fuse found no rules beyond chance, or no dated baskets of the series; see its warnings",
 }
 
 

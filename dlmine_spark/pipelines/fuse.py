@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import Generic, TypeVar
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,6 +16,7 @@ from dlmine_spark.config import Config
 from dlmine_spark.frequency import Frequency, Moment, sql_literal
 from dlmine_spark.fusion.panel import PanelInputs, training_panel
 from dlmine_spark.fusion.signals import (
+    ACTIVATIONS,
     MEMBERSHIP_PREFIX,
     RULE_PULL,
     SEGMENT_CODE,
@@ -28,6 +30,8 @@ from dlmine_spark.fusion.signals import (
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.mining.taxonomy import between_items
 from dlmine_spark.parallel import in_parallel
+from dlmine_spark.pipelines.activations import Activations, activations_of
+from dlmine_spark.pipelines.activations import told as told_activations
 from dlmine_spark.pipelines.alignment import read_panel
 from dlmine_spark.pipelines.common import (
     Covariates,
@@ -49,7 +53,8 @@ FEATURES_AS_OF = "staging.store_features_as_of"
 """Features of the stores as of a backtest cutoff; one table a cutoff, their names end with numbers from 0."""
 KNOWN_AS_OF = "staging.known_as_of"
 """What was known in advance, likewise: computed once, read by every aggregation that learns from it."""
-DUE_COLUMN = f"{s.PAST_ONLY_PREFIX}{SEQUENCES_DUE}"
+MINED_PAST = f"{s.PAST_ONLY_PREFIX}{s.MINED}"
+"""How columns of mined signals begin that are known afterwards only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +89,14 @@ class PanelAsOf:
     mined_from: tuple[Source, ...]
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class Mined:
+class Mined(Generic[T]):
     """What was mined as of a cutoff, with the newest moment that it was mined from."""
 
-    frame: DataFrame
-    newest: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
-class MinedSequences:
-    """What was mined of sequences as of a cutoff, with the newest moment that it was mined from."""
-
-    signals: SequenceSignals
+    found: T
     newest: Moment | None
 
 
@@ -148,6 +148,7 @@ def run(config: Config, lakehouse: Lakehouse) -> FuseReport | NotApplicable:
             ("rules", any("mined_rules" in name for name in features)),
             ("arima", lakehouse.exists(s.ARIMA_ORIGINS.name)),
             ("sequences", any("mined_sequences" in name for name in features)),
+            ("activations", any("mined_activations" in name for name in features)),
         )
         if present
     )
@@ -185,7 +186,7 @@ def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: b
     lakehouse, roles = given.lakehouse, given.roles
     known = given.planned(known_future(given.config, given.panel, given.calendar, given.frequency, cutoff))
     rules_and_segments = (
-        {"rules": partial(_mined_rules, given), "segments": partial(_mined_segments, given)}
+        {"rules": partial(_mined_rules, given, cutoff), "segments": partial(_mined_segments, given)}
         if is_final
         else {
             "rules": partial(_rules_as_of, given, cutoff),
@@ -194,38 +195,61 @@ def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: b
     )
     mined = in_parallel(lakehouse.spark, rules_and_segments)
     rules, segments, promoted = mined["rules"], mined["segments"], given.config.mining.promoted_item
-    sequences = _sequences_as_of(given, cutoff, place) if "sequences" in given.config.training.mined else None
-    if rules is not None and promoted is not None:
-        known = add_rule_pull(known, rules.frame, promoted)
+    asked = given.config.training.mined
+    sequences = _sequences_as_of(given, cutoff, place) if "sequences" in asked else None
+    active = _activations_as_of(given, cutoff, rules, place) if "activations" in asked else None
+    pulling = rules if promoted in roles.known_future else None
+    if pulling is not None and promoted is not None:
+        known = add_rule_pull(known, pulling.found, promoted)
     later = _delayed_pull(sequences, known, given) if sequences is not None else {}
     if later and promoted is not None:
         known = add_sequence_pull(known, later, promoted)
     lakehouse.overwrite(f"{KNOWN_AS_OF}_{place}", known)
-    due = sequences.signals.due if sequences is not None else None
+    due = sequences.found.due if sequences is not None else None
+    of_the_past = [rows for rows in (due, active.found.rows if active is not None else None) if rows is not None]
     inputs = PanelInputs(
-        panel=given.panel if due is None else given.panel.join(due, on=[s.UNIQUE_ID, s.DS], how="left"),
+        panel=reduce(
+            lambda panel, rows: panel.join(rows, on=[s.UNIQUE_ID, s.DS], how="left"), of_the_past, given.panel
+        ),
         known_future=lakehouse.read(f"{KNOWN_AS_OF}_{place}"),
         statics=lakehouse.read(s.STATICS.name) if lakehouse.exists(s.STATICS.name) else None,
-        segments=_signals(segments.frame) if segments is not None else None,
+        segments=_signals(segments.found) if segments is not None else None,
         arima_origins=given.arima_origins,
-        known_names=[name for name in roles.known_future if name != promoted or rules is None],
-        past_names=roles.past_only if due is None else (*roles.past_only, SEQUENCES_DUE),
+        known_names=[name for name in roles.known_future if name != promoted or pulling is None],
+        past_names=(
+            *roles.past_only,
+            *(name for rows in of_the_past for name in rows.columns if name not in (s.UNIQUE_ID, s.DS)),
+        ),
         promo=promotion_of(given.panel, given.calendar, roles),
     )
-    sources = [Source(RULE_PULL, s.LINES.name, rules.newest)] if rules is not None else []
+    sources = [Source(RULE_PULL, s.LINES.name, pulling.newest)] if pulling is not None else []
     if segments is not None:
         names = (SEGMENT_CODE, f"{MEMBERSHIP_PREFIX}*")
         sources += [Source(name, s.PANEL.name, segments.newest) for name in names]
     if sequences is not None:
-        there = {SEQUENCE_PULL: bool(later), DUE_COLUMN: due is not None}
+        there = {SEQUENCE_PULL: bool(later), f"{s.PAST_ONLY_PREFIX}{SEQUENCES_DUE}": due is not None}
         sources += [Source(name, s.LINES.name, sequences.newest) for name, is_there in there.items() if is_there]
+    if active is not None:
+        sources.append(Source(f"{s.PAST_ONLY_PREFIX}{ACTIVATIONS}*", s.LINES.name, active.newest))
     return PanelAsOf(training_panel(inputs, cutoff, given.frequency), tuple(sources))
 
 
-def _mined_rules(given: PanelMaterial) -> Mined | None:
-    """The rules of all data; None where no item is promoted, or nothing was mined."""
-    if given.config.mining.promoted_item not in given.roles.known_future or not given.lakehouse.exists(s.RULES.name):
+def _needs_rules(given: PanelMaterial) -> bool:
+    """Whether anything is made of rules: the pull of a promoted item, or activations, which are asked for."""
+    return given.config.mining.promoted_item in given.roles.known_future or "activations" in given.config.training.mined
+
+
+def _mined_rules(given: PanelMaterial, cutoff: Moment) -> Mined[DataFrame] | None:
+    """The rules of all data; None where nothing is made of them, or nothing was mined.
+
+    Where the stage mined other baskets than dated lines as well, or instead, rules are mined of these alone, as they
+    are for the backtest's cutoffs: what is judged there has to be what the last network is given.
+    """
+    if not _needs_rules(given) or not given.lakehouse.exists(s.RULES.name):
         return None
+    has_others = given.config.mining.attributes is not None or given.config.source_of_kind("baskets") is not None
+    if has_others and (rules_of_lines := _rules_as_of(given, cutoff)) is not None:
+        return rules_of_lines
     rules = between_items(given.lakehouse.read(s.RULES.name), given.config.mining.taxonomy)
     # Baskets of one a line have no time.
     lines = given.lakehouse.read(s.LINES.name) if given.lakehouse.exists(s.LINES.name) else None
@@ -233,9 +257,9 @@ def _mined_rules(given: PanelMaterial) -> Mined | None:
     return Mined(rules, _newest(lines, _moment(given)) if lines is not None and is_dated else None)
 
 
-def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> Mined | None:
-    """Rules from baskets up to the cutoff; None where no item is promoted, or there are no dated baskets."""
-    if given.config.mining.promoted_item not in given.roles.known_future:
+def _rules_as_of(given: PanelMaterial, cutoff: Moment) -> Mined[DataFrame] | None:
+    """Rules from baskets up to the cutoff; None where nothing is made of them, or there are no dated baskets."""
+    if not _needs_rules(given):
         return None
     known = _lines_as_of(given, cutoff)
     return None if known is None else Mined(mine_rules(known, given.config.mining), _newest(known, _moment(given)))
@@ -251,7 +275,7 @@ def _lines_as_of(given: PanelMaterial, cutoff: Moment) -> DataFrame | None:
     return lines.where(_moment(given) <= F.expr(sql_literal(cutoff)))
 
 
-def _sequences_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> MinedSequences | None:
+def _sequences_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> Mined[SequenceSignals] | None:
     """What sequences say by the baskets up to the cutoff; None where there are none that say anything."""
     known = _lines_as_of(given, cutoff)
     if known is None:
@@ -262,15 +286,42 @@ def _sequences_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> MinedS
     if signals is None:
         return None
     log.info(told(cutoff, signals.found))
-    return MinedSequences(signals, _newest(known, _moment(given)))
+    return Mined(signals, _newest(known, _moment(given)))
 
 
-def _delayed_pull(sequences: MinedSequences, known: DataFrame, given: PanelMaterial) -> dict[int, dict[str, float]]:
+def _activations_as_of(
+    given: PanelMaterial, cutoff: Moment, rules: Mined[DataFrame] | None, place: str
+) -> Mined[Activations] | None:
+    """What rules say of the last baskets up to the cutoff; None where there are none that say anything."""
+    known = _lines_as_of(given, cutoff)
+    if known is None or rules is None:
+        lacking = "no basket has a time that the panel's steps go by" if known is None else "no rules were mined"
+        log.warning("the forecast is told nothing of activations: %s", lacking)
+        return None
+    moments = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff))).select(s.UNIQUE_ID, s.DS)
+    signals = activations_of(
+        given.config,
+        given.lakehouse,
+        lines=known,
+        rules=rules.found,
+        moments=moments,
+        frequency=given.frequency,
+        place=place,
+    )
+    if signals is None:
+        return None
+    log.info(told_activations(cutoff, signals.antecedents))
+    return Mined(signals, _newest(known, _moment(given)))
+
+
+def _delayed_pull(
+    sequences: Mined[SequenceSignals], known: DataFrame, given: PanelMaterial
+) -> dict[int, dict[str, float]]:
     """What promotions bring later, of the items that are promoted some time; nothing where none is."""
     promoted = given.config.mining.promoted_item
     if promoted not in given.roles.known_future:
         return {}
-    found = sequences.signals.found
+    found = sequences.found.found
     item = F.col(f"`{promoted}`")
     of_found = known.where(item.isin([one.first for one in found])).select(item).distinct()
     items = {row[0] for row in of_found.collect()}
@@ -287,14 +338,14 @@ def _newest(rows: DataFrame, moment: Column) -> Moment | None:
     return newest
 
 
-def _mined_segments(given: PanelMaterial) -> Mined | None:
+def _mined_segments(given: PanelMaterial) -> Mined[DataFrame] | None:
     """The segments of all data, where there are any."""
     if not given.lakehouse.exists(s.SEGMENTS.name):
         return None
     return Mined(given.lakehouse.read(s.SEGMENTS.name), _newest(_with_values(given.panel), F.col(s.DS)))
 
 
-def _segments_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> Mined | None:
+def _segments_as_of(given: PanelMaterial, cutoff: Moment, place: str) -> Mined[DataFrame] | None:
     """Segments of the stores by their values up to the cutoff."""
     staging = f"{FEATURES_AS_OF}_{place}"
     known = given.panel.where(F.col(s.DS) <= F.expr(sql_literal(cutoff)))
@@ -310,7 +361,7 @@ def _lineage(given: PanelMaterial, written: DataFrame, mined_from: Mapping[Momen
     """``ops.lineage`` of the panels that were written: what was mined, and what the rows themselves tell (one
     aggregation).
     """
-    past = [name for name in written.columns if name.startswith(s.PAST_ONLY_PREFIX) and name != DUE_COLUMN]
+    past = [name for name in written.columns if name.startswith(s.PAST_ONLY_PREFIX) and not name.startswith(MINED_PAST)]
     used = {
         s.Y: (s.PANEL.name, F.col(s.Y).isNotNull()),
         "arima_path": (s.ARIMA_ORIGINS.name, F.col("arima_path").isNotNull()),

@@ -62,7 +62,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "fuse",
             ("segment", "mine", "arima"),
-            # Of the signals, sequences are only mined for it where they are asked for.
+            # Of the signals, sequences and activations are only made for it where they are asked for.
             ("sources", "cleaning", "segmentation", "mining", "evaluation", "training.mined"),
         ),
         Stage("train", ("fuse",), ("training", "evaluation", "cleaning")),

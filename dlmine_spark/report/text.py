@@ -29,6 +29,7 @@ SIGNAL_NAMES = {
     "rules": "the pull of rules",
     "arima": "ARIMA's forecasts",
     "sequences": "sequences of purchases",
+    "activations": "baskets that activate rules",
     "all": "all mined signals",
 }
 ROLE_NAMES = {

@@ -17,6 +17,7 @@ COVARIATES = ["promo", "Promo Kind", "temperature", "region"]
         ("kf_season_profile", "season profile", "known_future"),
         ("kf_mined_rules_pull", "rules", "mined"),
         ("po_mined_sequences_due", "sequences", "mined"),
+        ("po_mined_activations_gin_tonic", "activations", "mined"),
         ("po_temperature", "temperature", "past_only"),
         ("sn_mined_segments_0", "segments", "mined"),
         ("sc_region", "region", "static"),

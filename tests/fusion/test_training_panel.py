@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -11,14 +11,17 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import Config, load_config
 from dlmine_spark.errors import TableContractError
-from dlmine_spark.frequency import DAILY, WEEKLY
+from dlmine_spark.frequency import DAILY, HOURLY, MONTHLY, WEEKLY, Frequency
 from dlmine_spark.fusion.panel import PROFILE, PanelInputs, training_panel
 from dlmine_spark.fusion.signals import (
     RULE_PULL,
     SEQUENCE_PULL,
     SEQUENCES_DUE,
+    TOP_ANTECEDENTS,
+    activations,
     add_rule_pull,
     add_sequence_pull,
+    antecedents_of,
     delayed_pull,
     due,
     pull_of_items,
@@ -319,3 +322,81 @@ def test_there_are_as_many_shards_as_rows_need_and_a_series_lies_in_one(
     assert len(dealt) == 3
     expected = {1: {"a": 0, "b": 0, "c": 0}, 2: {"a": 0, "b": 1, "c": 1}, 4: {"a": 0, "b": 1, "c": 2}}
     assert dict(zip(dealt.unique_id, dealt[s.SHARD], strict=True)) == expected[shards]
+
+
+def test_antecedents_are_those_that_most_extra_items_come_of(spark: SparkSession) -> None:
+    given = [
+        rule("x", "y", leverage=0.02, lift=2.0),
+        rule("x", "z", leverage=0.02, lift=2.0),
+        rule("ba", "z", leverage=0.03, lift=2.0),
+        rule("c", "z", leverage=0.9, lift=2.0, is_kept=False),
+        rule("d", "z", leverage=0.9, lift=0.5),
+        *(rule((f"{number:02}",), "z", leverage=0.001, lift=2.0) for number in range(20)),
+    ]
+
+    found = antecedents_of(spark.createDataFrame(given, s.RULES.ddl))
+
+    assert list(found.values())[:3] == [("x",), ("a", "b"), ("00",)]
+    assert [name.rpartition("_")[0] for name in found][:2] == ["mined_activations_x", "mined_activations_a_b"]
+    assert len(found) == TOP_ANTECEDENTS
+
+
+def test_antecedents_have_one_name_whatever_others_there_are(spark: SparkSession) -> None:
+    """They differ by signs that names cannot have, or beyond the length of a name."""
+    long = "jumbo bag of something that has a long name"
+    likes = [("a b",), ("A/B",), ("a", "b"), (long, "x"), (long, "y")]
+
+    def names(leverages: list[float]) -> dict[tuple[str, ...], str]:
+        given = [rule(items, "z", leverage=one, lift=2.0) for items, one in zip(likes, leverages, strict=True)]
+        return {items: name for name, items in antecedents_of(spark.createDataFrame(given, s.RULES.ddl)).items()}
+
+    one, other = names([0.5, 0.4, 0.3, 0.2, 0.1]), names([0.1, 0.2, 0.3, 0.4, 0.5])
+
+    assert one == other
+    assert len(set(one.values())) == len(likes)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "steps", "expected"),
+    [
+        # A week of days: both baskets of the first day count until the seventh.
+        (DAILY, [0, 1, 5, 6, 7, 30], [50.0, 100 / 3, 100 / 3, 100 / 3, 0.0, None]),
+        # Weeks named by their first day: that day's baskets and those of the six before.
+        (WEEKLY, [0, 7, 14], [50.0, 0.0, None]),
+        # A month is longer than a week: thirty days count.
+        (MONTHLY, [0, 29, 30, 31], [50.0, 100 / 3, 0.0, None]),
+    ],
+)
+def test_activations_are_shares_of_the_baskets_of_a_week_up_to_a_moment(
+    spark: SparkSession, frequency: Frequency, steps: list[int], expected: list[float | None]
+) -> None:
+    """Those of other series and of later days are not counted."""
+    moments = spark.createDataFrame(
+        [("a", START + timedelta(days=step)) for step in steps], "unique_id string, ds date"
+    )
+    baskets = spark.createDataFrame(
+        [
+            ("a", datetime(2024, 1, 1, 23, 59), ["gin", "lime", "tea"]),
+            ("a", datetime(2024, 1, 1), ["gin"]),
+            ("a", datetime(2024, 1, 2, 8), ["lime"]),
+            ("b", datetime(2024, 1, 1), ["gin", "lime"]),
+        ],
+        "unique_id string, ts timestamp, items array<string>",
+    )
+
+    rows = activations(moments, baskets, {"both": ("gin", "lime")}, frequency).orderBy(s.DS).collect()
+
+    assert [row["both"] for row in rows] == [None if share is None else pytest.approx(share) for share in expected]
+
+
+def test_within_a_day_a_moment_knows_no_later_basket(spark: SparkSession) -> None:
+    moments = spark.sql("SELECT 'a' AS unique_id, timestamp_ntz'2024-01-01 10:00:00' AS ds")
+    later = moments.unionByName(spark.sql("SELECT 'a' AS unique_id, timestamp_ntz'2024-01-01 11:00:00' AS ds"))
+    baskets = spark.createDataFrame(
+        [("a", datetime(2024, 1, 1, 10), ["gin"]), ("a", datetime(2024, 1, 1, 10, 0, 20), ["tea"])],
+        "unique_id string, ts timestamp, items array<string>",
+    )
+
+    rows = activations(later, baskets, {"gin": ("gin",)}, HOURLY).orderBy(s.DS).collect()
+
+    assert [row["gin"] for row in rows] == [100.0, 50.0]

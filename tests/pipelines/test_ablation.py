@@ -129,6 +129,10 @@ def test_without_a_panel_there_is_nothing_to_take_a_signal_from(lakehouse: Lakeh
             [*CUSTOMERS, "mining.sequences.max_gap=null", "training.mined=[segments, rules, arima, sequences]"],
             r"training\.mined: sequences .*: set mining\.sequences\.max_gap or max_gap_days",
         ),
+        (
+            ["sources.l={kind: lines, path: l, columns: {basket_id: b, item: i}}", "training.mined=[activations]"],
+            r"training\.mined: activations are those of dated baskets: a source of kind lines has to map ts",
+        ),
         (["ablation.seeds=0"], r"ablation\.seeds"),
     ],
 )

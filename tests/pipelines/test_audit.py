@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dlmine_spark import schemas as s
-from dlmine_spark.config import SIGNALS, Config, LakehouseConfig, LightGBMConfig, load_config
+from dlmine_spark.config import ALL_SIGNALS, Config, LakehouseConfig, LightGBMConfig, load_config
 from dlmine_spark.errors import TableContractError
 from dlmine_spark.evaluation.leakage import changed_columns, with_noise
 from dlmine_spark.frequency import Frequency, Moment
@@ -42,9 +42,7 @@ CONFIG = load_config(
         "arima={order: [1, 0, 0], feature_origins: 2}",
     ]
 ).model_copy(update={"training": SMALL.model_copy(update={"epochs": 1, "samples_per_epoch": 64})})
-WITH_SEQUENCES = CONFIG.model_copy(
-    update={"training": CONFIG.training.model_copy(update={"mined": (*SIGNALS, "sequences")})}
-)
+WITH_ALL = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"mined": ALL_SIGNALS})})
 
 
 def fill(lakehouse: Lakehouse) -> None:
@@ -106,9 +104,9 @@ def leaks_of(lakehouse: Lakehouse, config: Config = CONFIG) -> str:
 
 def test_honest_panels_pass_and_say_what_they_were_made_from(lakehouse: Lakehouse) -> None:
     fill(lakehouse)
-    fuse.run(WITH_SEQUENCES, lakehouse)
+    fuse.run(WITH_ALL, lakehouse)
 
-    assert "none was made from what came later, and none changes with it" in audit.run(WITH_SEQUENCES, lakehouse)
+    assert "none was made from what came later, and none changes with it" in audit.run(WITH_ALL, lakehouse)
 
     rows = lakehouse.read(s.LINEAGE.name).where(F.col(s.CUTOFF) == CUTOFF).collect()
     assert {(row["column"], row["source"], row["source_version"], row["newest"]) for row in rows} == {
@@ -120,23 +118,27 @@ def test_honest_panels_pass_and_say_what_they_were_made_from(lakehouse: Lakehous
         ("sn_mined_segments_*", "silver.panel", 0, CUTOFF),
         ("kf_mined_sequences_pull", "silver.lines", 0, CUTOFF),
         ("po_mined_sequences_due", "silver.lines", 0, CUTOFF),
+        ("po_mined_activations_*", "silver.lines", 0, CUTOFF),
     }
+    panel = lakehouse.read(s.TRAINING_PANEL.name).where(F.col(s.CUTOFF) == CUTOFF)
+    varies = [F.stddev(name) for name in panel.columns if name.startswith("po_mined_activations_")]
+    assert any(panel.agg(*varies).collect()[0])
     assert not list(Path(lakehouse.config.root).parent.glob(".lakehouse-audit-*"))
 
 
 def test_what_is_mined_of_later_data_is_on_record(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is gone: all that the panel has is segmented, and sequences are those of all baskets."""
+    """The bound is gone: all that the panel has is segmented, sequences and activations are those of all baskets."""
     fill(lakehouse)
     segments, lines = fuse._segments_as_of, fuse._lines_as_of
     monkeypatch.setattr(fuse, "_segments_as_of", lambda given, cutoff, number: segments(given, FINAL, number))
     monkeypatch.setattr(fuse, "_lines_as_of", lambda given, cutoff: lines(given, FINAL))
     monkeypatch.setattr(audit, "NAMED_LEAKS", 100)
 
-    told = leaks_of(lakehouse, WITH_SEQUENCES)
+    told = leaks_of(lakehouse, WITH_ALL)
 
     assert f"column sc_mined_segments, cutoff {CUTOFF}: it was made from silver.panel (version 0) up to {FINAL}" in told
     assert f"column sn_mined_segments_0, cutoff {CUTOFF}: it changes with what comes later" in told
-    for column in ("kf_mined_sequences_pull", "po_mined_sequences_due"):
+    for column in ("kf_mined_sequences_pull", "po_mined_sequences_due", "po_mined_activations_*"):
         assert f"column {column}, cutoff {CUTOFF}: it was made from silver.lines (version 0) up to {FINAL}" in told
 
 

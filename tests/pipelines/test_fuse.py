@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from dlmine_spark import schemas as s
 from dlmine_spark.config import MiningConfig, load_config
 from dlmine_spark.lakehouse import Lakehouse
-from dlmine_spark.pipelines import follow_ups, fuse
+from dlmine_spark.pipelines import activations, follow_ups, fuse
 from tests.mining.examples import rule
 from tests.pipelines.examples import PROMOTED
 
@@ -155,9 +155,9 @@ def test_sequences_and_what_is_due_are_those_of_the_baskets_before_the_cutoff(la
         mined = fuse._sequences_as_of(fuse.panel_material(WITH_SEQUENCES, lakehouse), CUTOFF, "0")
         assert mined is not None
         assert mined.newest == START + timedelta(days=28)
-        assert mined.signals.due is not None
-        found.append(mined.signals.found)
-        rows.append([tuple(row) for row in mined.signals.due.orderBy(s.UNIQUE_ID, s.DS).collect()])
+        assert mined.found.due is not None
+        found.append(mined.found.found)
+        rows.append([tuple(row) for row in mined.found.due.orderBy(s.UNIQUE_ID, s.DS).collect()])
 
     assert [(one.first, one.second) for one in found[0]] == [("tea", "x"), ("x", "y"), ("y", "tea")]
     assert found[0] == found[1]
@@ -178,3 +178,87 @@ def test_without_customers_the_forecast_is_told_nothing_of_sequences(
         "the forecast is told nothing of sequences: no basket up to the cutoff has a customer and a time" in caplog.text
     )
     assert not lakehouse.exists(f"{follow_ups.DUE_AS_OF}_0")
+
+
+WITH_ACTIVATIONS = load_config(
+    overrides=[
+        "sources.panel={kind: panel, path: p, columns: {ds: d, y: y, unique_id: u}}",
+        "sources.lines={kind: lines, path: l, columns: {basket_id: b, item: i, ts: t, store_id: s}}",
+        "training.mined=[segments, activations]",
+        f"evaluation.horizon={HORIZON}",
+        "mining={min_support: .1, min_confidence: .1}",
+    ]
+)
+
+
+def test_activations_are_those_of_rules_and_baskets_before_the_cutoff(lakehouse: Lakehouse) -> None:
+    """No promotion is needed; what is bought after the cutoff changes neither the rules nor the shares."""
+    fill(lakehouse)
+    rows = []
+    for later in ("lime", "bread"):
+        baskets = [
+            (f"{name} {day} {basket}", item, datetime(2024, 1, 1, 12) + timedelta(days=day), name)
+            for name in "ab"
+            for day in range(DAYS)
+            for basket in range(4)
+            for item in (
+                ("bread", later)
+                if day >= DAYS - HORIZON
+                else ("gin", "lime")
+                if basket < (3 if name == "a" else 1)
+                else ("tea",)
+            )
+        ]
+        columns = "basket_id string, item string, ts timestamp, store_id string"
+        lines = lakehouse.spark.createDataFrame(baskets, columns)
+        others = {name: type_ for name, type_ in s.LINES.columns.items() if name not in lines.columns}
+        lakehouse.overwrite(
+            s.LINES.name, lines.withColumns({name: F.lit(None).cast(type_) for name, type_ in others.items()})
+        )
+        given = fuse.panel_material(WITH_ACTIVATIONS, lakehouse)
+        mined = fuse._activations_as_of(given, CUTOFF, fuse._rules_as_of(given, CUTOFF), "0")
+        assert mined is not None
+        assert mined.newest == CUTOFF
+        assert set(mined.found.antecedents.values()) == {("gin",), ("lime",)}
+        rows.append([tuple(row) for row in mined.found.rows.orderBy(s.UNIQUE_ID, s.DS).collect()])
+
+    assert rows[0] == rows[1]
+    assert {row[0]: row[2:] for row in rows[0]} == {"a": (75.0, 75.0), "b": (25.0, 25.0)}
+    assert max(row[1] for row in rows[0]) == CUTOFF
+
+    report = fuse.run(WITH_ACTIVATIONS, lakehouse)
+    assert isinstance(report, fuse.FuseReport)
+    assert "activations" in report.signals
+    assert "rules" not in report.signals
+    of_lines = lakehouse.read(s.LINEAGE.name).where(F.col("source") == s.LINES.name)
+    assert {row["column"] for row in of_lines.collect()} == {"po_mined_activations_*"}
+
+
+def test_without_rules_the_forecast_is_told_nothing_of_activations(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(lakehouse)
+    given = fuse.panel_material(WITH_ACTIVATIONS, lakehouse)
+
+    assert fuse._activations_as_of(given, CUTOFF, fuse._rules_as_of(given, CUTOFF), "0") is None
+
+    told = "the forecast is told nothing of activations"
+    assert f"{told}: no rule up to the cutoff says more than chance" in caplog.text
+    others = fuse.Mined(rules(lakehouse.spark, 0.5), None)
+    assert fuse._activations_as_of(given, CUTOFF, others, "0") is None
+    assert f"{told}: no basket is of a series of silver.panel" in caplog.text
+    assert not lakehouse.exists(f"{activations.ACTIVATIONS_AS_OF}_0")
+
+
+def test_rules_are_of_lines_at_all_cutoffs_where_other_things_are_mined_as_well(lakehouse: Lakehouse) -> None:
+    """Attributes of stores are in no basket: the last network would be told of activations that never are."""
+    fill(lakehouse)
+    mining = WITH_ACTIVATIONS.mining.model_copy(update={"attributes": object()})
+    given = fuse.panel_material(WITH_ACTIVATIONS.model_copy(update={"mining": mining}), lakehouse)
+
+    mined = fuse._mined_rules(given, FINAL)
+
+    assert mined is not None
+    # All baskets hold x and nothing else, and what fill() says was mined is not asked.
+    assert mined.found.count() == 0
+    assert fuse._mined_rules(fuse.panel_material(WITH_ACTIVATIONS, lakehouse), FINAL).found.count() == 2
