@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,7 @@ START = date(2020, 1, 6)
 OURS, NAIVE, TRUE = "dlmine", "seasonal naive", "true model"
 APPROXIMATE, DEFAULT = "AutoARIMA(approximation=True)", "AutoARIMA"
 BOUNDS = ("lo_80", "hi_80", "lo_95", "hi_95")
+SIDES = (("lo", -1), ("hi", 1))
 SEED = 7
 
 
@@ -62,7 +64,7 @@ class Series:
     y: Floats
     future: Floats
     covariates: Mapping[str, Floats] = field(default_factory=dict)
-    truth: Floats | None = None
+    truth: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _naive(series: Series, case: Case) -> Forecast:
 
 def _truth(series: Series, case: Case) -> Forecast:
     assert series.truth is not None
-    return {"y_hat": series.truth}
+    return series.truth
 
 
 def _daily(_: Path) -> Iterator[Case]:
@@ -294,11 +296,13 @@ PROCESSES: dict[str, tuple[int, list[float], list[float], int, int]] = {
 
 
 def _processes(_: Path, n: int = 400, horizon: int = 12) -> Iterator[Case]:
-    """The best forecast continues the same process with no further innovation."""
+    """The best forecast continues the same process with no further innovation; it errs by those that come."""
     for number, (name, (m, ar, ma, d, seasonal_d)) in enumerate(PROCESSES.items()):
         whole = np.array(ar)
         for lag in [1] * d + [m] * seasonal_d:
             whole = np.convolve(whole, [1.0, *[0.0] * (lag - 1), -1.0])
+        deviation = np.sqrt(np.cumsum(lfilter(ma, whole, np.eye(1, horizon)[0]) ** 2))
+        widths = {level: NormalDist().inv_cdf(0.5 + level / 200) * deviation for level in (80, 95)}
         rng = np.random.default_rng([SEED, number])
         series = []
         for _seed in range(100):
@@ -306,7 +310,10 @@ def _processes(_: Path, n: int = 400, horizon: int = 12) -> Iterator[Case]:
             expected = noise.copy()
             expected[-horizon:] = 0
             y, best = (1000 + lfilter(ma, whole, values)[300:] for values in (noise, expected))
-            series.append(Series(y[:n], y[n:], truth=best[n:]))
+            bounds = {
+                f"{side}_{level}": best[n:] + sign * width for level, width in widths.items() for side, sign in SIDES
+            }
+            series.append(Series(y[:n], y[n:], truth={"y_hat": best[n:], **bounds}))
         yield Case(name, MONTHLY if m == 12 else DAILY, m, series)
 
 
