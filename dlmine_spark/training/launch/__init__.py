@@ -79,9 +79,10 @@ def _with_restarts(start_ranks: Ranks, request: LaunchRequest, spark: SparkSessi
             if not left:
                 raise
             log.warning("%s; starting again (restarts left: %d)", error, left - 1)
-        workers = slots_left(spark, request.training.workers, SLOT_TIMEOUT)
-        if workers < request.training.workers:
-            log.warning("Spark has only %d slots left: %d ranks go on", workers, workers)
+        wanted = request.training.workers
+        workers = slots_left(spark, wanted, SLOT_TIMEOUT)
+        if workers < wanted:
+            log.warning("Spark has slots left for %d of %d ranks: going on with so many", workers, wanted)
             request = replace(request, training=request.training.model_copy(update={"workers": workers}))
     return request
 
