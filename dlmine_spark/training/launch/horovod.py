@@ -33,7 +33,9 @@ log = logging.getLogger(__name__)
 THREADS_PER_RANK = 1
 """Ranks take a core each; a second thread would compete with the neighbour and with Horovod's own."""
 CYCLE_TIME, CYCLE_MILLISECONDS = "HOROVOD_CYCLE_TIME", "1"
-"""How often Horovod's thread asks the other ranks whether they are there, too: each time costs system calls."""
+"""How often Horovod's thread asks the other ranks whether they are there, too. Each time takes a part of the core that
+the rank computes on, and a rank waits for the next time: measured in docs/benchmarks.md.
+"""
 POLL_SECONDS = 2e-4
 """How often a rank looks whether the mean is there. Horovod's own wait spins, and takes the core from the thread
 that it waits for."""
