@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from dlmine_spark.errors import ConfigError, DlmineError, EnvironmentProblem
 from dlmine_spark.jdbc import Database
 from dlmine_spark.lakehouse import Lakehouse
 from dlmine_spark.pipelines.browse import full_name
-from dlmine_spark.pipelines.files import refuse_overwriting, written_whole
+from dlmine_spark.pipelines.files import refuse_overwriting, room_beside, written_whole
 from dlmine_spark.places import local_path, root_of
 from dlmine_spark.session import lack_of_s3
 from dlmine_spark.slots import is_local
@@ -303,9 +302,9 @@ def _to_file(rows: DataFrame, target: Target, file: Path) -> None:
         )
     with (
         written_whole(file, force=target.mode == "replace") as partial,
-        tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as scratch,
+        room_beside(file) as room,
     ):
-        folder = Path(scratch, "rows")
+        folder = room / "rows"
         _write(rows.coalesce(1), target, str(folder), "error", is_compressed=file.suffix.lower() == _COMPRESSED)
         (part,) = folder.glob("part-*")
         shutil.move(part, partial)
@@ -342,8 +341,8 @@ def _to_local_folder(rows: DataFrame, target: Target, folder: Path) -> None:
     if target.mode == "fail" and folder.exists():
         raise _is_there_already(target)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        new, old = Path(scratch, "new"), Path(scratch, "old")
+    with room_beside(folder) as room:
+        new, old = room / "new", room / "old"
         _write(rows, target, str(new), "error", is_compressed=False)
         if target.mode == "replace":
             # Of two exports at once, the other may have taken it away.

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlmine_spark.errors import ConfigError
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 """What file systems say that have no second names for files."""
+_YOUNG_SECONDS = 60.0
+"""A folder may have been made a moment ago by one who is about to lock it."""
 
 
 def refuse_overwriting(file: Path, *, option: str, force: bool, replacing: str = "--force") -> None:
@@ -68,3 +75,41 @@ def _linked(partial: Path, file: Path) -> bool:
             raise
         return False
     return True
+
+
+@contextmanager
+def room_beside(place: Path) -> Iterator[Path]:
+    """A folder beside a place, for what is to be put there; it goes in the end.
+
+    If that is a good one, so do the folders that killed processes left. Not before: one of them may hold what had been
+    taken out of the place when its process was killed.
+    """
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as folder, _in_use(Path(folder)):
+        yield Path(folder)
+    is_room = re.compile(re.escape(f".{place.name}.") + "[a-z0-9_]{8}")
+    for left in place.parent.iterdir():
+        with suppress(OSError):
+            if is_room.fullmatch(left.name) and time.time() - left.stat().st_mtime > _YOUNG_SECONDS:
+                _remove_if_unused(left)
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Hold a lock of a folder, which ends with the process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Where folders have no locks, nobody gets one to remove them either.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_if_unused(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    finally:
+        os.close(handle)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,25 @@ def test_a_write_that_fails_leaves_nothing(shop: Lakehouse, tmp_path: Path) -> N
         export.run(shop, fails, target(file, mode="replace"))
     assert [path.name for path in tmp_path.iterdir() if path.name != "lakehouse"] == ["shop.csv"]
     assert file.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ["shop.csv", "shop"])
+def test_what_killed_exports_left_goes_when_one_has_ended_well(shop: Lakehouse, tmp_path: Path, name: str) -> None:
+    """Nothing that another export uses, nothing that may be in use in a moment, and nothing that is no export's."""
+    for left in ("aaaaaaaa", "used_now", "just_now", "notes"):
+        (tmp_path / f".{name}.{left}" / "old").mkdir(parents=True)
+        if left != "just_now":
+            os.utime(tmp_path / f".{name}.{left}", (0, 0))
+    place = target(tmp_path / name, format_=None if name.endswith(".csv") else "csv")
+    used = os.open(tmp_path / f".{name}.used_now", os.O_RDONLY)
+    fcntl.flock(used, fcntl.LOCK_SH)
+
+    assert export.run(shop, Selection(TABLE), place) == 3
+
+    os.close(used)
+    assert {file.name for file in tmp_path.glob(".shop*")} == {
+        f".{name}.{one}" for one in ("used_now", "just_now", "notes")
+    }
 
 
 @pytest.mark.parametrize(
