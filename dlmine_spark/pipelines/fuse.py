@@ -25,6 +25,7 @@ from dlmine_spark.fusion.signals import (
     add_rule_pull,
     add_sequence_pull,
     delayed_pull,
+    pull_of_items,
     segment_signals,
 )
 from dlmine_spark.lakehouse import Lakehouse
@@ -198,7 +199,7 @@ def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: b
     asked = given.config.training.mined
     sequences = _sequences_as_of(given, cutoff, place) if "sequences" in asked else None
     active = _activations_as_of(given, cutoff, rules, place) if "activations" in asked else None
-    pulling = rules if promoted in roles.known_future else None
+    pulling = _pulling(given, cutoff, rules)
     if pulling is not None and promoted is not None:
         known = add_rule_pull(known, pulling.found, promoted)
     later = _delayed_pull(sequences, known, given) if sequences is not None else {}
@@ -237,6 +238,16 @@ def panel_as_of(given: PanelMaterial, cutoff: Moment, place: str, *, is_final: b
 def _needs_rules(given: PanelMaterial) -> bool:
     """Whether anything is made of rules: the pull of a promoted item, or activations, which are asked for."""
     return given.config.mining.promoted_item in given.roles.known_future or "activations" in given.config.training.mined
+
+
+def _pulling(given: PanelMaterial, cutoff: Moment, rules: Mined[DataFrame] | None) -> Mined[DataFrame] | None:
+    """Rules whose pull stands for the name of the promoted item; None where nothing pulls, and the name stays."""
+    if rules is None or given.config.mining.promoted_item not in given.roles.known_future:
+        return None
+    if pull_of_items(rules.found).isEmpty():
+        log.info("cutoff %s: no rule pulls anything, so the promoted item's name is an input", cutoff)
+        return None
+    return rules
 
 
 def _mined_rules(given: PanelMaterial, cutoff: Moment) -> Mined[DataFrame] | None:

@@ -262,3 +262,18 @@ def test_rules_are_of_lines_at_all_cutoffs_where_other_things_are_mined_as_well(
     # All baskets hold x and nothing else, and what fill() says was mined is not asked.
     assert mined.found.count() == 0
     assert fuse._mined_rules(fuse.panel_material(WITH_ACTIVATIONS, lakehouse), FINAL).found.count() == 2
+
+
+def test_where_no_rule_pulls_the_name_of_the_promoted_item_stays_an_input(lakehouse: Lakehouse) -> None:
+    fill(lakehouse)
+    given = fuse.panel_material(CONFIG, lakehouse)
+    with_pull = fuse.panel_as_of(given, FINAL, "0", is_final=True).rows.columns
+    lakehouse.overwrite(s.RULES.name, rules(lakehouse.spark, 0.9).where(~F.col("is_kept")))
+
+    made = fuse.panel_as_of(given, FINAL, "0", is_final=True)
+
+    assert "kf_mined_rules_pull" in with_pull
+    assert "kf_item_x" not in with_pull
+    assert "kf_mined_rules_pull" not in made.rows.columns
+    assert "kf_item_x" in made.rows.columns
+    assert "kf_mined_rules_pull" not in {source.column for source in made.mined_from}
