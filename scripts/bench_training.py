@@ -10,6 +10,8 @@ One simulated panel for everything (``scripts/simulated_panel.py``). Parts:
 ``ranks``   two Horovod ranks of one thread beside two processes that know nothing of each other, with half a batch each
             (the ranks' own work without the exchange) and with a whole one, and beside torch's
             DistributedDataParallel. Goals: .90 of the two processes, never less than DDP.
+``cycles``  two Horovod ranks by how often Horovod's thread asks the others and a rank looks for the mean, and what that
+            thread alone takes from two processes that exchange nothing.
 ``compression``  two gloo ranks whose gradients travel as 32 or as 16 bits (``training.compression``), on this
             machine's own network, or on a slower one that it is told to be, as root and for this command alone:
             ``unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 256kb latency 400ms;
@@ -64,9 +66,10 @@ from dlmine_spark.training.shards import PanelArrays, read_panel
 from dlmine_spark.training.windows import Batch, WindowBatches, gather, in_batches, plan_origins
 
 Floats = NDArray[np.float64]
-PARTS = ("loop", "ranks", "compression", "precision", "launch", "peer")
+PARTS = ("loop", "ranks", "cycles", "compression", "precision", "launch", "peer")
 HORIZON = 28
 RANKS = 2
+CYCLES, POLLS = ("0.5", "1", "2"), (1e-4, 2e-4, 5e-4)
 SPARK = SparkConfig(master=f"local[{RANKS}]", driver_memory="1g", conf={"spark.ui.enabled": "false"})
 
 
@@ -83,6 +86,8 @@ def main() -> None:
             _loop(request, arguments.repeats)
         if "ranks" in arguments.parts:
             _ranks(request, arguments.repeats)
+        if "cycles" in arguments.parts:
+            _cycles(request, arguments.repeats)
         if "compression" in arguments.parts:
             _compression(request, arguments.repeats)
         if "precision" in arguments.parts:
@@ -207,6 +212,20 @@ def _ranks(request: LaunchRequest, repeats: int) -> None:
     _print_ratios(f"{title}, by processor time", efficiency, "samples/CPU s", "two processes, half a batch each")
 
 
+def _cycles(request: LaunchRequest, repeats: int) -> None:
+    half = replace(request, training=_with_batch(request.training, request.training.batch_size // RANKS))
+    ways: dict[str, Callable[[], Rate]] = {
+        "two processes, half a batch each": lambda: _spawn(_alone, half, Path(request.folder))
+    }
+    for cycle in CYCLES:
+        ways[f"the same, with Horovod's thread, {cycle} ms"] = partial(_horovod_rates, half, cycle, exchanges=False)
+        for poll in POLLS:
+            name = f"two Horovod ranks, {cycle} ms, look every {1000 * poll:g} ms"
+            ways[name] = partial(_horovod_rates, request, cycle, poll)
+    rates = {name: values[0] for name, values in _take_turns(ways, repeats).items()}
+    _print_ratios("Horovod's cycle", rates, "samples/s together", "two processes, half a batch each")
+
+
 def _compression(request: LaunchRequest, repeats: int) -> None:
     def rate(way: str) -> Rate:
         config = request.training.model_copy(update={"compression": way})
@@ -326,25 +345,32 @@ def _ddp(request: LaunchRequest) -> Rate:
     return rate, batches.steps * own / (time.process_time() - start)
 
 
-def _horovod_rates(request: LaunchRequest) -> Rate:
+def _horovod_rates(
+    request: LaunchRequest, cycle: str | None = None, poll: float | None = None, *, exchanges: bool = True
+) -> Rate:
+    """With other settings than the product's, or only with Horovod's thread beside ranks that exchange nothing."""
     if importlib.util.find_spec("horovod") is None:
         return float("nan"), float("nan")
     import horovod
 
-    return _together(horovod.run(_as_horovod_rank, args=(request,), np=RANKS, use_gloo=True))
+    return _together(horovod.run(_as_horovod_rank, args=(request, cycle, poll, exchanges), np=RANKS, use_gloo=True))
 
 
-def _as_horovod_rank(request: LaunchRequest) -> Rate:
+def _as_horovod_rank(request: LaunchRequest, cycle: str | None, poll: float | None, exchanges: bool) -> Rate:
     import horovod.torch as hvd
 
-    from dlmine_spark.training.launch.horovod import CYCLE_MILLISECONDS, CYCLE_TIME, HorovodComm
+    from dlmine_spark.training.launch import horovod as backend
 
     torch.set_num_threads(1)
     # horovod.run sets it to "(None,)", which is read as 0: its thread would never rest.
-    os.environ[CYCLE_TIME] = CYCLE_MILLISECONDS
+    os.environ[backend.CYCLE_TIME] = cycle or backend.CYCLE_MILLISECONDS
+    backend.POLL_SECONDS = poll or backend.POLL_SECONDS
     hvd.init()
     try:
-        return _fitted_rate(request, HorovodComm())
+        rate = _fitted_rate(request, backend.HorovodComm() if exchanges else SingleProcess())
+        # Nobody is alone on the machine before everybody is done.
+        hvd.barrier()
+        return rate
     finally:
         hvd.shutdown()
 

@@ -322,7 +322,8 @@ def _activations_as_of(
     if signals is None:
         return None
     log.info(told_activations(cutoff, signals.antecedents))
-    return Mined(signals, _newest(known, _moment(given)))
+    # Rules are of the same lines.
+    return Mined(signals, rules.newest)
 
 
 def _delayed_pull(

@@ -10,6 +10,7 @@ import re
 import sys
 import zoneinfo
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,11 @@ def zones_of(files: Sequence[Path]) -> dict[str, dict[Path, str]]:
     Raises:
         SourceError: one is no Parquet file.
     """
+    with ThreadPoolExecutor() as pool:
+        times = pool.map(_times, files)
     zones: dict[str, dict[Path, str]] = {}
-    for file in files:
-        for column in _times(file):
+    for file, columns in zip(files, times, strict=True):
+        for column in columns:
             if column.type.tz and is_zone(column.type.tz):
                 zones.setdefault(column.name, {})[file] = column.type.tz
     return zones
